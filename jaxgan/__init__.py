@@ -1,0 +1,1 @@
+"""GAN, WGAN and WGAN-GP as pure JAX functions."""
