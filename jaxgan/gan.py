@@ -1,0 +1,284 @@
+"""A GAN as pure functions of its state.
+
+`gan` closes two networks, a loss and two optimizers into `init`, `d_step`, `g_step`, `step` and
+`sample`. None of them knows about devices: under `jax.pmap` or `jax.shard_map` pass the axis's
+name, and gradients, metrics and batch statistics are averaged over it.
+
+Randomness is a function of (seed, step, purpose, example): the state's key never changes, each use
+folds in the step, the update within it and the example's index in the global batch. One device or
+eight, chunked or resumed, the same numbers are drawn.
+"""
+
+import inspect
+from collections.abc import Callable
+from typing import NamedTuple
+
+import chex
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import optax
+
+from jaxgan.losses import Loss, Metrics
+
+
+class Player(NamedTuple):
+    """One network and its optimizer.
+
+    Attributes:
+      params: the parameters.
+      stats: flax's mutable collections, such as BatchNorm's running statistics; {} where there are
+        none. The critic always normalises by its batch, so its own stay as they were initialised.
+      opt_state: the optimizer's state.
+    """
+
+    params: chex.ArrayTree
+    stats: chex.ArrayTree
+    opt_state: optax.OptState
+
+
+class GANState(NamedTuple):
+    """All that training changes.
+
+    Attributes:
+      step: generator updates so far, an int32 scalar.
+      generator: the generator and its optimizer.
+      critic: the critic and its optimizer.
+      ema: moving average of the generator's parameters; None if `ema_decay` is 0.
+      ema_stats: the same average of its statistics.
+      key: the run's PRNG key. It never changes.
+    """
+
+    step: chex.Array
+    generator: Player
+    critic: Player
+    ema: chex.ArrayTree | None
+    ema_stats: chex.ArrayTree | None
+    key: chex.PRNGKey
+
+
+class GAN(NamedTuple):
+    """Pure, jit-compiled functions of a `GANState`. Steps also take `axis_name`, None by default.
+
+    Attributes:
+      init: `init(key) -> state`.
+      d_step: `d_step(state, real, key) -> (state, metrics)`, one critic update on real
+        `[B, *data_shape]`; leaves the generator as it was.
+      g_step: `g_step(state, real, key) -> (state, metrics)`, one generator update; leaves the
+        critic as it was. `real` gives the batch size, and relativistic losses look at it.
+      step: `step(state, reals) -> (state, metrics)`, one iteration: n_critic critic updates, each
+        on its own batch of reals `[n_critic, B, *data_shape]`, then one generator update. Its
+        noise comes from `state.key`; metrics are those of the last critic update and of the
+        generator's.
+      sample: `sample(state, key, n) -> [n, *data_shape]`, from the averaged generator where there
+        is one. The first samples of a larger n are those of a smaller.
+    """
+
+    init: Callable[[chex.PRNGKey], GANState]
+    d_step: Callable[..., tuple[GANState, Metrics]]
+    g_step: Callable[..., tuple[GANState, Metrics]]
+    step: Callable[..., tuple[GANState, Metrics]]
+    sample: Callable[[GANState, chex.PRNGKey, int], chex.Array]
+
+
+def gan(
+    generator: nn.Module,
+    critic: nn.Module,
+    loss: Loss,
+    g_tx: optax.GradientTransformation,
+    d_tx: optax.GradientTransformation,
+    n_critic: int = 5,
+    ema_decay: float = 0.999,
+) -> GAN:
+    """Builds the training functions of a GAN.
+
+    Args:
+      generator: maps latents `[B, latent_dim]` to samples `[B, ...]` and has the attribute
+        `latent_dim`. Its latents are standard normal. It, and the critic, may take the keywords
+        `train` and `axis_name`, as networks with BatchNorm need.
+      critic: maps samples to scores `[B]`.
+      loss: see `jaxgan.losses`.
+      g_tx: the generator's optimizer.
+      d_tx: the critic's optimizer.
+      n_critic: critic updates per generator update (Arjovsky 2017, Algorithm 1, line 2).
+      ema_decay: decay of the averaged generator, in [0, 1); 0 turns it off. At step t the decay is
+        at most t/(9 + t), so that the average forgets the untrained generator at once.
+
+    Raises:
+      ValueError: if n_critic or ema_decay is out of range, the generator has no latent_dim, the
+        critic's scores are not `[B]`, or the loss penalises the gradient of a critic that
+        normalises by its batch.
+    """
+    if n_critic < 1 or int(n_critic) != n_critic:
+        raise ValueError(f"n_critic must be a whole number from 1 up; got {n_critic}.")
+    if not 0 <= ema_decay < 1:
+        raise ValueError(f"ema_decay must be in [0, 1), where 0 turns it off; got {ema_decay}.")
+    data_shape = _check_networks(generator, critic, loss)
+
+    def init(key):
+        generator_key, critic_key, key = jax.random.split(key, 3)
+        z, x = jnp.zeros((1, generator.latent_dim)), jnp.zeros((1, *data_shape))
+        player = _init_player(generator, generator_key, z, g_tx)
+        # Copies: a buffer that two leaves of the state share could not be donated.
+        average = jax.tree.map(jnp.copy, (player.params, player.stats)) if ema_decay else None
+        return GANState(
+            step=jnp.zeros((), jnp.int32),
+            generator=player,
+            critic=_init_player(critic, critic_key, x, d_tx),
+            ema=average and average[0],
+            ema_stats=average and average[1],
+            key=key,
+        )
+
+    def d_step(state, real, key, axis_name=None):
+        _check_real("real", real, data_shape)
+        latents, loss_keys = _noise(generator, key, real.shape[0], axis_name)
+        player = state.generator
+        fake, _ = _apply(generator, player.params, player.stats, latents, axis_name)
+
+        def objective(params):
+            def critic_fn(x):
+                return _apply(critic, params, state.critic.stats, x, axis_name)[0]
+
+            return loss.critic(critic_fn, real, fake, loss_keys)
+
+        gradients, metrics = jax.grad(objective, has_aux=True)(state.critic.params)
+        gradients, metrics = _mean((gradients, metrics), axis_name)
+        updated = _update(state.critic, gradients, d_tx)
+        return state._replace(critic=updated._replace(params=loss.project(updated.params))), metrics
+
+    def g_step(state, real, key, axis_name=None):
+        _check_real("real", real, data_shape)
+        latents, loss_keys = _noise(generator, key, real.shape[0], axis_name)
+
+        def critic_fn(x):
+            return _apply(critic, state.critic.params, state.critic.stats, x, axis_name)[0]
+
+        def objective(params):
+            fake, stats = _apply(generator, params, state.generator.stats, latents, axis_name)
+            value, metrics = loss.generator(critic_fn, real, fake, loss_keys)
+            return value, (metrics, stats)
+
+        gradients, aux = jax.grad(objective, has_aux=True)(state.generator.params)
+        gradients, (metrics, stats) = _mean((gradients, aux), axis_name)
+        player = _update(state.generator, gradients, g_tx)._replace(stats=stats)
+        step = state.step + 1
+        if ema_decay:
+            decay = jnp.minimum(ema_decay, step / (9 + step))
+            ema, ema_stats = optax.incremental_update(
+                (player.params, player.stats), (state.ema, state.ema_stats), 1 - decay
+            )
+            state = state._replace(ema=ema, ema_stats=ema_stats)
+        return state._replace(step=step, generator=player), metrics
+
+    def step(state, reals, axis_name=None):
+        if reals.ndim < 1 or reals.shape[0] != n_critic:
+            raise ValueError(
+                f"reals must hold a fresh batch for each of the n_critic = {n_critic} critic "
+                f"updates, shape [{n_critic}, B, ...]; got {reals.shape}."
+            )
+        key = jax.random.fold_in(state.key, state.step)
+
+        def critic_update(state, update):
+            real, index = update
+            return d_step(state, real, jax.random.fold_in(key, index), axis_name)
+
+        state, metrics = jax.lax.scan(critic_update, state, (reals, jnp.arange(n_critic)))
+        state, g_metrics = g_step(state, reals[-1], jax.random.fold_in(key, n_critic), axis_name)
+        return state, jax.tree.map(lambda m: m[-1], metrics) | g_metrics
+
+    def sample(state, key, n):
+        player = state.generator
+        params = player.params if state.ema is None else state.ema
+        stats = player.stats if state.ema is None else state.ema_stats
+        latents, _ = _noise(generator, key, n, None)
+        return _apply(generator, params, stats, latents, train=False)[0]
+
+    def compile_step(f):
+        return jax.jit(f, static_argnames="axis_name")
+
+    return GAN(
+        init=jax.jit(init),
+        d_step=compile_step(d_step),
+        g_step=compile_step(g_step),
+        step=compile_step(step),
+        sample=jax.jit(sample, static_argnums=2),
+    )
+
+
+def _apply(module, params, stats, x, axis_name=None, train=True):
+    """The module's output and its updated statistics, passing on only the keywords it knows."""
+    known = inspect.signature(module.__call__).parameters
+    keywords = {"train": train, "axis_name": axis_name}
+    keywords = {name: value for name, value in keywords.items() if name in known}
+    return module.apply({"params": params, **stats}, x, mutable=list(stats), **keywords)
+
+
+def _init_variables(module, key, x):
+    variables = dict(module.init(key, x))
+    return variables.pop("params"), variables
+
+
+def _init_player(module, key, x, tx):
+    params, stats = _init_variables(module, key, x)
+    return Player(params, stats, tx.init(params))
+
+
+def _update(player, gradients, tx):
+    updates, opt_state = tx.update(gradients, player.opt_state, player.params)
+    return player._replace(params=optax.apply_updates(player.params, updates), opt_state=opt_state)
+
+
+def _mean(tree, axis_name):
+    return tree if axis_name is None else jax.lax.pmean(tree, axis_name)
+
+
+def _noise(generator, key, batch, axis_name):
+    """Latents `[batch, latent_dim]`, and one more key for each example.
+
+    A key for each example, folded from its index in the global batch, makes the noise the same on
+    any number of devices.
+    """
+    first = 0 if axis_name is None else jax.lax.axis_index(axis_name) * batch
+    keys = jax.vmap(lambda i: jax.random.split(jax.random.fold_in(key, i)))(
+        first + jnp.arange(batch)
+    )
+    latents = jax.vmap(lambda k: jax.random.normal(k, (generator.latent_dim,)))(keys[:, 0])
+    return latents, keys[:, 1]
+
+
+def _check_networks(generator, critic, loss):
+    """The shape of one sample, by tracing both networks on a batch of two."""
+    if not isinstance(getattr(generator, "latent_dim", None), int):
+        raise ValueError(
+            f"the generator must say the size of its latent vector in an attribute latent_dim; "
+            f"{type(generator).__name__} has none."
+        )
+
+    def forward(module, x):
+        params, stats = _init_variables(module, jax.random.key(0), x)
+        return _apply(module, params, stats, x)[0], stats
+
+    latents = jax.ShapeDtypeStruct((2, generator.latent_dim), jnp.float32)
+    fake, _ = jax.eval_shape(lambda z: forward(generator, z), latents)
+    scores, stats = jax.eval_shape(lambda x: forward(critic, x), fake)
+    if scores.shape != (2,):
+        raise ValueError(
+            f"the critic must return one score per example, shape [B]; for a batch of 2 it "
+            f"returned shape {scores.shape}. Squeeze its last axis, or sum over it."
+        )
+    if loss.per_example and "batch_stats" in stats:
+        raise ValueError(
+            "a critic with a gradient penalty must not use BatchNorm, which makes each score "
+            "depend on the whole batch, so that the penalty is no longer per example (Gulrajani "
+            f"2017, sec. 4); {type(critic).__name__} does. Drop it, or use LayerNorm."
+        )
+    return fake.shape[1:]
+
+
+def _check_real(name, real, data_shape):
+    if real.ndim < 1 or real.shape[1:] != data_shape or real.shape[0] < 1:
+        raise ValueError(
+            f"{name} must be a batch of what the generator makes, shape "
+            f"[B, {', '.join(map(str, data_shape))}]; got {real.shape}."
+        )
