@@ -1,0 +1,128 @@
+"""A run's folder: its settings, metrics, pictures and summary."""
+
+import dataclasses
+import importlib.metadata
+import json
+import platform
+from collections.abc import Mapping, Sequence
+
+import jax
+from etils import epath
+
+from jaxgan import config as configs
+from jaxgan import plots
+from jaxgan.config import Config
+from jaxgan.data import Dataset
+
+# Where a run is and where its data are is no setting of it: folders may be moved.
+_PLACES = ("workdir", "data_dir")
+
+
+class RunFolder:
+    """The files of one run.
+
+    Making one only looks: it checks that the folder is free, or holds a run that `config` may go
+    on with. Nothing is written before `create`.
+
+    Raises:
+      ValueError: if the folder holds something else, or a run with other settings.
+    """
+
+    def __init__(self, config: Config):
+        self.config = config
+        self.path = epath.Path(config.workdir)
+        self.resumes = (self.path / "config.json").exists()
+        if self.resumes:
+            _check_unchanged(configs.load(self.path / "config.json"), config, self.path)
+        elif self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+            raise ValueError(
+                f"--workdir={self.path} exists and is no run's folder (it has no config.json). "
+                "Choose a new or an empty folder."
+            )
+
+    def create(self) -> None:
+        """Makes the folder and writes the settings.
+
+        Raises:
+          ValueError: if it cannot be written.
+        """
+        try:
+            (self.path / "samples").mkdir(parents=True, exist_ok=True)
+            configs.save(self.config, self.path / "config.json")
+        except OSError as error:
+            raise ValueError(f"--workdir={self.path} cannot be written: {error}") from error
+
+    def rewind(self, step: int) -> None:
+        """Forgets the metrics logged after `step`, from where a resumed run will log them again."""
+        rows = self.metrics()
+        if rows and rows[-1]["step"] > step:
+            kept = "".join(json.dumps(row) + "\n" for row in rows if row["step"] <= step)
+            part = self.path / "metrics.jsonl.part"
+            part.write_text(kept)
+            part.replace(self.path / "metrics.jsonl")
+
+    def metrics(self) -> list[dict]:
+        """The logged rows, oldest first."""
+        path = self.path / "metrics.jsonl"
+        if not path.exists():
+            return []
+        rows = []
+        for line in path.read_text().splitlines():
+            try:
+                rows.append(json.loads(line))
+            except ValueError:  # a last line cut short by a kill
+                break
+        return rows
+
+    def append(self, rows: Sequence[Mapping]) -> None:
+        """Adds rows to the metrics."""
+        with (self.path / "metrics.jsonl").open("a") as file:
+            file.write("".join(json.dumps(row) + "\n" for row in rows))
+
+    def save_samples(self, step: int, samples, dataset: Dataset) -> epath.Path:
+        """Draws the samples of a step, and says where."""
+        path = self.path / "samples" / f"step_{step:08d}.png"
+        plots.save_samples(path, samples, dataset)
+        return path
+
+    def finish(self, start: int, seconds: float, compile_seconds: float) -> None:
+        """Draws the curves and writes the summary."""
+        rows = self.metrics()
+        plots.save_curves(self.path / "curves.png", rows)
+        summary = {
+            "steps": self.config.steps,
+            "metrics": rows[-1],
+            "seconds": round(seconds, 3),
+            "compile_seconds": round(compile_seconds, 3),
+            "resumed_from": start,
+            "device": {
+                "platform": jax.default_backend(),
+                "kind": jax.devices()[0].device_kind,
+                "count": jax.device_count(),
+            },
+            "versions": {"python": platform.python_version()}
+            | {
+                name: importlib.metadata.version(name)
+                for name in ("jaxgan", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint")
+            },
+        }
+        (self.path / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
+
+    @property
+    def finished(self) -> bool:
+        """Whether a summary tells of as many steps as are asked for."""
+        path = self.path / "summary.json"
+        return path.exists() and json.loads(path.read_text())["steps"] == self.config.steps
+
+
+def _check_unchanged(old: Config, new: Config, path: epath.Path) -> None:
+    for field in dataclasses.fields(Config):
+        before, now = getattr(old, field.name), getattr(new, field.name)
+        flag = "--" + field.name.replace("_", "-")
+        if field.name in _PLACES or before == now or (field.name == "steps" and now > before):
+            continue
+        remedy = "raise it" if field.name == "steps" else f"set {flag}={before} to go on"
+        raise ValueError(
+            f"{path} holds a run with {flag}={before}, not {now}: {remedy}, or use another "
+            "--workdir."
+        )

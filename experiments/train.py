@@ -1,0 +1,309 @@
+"""Trains a GAN: `python experiments/train.py --loss=wgan`. Add --help for all settings."""
+
+import contextlib
+import dataclasses
+import io
+import json
+import os
+import re
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import jax
+import numpy as np
+import tyro
+from log import DivergedError, Log
+from presets import default_workdir, preset
+from run_folder import RunFolder
+
+from jaxgan import data, parallel
+from jaxgan.checkpoint import Checkpoints
+from jaxgan.config import Config, check, make_model
+from jaxgan.data import Dataset
+from jaxgan.gan import GAN, GANState
+
+# Data sets up to this size live on the device whole; of larger ones the host sends the batches.
+DEVICE_BYTES = 2**30
+# A dispatch does as many iterations as take about this long, so that an interrupt is served soon.
+CHUNK_SECONDS = 0.5
+CHUNK_BYTES = 2**26
+MAX_CHUNK = 512
+
+
+class Run(NamedTuple):
+    """A run that is ready to start."""
+
+    config: Config
+    dataset: Dataset
+    model: GAN
+    mode: str
+    folder: RunFolder
+
+    def init_key(self):
+        """The key of the weights and of all the noise in training."""
+        return jax.random.split(jax.random.key(self.config.seed))[0]
+
+    def sample_key(self):
+        """The key of the latents that every picture of samples shows."""
+        return jax.random.split(jax.random.key(self.config.seed))[1]
+
+
+def main(arguments: list[str]) -> int:
+    """Runs the command line.
+
+    Returns:
+      The exit status: 0 done, 2 bad input, 3 diverged, 128 plus the signal if interrupted.
+    """
+    try:
+        config, dry_run = parse(arguments)
+        run = prepare(config)
+        if dry_run:
+            describe(run)
+            return 0
+        run.folder.create()
+        checkpoints = Checkpoints(run.folder.path / "checkpoints")
+        state = checkpoints.restore(jax.eval_shape(run.model.init, run.init_key()))
+    except ValueError as error:
+        print(f"train.py: {error}", file=sys.stderr)
+        return 2
+    try:
+        with Interrupt() as interrupt:
+            train(run, checkpoints, state, interrupt)
+    except DivergedError as error:
+        print(f"train.py: {error}", file=sys.stderr)
+        return 3
+    finally:
+        checkpoints.close()
+    return 128 + interrupt.number if interrupt.number else 0
+
+
+def parse(arguments: list[str]) -> tuple[Config, bool]:
+    """Reads the command line over the preset that its loss, data set and model choose.
+
+    Returns:
+      The settings, and whether it is a dry run.
+
+    Raises:
+      ValueError: for what is no setting, in one line.
+    """
+
+    @dataclasses.dataclass(frozen=True)
+    class Choice:
+        loss: str = ""
+        dataset: str = Config.dataset
+        model: str = Config.model
+
+    @dataclasses.dataclass(frozen=True)
+    class Arguments(Config):
+        __doc__ = Config.__doc__
+        dry_run: bool = False
+        """Print the settings and the sizes of the networks, and stop."""
+
+    wants_help = bool({"-h", "--help"} & set(arguments))
+    options = [a for a in arguments if a not in ("-h", "--help")]
+    with one_line_errors():
+        choice, _ = tyro.cli(Choice, args=options, return_unknown_args=True, add_help=False)
+    if not choice.loss and not wants_help:
+        raise ValueError("which --loss? One of bce, minimax, wgan, wgan-gp. Add --help for more.")
+    defaults = preset(choice.loss or "wgan", choice.dataset, choice.model)
+    values = {field.name: getattr(defaults, field.name) for field in dataclasses.fields(Config)}
+    if wants_help:
+        tyro.cli(Arguments, default=Arguments(**values), args=["--help"], prog="train.py")
+    with one_line_errors():
+        parsed = tyro.cli(Arguments, default=Arguments(**values), args=options)
+    values = {field.name: getattr(parsed, field.name) for field in dataclasses.fields(Config)}
+    config = Config(**(values | {"model": defaults.model}))
+    if config.workdir is None:
+        config = dataclasses.replace(config, workdir=default_workdir(config))
+    return config, parsed.dry_run
+
+
+@contextlib.contextmanager
+def one_line_errors() -> Iterator[None]:
+    """Turns tyro's framed message and exit into a ValueError of one line."""
+    message = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(message):
+            yield
+    except SystemExit as error:
+        text = re.sub(r"For full helptext.*", "", message.getvalue(), flags=re.DOTALL)
+        text = " ".join(re.sub(r"[─-]{3,}|[│╭╮╰╯]", " ", text).split())
+        raise ValueError(f"{text} (--help lists the settings)") from error
+
+
+def prepare(config: Config) -> Run:
+    """Checks everything that can be wrong with a run before anything is written.
+
+    Raises:
+      ValueError: for the first thing found wrong, in one line.
+    """
+    check(config)
+    devices = jax.local_device_count()
+    mode = config.parallel
+    if mode == "auto":
+        mode = "pmap" if devices > 1 else "jit"
+    if mode != "jit":
+        parallel.check_divides(config.batch_size, devices)
+    folder = RunFolder(config)
+    dataset = data.load(config.dataset, config.data_dir, image_size=config.image_size)
+    if config.batch_size > len(dataset.train):
+        raise ValueError(
+            f"--batch-size={config.batch_size} is more than the {len(dataset.train)} training "
+            f"examples of {dataset.name}. Use a smaller batch."
+        )
+    model = make_model(config, dataset.train.shape[1:])
+    return Run(config, dataset, model, mode, folder)
+
+
+def describe(run: Run, file=sys.stdout) -> None:
+    """Prints the settings, and the parameters' shapes and counts."""
+    print(json.dumps(dataclasses.asdict(run.config), indent=2), file=file)
+    state = jax.eval_shape(run.model.init, run.init_key())
+    for name, player in (("generator", state.generator), ("critic", state.critic)):
+        print(f"\n{name}: {count_parameters(player):,} parameters", file=file)
+        for path, leaf in jax.tree_util.tree_leaves_with_path(player.params):
+            print(f"  {jax.tree_util.keystr(path, simple=True, separator='/'):40} {leaf.shape}")
+
+
+def count_parameters(player) -> int:
+    """The number of a player's parameters."""
+    return sum(leaf.size for leaf in jax.tree.leaves(player.params))
+
+
+def train(run: Run, checkpoints: Checkpoints, state: GANState | None, interrupt) -> None:
+    """Trains from a state, or from the beginning, until the last step or an interrupt.
+
+    Raises:
+      DivergedError: if a metric is no longer finite.
+    """
+    config, folder = run.config, run.folder
+    state = run.model.init(run.init_key()) if state is None else state
+    start = step = int(state.step)
+    if step >= config.steps and folder.finished:
+        print(f"{folder.path} is finished: {step} steps. Raise --steps to go on.")
+        return
+    folder.rewind(step)
+    hello(run, state)
+    state = parallel.replicate(state, run.mode)
+    program, batches, capacity = compile_program(run)
+    began = time.perf_counter()
+    state, _ = program(state, batches(step, 0), 0)
+    jax.block_until_ready(state)
+    compile_seconds = time.perf_counter() - began
+    print(f"compiled in {compile_seconds:.1f} s" + (f"; on from step {step}" if step else ""))
+
+    log = Log(config, folder, run.dataset, step)
+    sample_size = 64 if run.dataset.train.ndim == 4 else 2500
+    if step == 0:
+        log.samples(0, run.model.sample(state, run.sample_key(), sample_size))
+    length = 1
+    began = clock = time.perf_counter()
+    while step < config.steps and not interrupt.number:
+        count = min(length, capacity, to_next_stop(config, step))
+        state, metrics = program(state, batches(step, count), count)
+        # While the device runs this chunk, the host writes down the one before.
+        waited = log.flush()
+        log.put(step, count, metrics)
+        step += count
+        elapsed, clock = time.perf_counter() - clock, time.perf_counter()
+        length = min(2 * length, max(1, int(CHUNK_SECONDS * waited / elapsed))) if waited else 1
+        if config.sample_every and step % config.sample_every == 0 and step < config.steps:
+            log.samples(step, run.model.sample(state, run.sample_key(), sample_size))
+        if config.checkpoint_every and step % config.checkpoint_every == 0:
+            log.flush()  # only a state whose metrics are finite is worth keeping
+            checkpoints.save(step, state)
+    log.flush()
+    checkpoints.save(step, state)
+    seconds = time.perf_counter() - began
+    if step < config.steps:
+        log.close()
+        print(f"interrupted at step {step}; the same command goes on from there")
+        return
+    picture = log.samples(step, run.model.sample(state, run.sample_key(), sample_size))
+    log.close()
+    folder.finish(start, seconds, compile_seconds)
+    print(f"{step - start} steps in {seconds:.0f} s; samples in {picture}")
+
+
+def hello(run: Run, state: GANState) -> None:
+    """Says what is about to run."""
+    config, devices = run.config, 1 if run.mode == "jit" else jax.local_device_count()
+    print(
+        f"{config.loss} on {config.dataset}: {len(run.dataset.train):,} examples of shape "
+        f"{run.dataset.train.shape[1:]}, {config.model} with "
+        f"{count_parameters(state.generator):,} + {count_parameters(state.critic):,} parameters, "
+        f"{devices} {jax.devices()[0].device_kind} ({run.mode}), in {run.folder.path}"
+    )
+
+
+def compile_program(run: Run) -> tuple[Callable, Callable[[int, int], np.ndarray], int]:
+    """The training program and its feed.
+
+    Returns:
+      `program(state, batches, count)`, which runs `count` iterations; `batches(step, count)`,
+      their data, padded to the capacity so that there is one program for all chunks; and that
+      capacity.
+    """
+    config, train = run.config, run.dataset.train
+    resident = train.nbytes <= DEVICE_BYTES
+    per_iteration = config.n_critic * config.batch_size * (4 if resident else train[0].nbytes)
+    capacity = max(1, min(MAX_CHUNK, config.steps, CHUNK_BYTES // per_iteration))
+
+    def fetch(whole, batch):
+        return data.to_float(whole[batch] if resident else batch)
+
+    def batches(step, count):
+        indices = data.batch_indices(
+            config.seed, step, count, config.n_critic, config.batch_size, len(train)
+        )
+        chunk = indices if resident else train[indices]
+        padded = np.zeros((capacity, *chunk.shape[1:]), chunk.dtype)
+        padded[:count] = chunk
+        return padded
+
+    program = parallel.wrap(
+        parallel.many_steps(run.model.step, fetch), run.mode, split=(None, 2, None)
+    )
+    whole = parallel.replicate(train, run.mode) if resident else ()
+    return lambda state, chunk, count: program(state, whole, chunk, count), batches, capacity
+
+
+def to_next_stop(config: Config, step: int) -> int:
+    """Steps from `step` to the next picture, checkpoint or end."""
+    every = [n for n in (config.sample_every, config.checkpoint_every) if n]
+    return min([config.steps - step] + [n - step % n for n in every])
+
+
+class Interrupt:
+    """Within it, SIGINT and SIGTERM only leave their number; a second SIGINT stops at once."""
+
+    number = 0
+
+    def __enter__(self):
+        self._previous = {n: signal.signal(n, self._take) for n in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def __exit__(self, *exception):
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+    def _take(self, number, frame):
+        if self.number:
+            raise KeyboardInterrupt
+        self.number = number
+
+
+def cache_compiled_programs() -> None:
+    """Keeps compiled programs in the user's cache, so that a second run starts in seconds."""
+    home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+        jax.config.update("jax_compilation_cache_dir", os.path.join(home, "jaxgan", "xla"))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+
+
+if __name__ == "__main__":
+    cache_compiled_programs()
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,178 @@
+"""A run's settings, and the model they describe.
+
+One frozen dataclass holds all of a run's settings. It is what the command line reads, what a preset
+is a value of, and what `config.json` in a run's folder holds, so that the folder alone is enough
+to rebuild the model.
+"""
+
+import dataclasses
+import difflib
+import json
+import math
+from typing import Any
+
+import optax
+from etils import epath
+
+from jaxgan import losses, networks, parallel
+from jaxgan.gan import GAN, gan
+
+LOSSES = ("bce", "minimax", "wgan", "wgan-gp")
+MODELS = ("auto", "mlp", "dcgan")
+OPTIMIZERS = ("adam", "rmsprop", "sgd")
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """Train a generative adversarial network.
+
+    Defaults depend on --loss, --dataset and --model: add --help to those to see theirs.
+    """
+
+    loss: str
+    """What to play for: bce (GAN, non-saturating), minimax (the original GAN), wgan (weight
+    clipping) or wgan-gp (gradient penalty)."""
+    dataset: str = "digits"
+    """digits; the 2-D toys ring8, grid25 and swissroll; any image set of tensorflow-datasets, such
+    as mnist or cifar10; or folder:PATH, a folder of images."""
+    model: str = "auto"
+    """mlp, dcgan, or auto: mlp for digits and toys, dcgan for other images."""
+    steps: int = 20_000
+    """Generator updates. A finished run goes on if this is raised."""
+    batch_size: int = 64
+    """Examples in a batch, over all devices."""
+    n_critic: int = 5
+    """Critic updates for each generator update, each on fresh data."""
+    seed: int = 0
+    """Decides everything random: weights, noise and the order of the data."""
+    workdir: str | None = None
+    """The run's folder; by default runs/DATASET-LOSS-SEED."""
+    data_dir: str | None = None
+    """Where data sets are; by default where tensorflow-datasets keeps them."""
+    parallel: str = "auto"
+    """jit (one device), pmap or mesh (all of them), or auto: pmap where there are several."""
+    checkpoint_every: int = 5000
+    """Steps between checkpoints; 0 for one at the end only."""
+    log_every: int = 100
+    """Steps between lines of metrics."""
+    sample_every: int = 1000
+    """Steps between pictures of samples; 0 for none but the last."""
+    latent_dim: int = 64
+    """Size of the generator's input, standard normal."""
+    width: int = 256
+    """Units of a hidden layer (mlp); channels at the largest resolution (dcgan)."""
+    depth: int = 3
+    """Hidden layers (mlp)."""
+    critic_norm: bool = False
+    """BatchNorm in the critic (dcgan); not with wgan-gp."""
+    optimizer: str = "adam"
+    """adam, rmsprop or sgd."""
+    g_learning_rate: float = 1e-4
+    """The generator's learning rate."""
+    d_learning_rate: float = 1e-4
+    """The critic's learning rate."""
+    b1: float = 0.5
+    """Adam's decay of the first moment."""
+    b2: float = 0.9
+    """Adam's and RMSProp's decay of the second moment."""
+    clip: float = 0.01
+    """Bound on the critic's weights (wgan)."""
+    penalty: float = 10.0
+    """Weight of the gradient penalty (wgan-gp)."""
+    ema_decay: float = 0.999
+    """Decay of the averaged generator that samples are drawn from; 0 for none."""
+    image_size: int | None = None
+    """Resize images to this side; needed where they differ in size."""
+
+
+def check(config: Config) -> None:
+    """Raises ValueError, in one line, for the first setting that is out of its range."""
+    check_choice("--loss", config.loss, LOSSES)
+    check_choice("--model", config.model, MODELS)
+    check_choice("--parallel", config.parallel, ("auto", *parallel.MODES))
+    check_choice("--optimizer", config.optimizer, OPTIMIZERS)
+    positive = ["steps", "batch_size", "n_critic", "log_every", "latent_dim", "width", "depth"]
+    for name in [*positive, *(["image_size"] if config.image_size is not None else [])]:
+        _check_range(config, name, lambda v: v >= 1, "at least 1")
+    for name in ("checkpoint_every", "sample_every", "seed"):
+        _check_range(config, name, lambda v: v >= 0, "at least 0")
+    for name in ("g_learning_rate", "d_learning_rate", "clip", "penalty"):
+        _check_range(config, name, lambda v: 0 < v < math.inf, "positive and finite")
+    for name in ("b1", "b2", "ema_decay"):
+        _check_range(config, name, lambda v: 0 <= v < 1, "in [0, 1)")
+    if config.loss == "wgan-gp" and config.critic_norm:
+        raise ValueError(
+            "--critic-norm cannot go with --loss=wgan-gp: the penalty is on each example's own "
+            "gradient, and BatchNorm mixes the examples (Gulrajani 2017, sec. 4)."
+        )
+
+
+def check_choice(name: str, value: str, allowed: tuple[str, ...]) -> None:
+    """Raises ValueError, naming the nearest of the allowed values, unless value is one of them."""
+    if value not in allowed:
+        near = difflib.get_close_matches(value, allowed, n=1, cutoff=0)[0]
+        raise ValueError(
+            f"unknown {name}={value}: did you mean {near}? One of {', '.join(allowed)}."
+        )
+
+
+def make_model(config: Config, data_shape: tuple[int, ...]) -> GAN:
+    """The GAN that a config describes, for examples of the given shape.
+
+    Raises:
+      ValueError: if a setting is out of range, or the network cannot make that shape.
+    """
+    check(config)
+    if config.model == "dcgan":
+        pair: Any = networks.dcgan(
+            data_shape, config.latent_dim, config.width, critic_norm=config.critic_norm
+        )
+    else:
+        pair = networks.mlp(data_shape, config.latent_dim, config.width, config.depth)
+    generator, critic = pair
+    loss = {
+        "bce": losses.bce,
+        "minimax": losses.minimax,
+        "wgan": lambda: losses.wgan(config.clip),
+        "wgan-gp": lambda: losses.wgan_gp(config.penalty),
+    }[config.loss]()
+    return gan(
+        generator,
+        critic,
+        loss,
+        g_tx=_optimizer(config, config.g_learning_rate),
+        d_tx=_optimizer(config, config.d_learning_rate),
+        n_critic=config.n_critic,
+        ema_decay=config.ema_decay,
+    )
+
+
+def save(config: Config, path: epath.PathLike) -> None:
+    """Writes the config as JSON."""
+    epath.Path(path).write_text(json.dumps(dataclasses.asdict(config), indent=2) + "\n")
+
+
+def load(path: epath.PathLike) -> Config:
+    """Reads a config that `save` wrote.
+
+    Raises:
+      ValueError: if the file is no config.
+    """
+    try:
+        return Config(**json.loads(epath.Path(path).read_text()))
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{path} is not a run's config: {error}") from error
+
+
+def _optimizer(config, learning_rate) -> optax.GradientTransformation:
+    if config.optimizer == "adam":
+        return optax.adam(learning_rate, config.b1, config.b2)
+    if config.optimizer == "rmsprop":
+        return optax.rmsprop(learning_rate, decay=config.b2)
+    return optax.sgd(learning_rate)
+
+
+def _check_range(config, name, allowed, says):
+    value = getattr(config, name)
+    if not allowed(value):
+        raise ValueError(f"--{name.replace('_', '-')} must be {says}; got {value}.")
