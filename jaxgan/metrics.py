@@ -1,0 +1,1 @@
+"""Scores for samples: how good, how many modes, how far from the data."""
