@@ -158,12 +158,12 @@ def prepare(config: Config) -> Run:
     return Run(config, dataset, model, mode, folder)
 
 
-def describe(run: Run, file=sys.stdout) -> None:
+def describe(run: Run) -> None:
     """Prints the settings, and the parameters' shapes and counts."""
-    print(json.dumps(dataclasses.asdict(run.config), indent=2), file=file)
+    print(json.dumps(dataclasses.asdict(run.config), indent=2))
     state = jax.eval_shape(run.model.init, run.init_key())
     for name, player in (("generator", state.generator), ("critic", state.critic)):
-        print(f"\n{name}: {count_parameters(player):,} parameters", file=file)
+        print(f"\n{name}: {count_parameters(player):,} parameters")
         for path, leaf in jax.tree_util.tree_leaves_with_path(player.params):
             print(f"  {jax.tree_util.keystr(path, simple=True, separator='/'):40} {leaf.shape}")
 

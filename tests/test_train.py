@@ -1,0 +1,267 @@
+"""The real trainer, as its users run it."""
+
+import json
+import math
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+
+EXPERIMENTS = pathlib.Path(__file__).parent.parent / "experiments"
+sys.path.insert(0, str(EXPERIMENTS))
+
+import train  # noqa: E402
+from presets import preset  # noqa: E402
+
+from jaxgan.checkpoint import Checkpoints  # noqa: E402
+from jaxgan.config import LOSSES  # noqa: E402
+
+SMALL = ["--width=16", "--depth=1", "--latent-dim=4", "--batch-size=16", "--log-every=1"]
+
+
+def run_command(*arguments, devices=1):
+    """A real process, on so many host devices."""
+    flags = f"--xla_force_host_platform_device_count={devices}"
+    return subprocess.Popen(
+        [sys.executable, str(EXPERIMENTS / "train.py"), *arguments],
+        env=os.environ | {"XLA_FLAGS": flags},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def train_here(*arguments):
+    return train.main([*SMALL, "--parallel=jit", *arguments])
+
+
+def read_metrics(folder):
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def final_state(folder, arguments):
+    """The newest checkpoint, read as the trainer reads it."""
+    config, _ = train.parse([*SMALL, *arguments, f"--workdir={folder}"])
+    model = train.make_model(config, (8, 8, 1) if config.dataset == "digits" else (2,))
+    checkpoints = Checkpoints(folder / "checkpoints")
+    state = checkpoints.restore(jax.eval_shape(model.init, jax.random.key(0)))
+    checkpoints.close()
+    return state._replace(key=jax.random.key_data(state.key))
+
+
+def assert_same_states(a, b):
+    jax.tree.map(np.testing.assert_array_equal, a, b)
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_command_leaves_a_whole_run_folder(loss, tmp_path):
+    folder = tmp_path / "run"
+    process = run_command(
+        *SMALL, f"--loss={loss}", "--steps", "6", f"--workdir={folder}", "--sample_every=3"
+    )
+    out, err = process.communicate()
+    assert process.returncode == 0, err
+    assert "Traceback" not in err
+    rows = read_metrics(folder)
+    assert [row["step"] for row in rows] == [1, 2, 3, 4, 5, 6]
+    assert all(math.isfinite(value) for row in rows for value in row.values())
+    assert ("wasserstein" in rows[0]) == loss.startswith("wgan")
+    assert ("js" in rows[0]) == (loss in ("bce", "minimax"))
+    grids = sorted(path.name for path in (folder / "samples").iterdir())
+    assert grids == ["step_00000000.png", "step_00000003.png", "step_00000006.png"]
+    for picture in (*(folder / "samples").iterdir(), folder / "curves.png"):
+        assert np.asarray(Image.open(picture).convert("L")).std() > 5, f"{picture} is blank"
+    summary = json.loads((folder / "summary.json").read_text())
+    assert summary["steps"] == 6 and summary["metrics"] == rows[-1]
+    assert summary["versions"]["jax"] == jax.__version__ and summary["device"]["count"] == 1
+    assert json.loads((folder / "config.json").read_text())["loss"] == loss
+    assert list(folder.glob("events.out.tfevents.*"))
+    assert (folder / "checkpoints" / "6").is_dir()
+    assert "compiled in" in out
+
+
+def test_interrupt_saves_and_the_same_command_goes_on_to_the_same_end(tmp_path):
+    arguments = [*SMALL, "--loss=wgan-gp", "--steps=40000", "--sample-every=0", "--log-every=1000"]
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    process = run_command(*arguments, f"--workdir={whole}")
+    interrupted = run_command(*arguments, f"--workdir={parts}")
+    while not (parts / "metrics.jsonl").exists():  # the run is on its way
+        assert interrupted.poll() is None, interrupted.stderr.read()
+        time.sleep(0.05)
+    interrupted.send_signal(signal.SIGINT)
+    out, err = interrupted.communicate()
+    assert interrupted.returncode == 130, err
+    assert "interrupted at step" in out and not (parts / "summary.json").exists()
+    again = run_command(*arguments, f"--workdir={parts}")
+    out, err = again.communicate()
+    assert again.returncode == 0, err
+    assert "on from step" in out
+    assert process.communicate() and process.returncode == 0
+    assert read_metrics(parts) == read_metrics(whole)
+    assert_same_states(final_state(parts, arguments), final_state(whole, arguments))
+
+
+def test_more_steps_extend_a_run_as_if_it_had_never_stopped(tmp_path):
+    for folder, stops in (("whole", [6]), ("parts", [2, 4, 6])):
+        for steps in stops:
+            assert not train_here(
+                "--loss=bce", f"--steps={steps}", f"--workdir={tmp_path / folder}"
+            )
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    assert read_metrics(parts) == read_metrics(whole)
+    assert_same_states(final_state(parts, ["--loss=bce"]), final_state(whole, ["--loss=bce"]))
+
+
+def test_resuming_forgets_metrics_logged_after_the_checkpoint(tmp_path):
+    arguments = ("--loss=bce", f"--workdir={tmp_path}")
+    assert not train_here(*arguments, "--steps=3")
+    rows = read_metrics(tmp_path)
+    with (tmp_path / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 4, "d_loss": 0}\n{"step": 5, "d_lo')  # cut short by a kill
+    assert not train_here(*arguments, "--steps=5")
+    assert read_metrics(tmp_path)[:3] == rows
+    assert [row["step"] for row in read_metrics(tmp_path)] == [1, 2, 3, 4, 5]
+
+
+def test_a_finished_run_is_left_as_it_is(tmp_path, capsys):
+    arguments = ("--loss=bce", "--steps=2", f"--workdir={tmp_path}")
+    assert not train_here(*arguments)
+    before = (tmp_path / "summary.json").read_text()
+    assert not train_here(*arguments)
+    assert "is finished" in capsys.readouterr().out
+    assert (tmp_path / "summary.json").read_text() == before
+
+
+@pytest.mark.parametrize("mode", ["pmap", "mesh"])
+def test_eight_devices_log_the_same_metrics_as_one(mode, tmp_path):
+    """Under SGD: Adam would hide a gradient off by a factor."""
+    for parallel in ("jit", mode):
+        assert not train.main(
+            [*SMALL, "--loss=wgan-gp", "--optimizer=sgd", "--steps=5", f"--parallel={parallel}"]
+            + ["--sample-every=0", f"--workdir={tmp_path / parallel}"]
+        )
+    for one, many in zip(
+        read_metrics(tmp_path / "jit"), read_metrics(tmp_path / mode), strict=True
+    ):
+        assert one.keys() == many.keys()
+        for name, value in one.items():
+            assert many[name] == pytest.approx(value, rel=1e-5, abs=1e-6), name
+
+
+def test_chunks_do_not_show_in_the_result(tmp_path, monkeypatch):
+    assert not train_here("--loss=wgan", "--steps=9", f"--workdir={tmp_path / 'long'}")
+    monkeypatch.setattr(train, "MAX_CHUNK", 1)
+    assert not train_here("--loss=wgan", "--steps=9", f"--workdir={tmp_path / 'short'}")
+    assert read_metrics(tmp_path / "long") == read_metrics(tmp_path / "short")
+
+
+def test_a_data_set_too_large_for_the_device_trains_the_same(tmp_path, monkeypatch):
+    assert not train_here("--loss=wgan", "--steps=4", f"--workdir={tmp_path / 'resident'}")
+    monkeypatch.setattr(train, "DEVICE_BYTES", 0)
+    assert not train_here("--loss=wgan", "--steps=4", f"--workdir={tmp_path / 'sent'}")
+    assert read_metrics(tmp_path / "resident") == read_metrics(tmp_path / "sent")
+
+
+def test_divergence_exits_with_3_and_names_the_step(tmp_path, capsys):
+    status = train_here(
+        "--loss=wgan-gp", "--optimizer=sgd", "--d-learning-rate=1e30", "--steps=50",
+        f"--workdir={tmp_path}",
+    )  # fmt: skip
+    assert status == 3
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert "diverged at step" in error and "is not finite" in error
+    rows = read_metrics(tmp_path) if (tmp_path / "metrics.jsonl").exists() else []
+    assert all(math.isfinite(value) for row in rows for value in row.values())
+
+
+def test_dry_run_describes_and_writes_nothing(tmp_path, capsys):
+    assert not train.main(["--loss=wgan", "--dry-run", f"--workdir={tmp_path / 'run'}"])
+    out = capsys.readouterr().out
+    settings = json.loads(out[: out.index("\n}") + 2])
+    assert settings["n_critic"] == 5 and settings["clip"] == 0.01
+    assert "generator: 164,672 parameters" in out and "(64, 256)" in out
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([], ["--loss", "wgan-gp"]),
+        (["--loss=wgam"], ["wgam", "did you mean wgan?"]),
+        (["--loss=wgan", "--dataset=digit"], ["digit", "digits"]),
+        (["--loss=wgan", "--dataset=imagenet_v3"], ["imagenet_v3", "imagenet_v2"]),
+        (["--loss=wgan", "--model=dcgam"], ["dcgam", "dcgan"]),
+        (["--loss=wgan", "--parallel=tpu"], ["tpu", "pmap"]),
+        (["--loss=wgan", "--steps=-1"], ["--steps", "-1"]),
+        (["--loss=wgan", "--steps=many"], ["--steps", "many"]),
+        (["--loss=wgan", "--step=5"], ["--step=5", "--steps"]),
+        (["--loss=wgan", "--batch-size=0"], ["--batch-size", "0"]),
+        (["--loss=wgan", "--batch-size=5000", "--parallel=jit"], ["5000", "1437"]),
+        (["--loss=wgan", "--batch-size=60", "--parallel=pmap"], ["60", "8 devices"]),
+        (["--loss=wgan", "--n-critic=0"], ["--n-critic", "0"]),
+        (["--loss=wgan-gp", "--critic-norm"], ["--critic-norm", "wgan-gp"]),
+        (["--loss=wgan", "--dataset=ring8", "--model=dcgan"], ["(2,)", "networks.mlp"]),
+        (["--loss=wgan", "--dataset=mnist", "--data-dir=/nowhere"], ["mnist", "/nowhere"]),
+        (["--loss=wgan", "--dataset=folder:/nowhere"], ["/nowhere"]),
+        (["--loss=wgan", "--d-learning-rate=nan"], ["--d-learning-rate", "nan"]),
+        (["--loss=wgan", "--ema-decay=1"], ["--ema-decay", "1"]),
+    ],
+)
+def test_bad_input_is_one_line_and_leaves_no_folder(arguments, words, tmp_path, capsys):
+    assert train.main([*arguments, f"--workdir={tmp_path / 'run'}"]) == 2
+    error = capsys.readouterr().err
+    assert len(error.strip().splitlines()) == 1, error
+    for word in words:
+        assert word in error
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ("--batch-size=32", ["--batch-size=16", "32"]),
+        ("--steps=1", ["--steps=2", "1"]),
+        ("--clip=0.1", ["--clip=0.01", "0.1"]),
+    ],
+)
+def test_a_changed_setting_is_refused_by_name(change, words, tmp_path, capsys):
+    arguments = ["--loss=wgan", "--steps=2", f"--workdir={tmp_path / 'run'}"]
+    assert not train_here(*arguments)
+    before = (tmp_path / "run" / "config.json").read_text()
+    capsys.readouterr()
+    assert train_here(*arguments, change) == 2
+    error = capsys.readouterr().err
+    assert len(error.strip().splitlines()) == 1
+    for word in words:
+        assert word in error
+    assert (tmp_path / "run" / "config.json").read_text() == before
+
+
+def test_a_folder_that_is_no_run_is_refused_and_left_alone(tmp_path, capsys):
+    (tmp_path / "thesis.tex").write_text("years of work")
+    assert train_here("--loss=wgan", f"--workdir={tmp_path}") == 2
+    assert "no run's folder" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_an_unwritable_folder_is_refused(tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    assert train_here("--loss=wgan", f"--workdir={tmp_path / 'file' / 'run'}") == 2
+    assert "cannot be written" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("dataset", ["digits", "ring8", "cifar10"])
+def test_every_preset_is_documented_and_makes_a_model(loss, dataset):
+    config = preset(loss, dataset)
+    train.check(config)
+    assert (config.loss, config.dataset) == (loss, dataset)
+    shape = {"digits": (8, 8, 1), "ring8": (2,), "cifar10": (32, 32, 3)}[dataset]
+    assert train.make_model(config, shape)
