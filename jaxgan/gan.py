@@ -11,6 +11,7 @@ eight, chunked or resumed, the same numbers are drawn.
 
 import inspect
 from collections.abc import Callable
+from numbers import Integral
 from typing import NamedTuple
 
 import chex
@@ -109,7 +110,7 @@ def gan(
         critic's scores are not `[B]`, or the loss penalises the gradient of a critic that
         normalises by its batch.
     """
-    if n_critic < 1 or int(n_critic) != n_critic:
+    if not (isinstance(n_critic, Integral) and n_critic >= 1):
         raise ValueError(f"n_critic must be a whole number from 1 up; got {n_critic}.")
     if not 0 <= ema_decay < 1:
         raise ValueError(f"ema_decay must be in [0, 1), where 0 turns it off; got {ema_decay}.")

@@ -237,7 +237,7 @@ def _identity(params):
 
 
 def _scores(critic_fn, x):
-    """The critic's scores, refused unless [B]: a [B, 1] would broadcast against a [B] in silence."""
+    """The critic's scores, refused unless [B]: [B, 1] would broadcast against [B] in silence."""
     scores = critic_fn(x)
     if scores.shape != x.shape[:1]:
         raise ValueError(

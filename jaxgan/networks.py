@@ -1,8 +1,8 @@
 """Generator and critic networks: an MLP pair and a DCGAN pair.
 
-Each pair is two flax modules. A generator maps latents `[B, latent_dim]` to samples `[B, *data_shape]`
-and carries both sizes as attributes; a critic maps samples to scores `[B]`. Images are float32 in
-[−1, 1], NHWC, so an image generator ends in tanh.
+Each pair is two flax modules. A generator maps latents `[B, latent_dim]` to samples
+`[B, *data_shape]` and carries both sizes as attributes; a critic maps samples to scores `[B]`.
+Images are float32 in [−1, 1], NHWC, so an image generator ends in tanh.
 
 `dtype` is the precision of the arithmetic; parameters, statistics, samples and scores stay float32.
 
@@ -14,6 +14,7 @@ References:
 """
 
 import math
+from numbers import Integral
 
 import flax.linen as nn
 import jax
@@ -231,5 +232,5 @@ def _base(side: int) -> int | None:
 def _check_positive(**sizes):
     for name, size in sizes.items():
         values = size if isinstance(size, tuple | list) else (size,)
-        if not values or any(int(v) != v or v < 1 for v in values):
+        if not values or not all(isinstance(v, Integral) and v >= 1 for v in values):
             raise ValueError(f"{name} must be made of positive whole numbers; got {size}.")
