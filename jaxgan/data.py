@@ -93,7 +93,8 @@ def to_float(x: jax.typing.ArrayLike) -> jax.Array:
     """Maps uint8 pixels 0..255 to float32 in [-1, 1]; floating-point data pass unchanged."""
     x = jnp.asarray(x)
     if x.dtype == jnp.uint8:
-        return x.astype(jnp.float32) / 127.5 - 1.0
+        # x / 127.5 - 1, odd around the middle and exactly ±1 at the ends, compiled or not.
+        return (2.0 * x.astype(jnp.float32) - 255.0) * np.float32(1 / 255)
     if not jnp.issubdtype(x.dtype, jnp.floating):
         raise ValueError(f"data must be uint8 images or floating point, got {x.dtype}")
     return x
@@ -104,8 +105,8 @@ def to_uint8(images: Any) -> np.ndarray:
     images = np.asarray(images)
     if images.dtype == np.uint8:
         return images
-    pixels = np.rint((images.astype(np.float32) + 1.0) * 127.5)
-    return np.clip(np.nan_to_num(pixels), 0, 255).astype(np.uint8)
+    images = np.nan_to_num(np.clip(images.astype(np.float32), -1.0, 1.0), nan=-1.0)
+    return np.rint((images + 1.0) * 127.5).astype(np.uint8)
 
 
 def batch_indices(
@@ -211,16 +212,16 @@ def _load_digits(
 
     failures = []
     for place in dict.fromkeys([_data_dir(data_dir), _data_dir(None)]):
+        folder = place / "digits" / str(Digits.VERSION)
         try:
-            builder = Digits(data_dir=place, file_format="array_record")
-            if not builder.data_path.exists():
-                _prepare(builder)
-                log(f"prepared digits in {builder.data_path}")
+            if not folder.exists():
+                _prepare(Digits(data_dir=place, file_format="array_record"))
+                log(f"prepared digits in {folder}")
         except OSError as error:
             failures.append(f"{place} ({error.strerror or error})")
             log(f"cannot prepare digits in {failures[-1]}")
         else:
-            return _read_prepared("digits", Digits(data_dir=place), image_size)
+            return _read_prepared("digits", _open_prepared(folder), image_size)
     raise ValueError(
         f"cannot prepare digits in {' or '.join(failures)}: give a data_dir that can be written"
     )
@@ -248,31 +249,50 @@ def _find_prepared(name: str, data_dir: Any) -> Any:
 
     # tfds.data_source would do, but where nothing is prepared its error misleads.
     known = tfds.list_builders(with_community_datasets=False)
-    match = re.fullmatch(r"(\w+)(/[\w.+-]+)?(?::(\d+\.\d+\.\d+))?", name)
-    folder = data_dir / (match[1] + (match[2] or "")) if match else data_dir / "no such set"
-    if not folder.is_dir() and (match is None or match[1] not in known):
-        own = [*TOYS, "digits", "folder:PATH"]
-        nearest = difflib.get_close_matches(name.lower(), [*own, *known], n=1)
-        meant = f"did you mean {nearest[0]!r}? " if nearest else ""
-        raise ValueError(
-            f"unknown dataset {name!r}: {meant}There are {', '.join(own)} and the image sets of "
-            "tensorflow-datasets, such as mnist, fashion_mnist or cifar10"
-        )
+    match = re.fullmatch(r"(\w+)(/[\w.+-]+)?(:\d+\.\d+\.\d+)?", name)
+    if match is None:
+        raise _unknown(name, known)
+    set_name, config, version = (part or "" for part in match.groups())
+    folder = data_dir / (set_name + config)
+    if not folder.is_dir() and set_name not in known:
+        raise _unknown(name, known)
     present = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
     versions = [v for v in present if re.fullmatch(r"\d+\.\d+\.\d+", v)]
-    wanted = [v for v in versions if match and v == (match[3] or v)]
+    wanted = [v for v in versions if version in ("", f":{v}")]
     if not wanted:
         raise ValueError(
             f"dataset {name!r} is not prepared in {folder}"
-            + (f", which has {', '.join(present)}" if present else "")
+            + (f", which has {', '.join(present[:8])}" if present else "")
             + '; prepare it with: pip install "jaxgan[prepare]" && '
             f"tfds build {name} --file_format=array_record --data_dir={shlex.quote(str(data_dir))}"
         )
-    newest = folder / max(wanted, key=lambda version: [int(n) for n in version.split(".")])
+    return _open_prepared(folder / max(wanted, key=lambda v: [int(n) for n in v.split(".")]))
+
+
+def _unknown(name: str, known: list[str]) -> ValueError:
+    own = [*TOYS, "digits", "folder:PATH"]
+    nearest = difflib.get_close_matches(name.lower(), [*own, *known], n=1)
+    return ValueError(
+        f"unknown dataset {name!r}"
+        + (f", did you mean {nearest[0]!r}?" if nearest else ".")
+        + f" There are {', '.join(own)} and the image sets of tensorflow-datasets, such as "
+        "mnist, fashion_mnist or cifar10"
+    )
+
+
+def _open_prepared(folder: Any) -> Any:
+    import tensorflow_datasets as tfds
+
     try:
-        return tfds.builder_from_directory(newest)
+        return tfds.builder_from_directory(folder)
     except Exception as error:
-        raise ValueError(f"cannot read {newest}: {_one_line(error)}") from error
+        raise _unreadable(folder, error) from error
+
+
+def _unreadable(folder: Any, error: Exception) -> ValueError:
+    return ValueError(
+        f"cannot read {folder}: {_one_line(error)}; remove that folder and prepare it again"
+    )
 
 
 def _read_prepared(name: str, builder: Any, image_size: int | None) -> Dataset:
@@ -331,9 +351,7 @@ def _read_prepared(name: str, builder: Any, image_size: int | None) -> Dataset:
                 for x in (train, train_labels)
             )
     except Exception as error:
-        raise ValueError(
-            f"cannot read {folder}: {_one_line(error)}; remove that folder and prepare it again"
-        ) from error
+        raise _unreadable(folder, error) from error
     return Dataset(name, train, test, train_labels, test_labels)
 
 
@@ -383,7 +401,7 @@ def _decode(source: bytes | pathlib.Path, shape: tuple[int, int, int], resize: b
 
 def _load_folder(name: str, size: int, log: Callable[[str], None]) -> Dataset:
     """Decodes every image under a folder that can be decoded; names the others."""
-    from PIL import Image
+    from PIL import Image, UnidentifiedImageError
 
     root = pathlib.Path(name.removeprefix("folder:")).expanduser()
     if name == "folder:" or not root.is_dir():
@@ -392,6 +410,7 @@ def _load_folder(name: str, size: int, log: Callable[[str], None]) -> Dataset:
         path
         for path in root.rglob("*")
         if path.suffix.lower() in IMAGE_SUFFIXES
+        and path.is_file()
         and not any(part.startswith(".") for part in path.relative_to(root).parts)
     )
     if not files:
@@ -402,12 +421,15 @@ def _load_folder(name: str, size: int, log: Callable[[str], None]) -> Dataset:
         try:
             return _decode(path, (size, size, 3), resize=True)
         except Exception as error:  # Pillow's decoders raise whatever a broken file provokes
-            return f"{path.relative_to(root)} ({_one_line(error)})"
+            strange = isinstance(error, UnidentifiedImageError)
+            return f"{path.relative_to(root)} ({'not an image' if strange else _one_line(error)})"
 
     with warnings.catch_warnings(), ThreadPoolExecutor() as pool:
         warnings.simplefilter("ignore")  # of odd metadata; but
         warnings.simplefilter("error", Image.DecompressionBombWarning)
-        decoded = list(_bar(pool.map(decode, files), f"decoding {root.name}", len(files)))
+        decoded: list[np.ndarray | str] = []
+        for start in _bar(range(0, len(files), 256), f"decoding {root.name}"):
+            decoded += pool.map(decode, files[start : start + 256])  # an interrupt waits for these
     skipped = [x for x in decoded if isinstance(x, str)]
     images = [x for x in decoded if not isinstance(x, str)]
     if skipped:
@@ -427,12 +449,12 @@ def _load_folder(name: str, size: int, log: Callable[[str], None]) -> Dataset:
     return Dataset(name, pixels[np.sort(train)], pixels[np.sort(test)])
 
 
-def _bar(steps: Any, label: str, total: int | None = None) -> Iterable:
+def _bar(steps: range, label: str) -> Iterable[int]:
     """A progress bar, shown once the work has lasted for two seconds."""
     from tqdm import tqdm
 
-    return tqdm(steps, label, total, leave=False, delay=2, disable=None)
+    return tqdm(steps, label, leave=False, delay=2, disable=None)
 
 
 def _one_line(error: object) -> str:
-    return " ".join(str(error).split())[:300] or type(error).__name__
+    return " ".join(str(error).split())[:300].rstrip(".") or type(error).__name__

@@ -1,0 +1,523 @@
+import io
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import pytest
+import tensorflow_datasets as tfds
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from jaxgan import data
+
+# Which examples a step sees ------------------------------------------------------------------
+
+sizes = st.integers(1, 40).flatmap(lambda size: st.tuples(st.just(size), st.integers(1, size)))
+seeds = st.integers(-(2**31), 2**40)
+
+
+@given(seeds, sizes, st.integers(1, 6))
+def test_every_epoch_shows_every_example_once(seed, size_and_batch, n_critic):
+    size, batch = size_and_batch
+    stream = data.batch_indices(seed, 0, 3 * size, n_critic, batch, size).ravel()
+    epochs = stream[: len(stream) // size * size].reshape(-1, size)
+    assert len(epochs) >= 3
+    np.testing.assert_array_equal(np.sort(epochs), np.broadcast_to(np.arange(size), epochs.shape))
+
+
+@given(seeds, sizes, st.integers(1, 6), st.lists(st.integers(0, 9), max_size=6), st.integers(0, 50))
+def test_grouping_iterations_into_calls_changes_nothing(seed, size_and_batch, n, counts, start):
+    size, batch = size_and_batch
+    whole = data.batch_indices(seed, start, sum(counts), n, batch, size)
+    pieces = [np.empty((0, n, batch), np.int32)]
+    for count in counts:
+        pieces.append(data.batch_indices(seed, start, count, n, batch, size))
+        start += count
+    np.testing.assert_array_equal(whole, np.concatenate(pieces))
+    assert whole.dtype == np.int32
+
+
+def test_seeds_and_epochs_have_different_orders():
+    orders = [data.batch_indices(seed, 0, 3, 1, 100, 100) for seed in (0, 1, -1, 2**32)]
+    assert len({row.tobytes() for order in orders for row in order}) == 12
+
+
+def test_the_order_is_frozen():
+    """A checkpoint of today must resume on the same data under any later numpy."""
+    first, second = data.batch_indices(0, 0, 4, 1, 5, 10).reshape(2, 10).tolist()
+    assert first == [1, 4, 5, 6, 8, 2, 0, 3, 9, 7]
+    assert second == [7, 8, 6, 2, 9, 3, 1, 0, 4, 5]
+
+
+def test_indices_may_be_written_to_without_touching_later_calls():
+    before = data.batch_indices(3, 0, 1, 1, 8, 8).copy()
+    data.batch_indices(3, 0, 1, 1, 8, 8)[:] = 0
+    np.testing.assert_array_equal(data.batch_indices(3, 0, 1, 1, 8, 8), before)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((0, 0, 1, 5, 64, 50), "batch size 64 exceeds the 50 examples"),
+        ((0, 0, 1, 5, 0, 50), "batch_size=0"),
+        ((0, -1, 1, 5, 4, 50), "start=-1"),
+        ((0, 0, 1, 0, 4, 50), "n_critic=0"),
+    ],
+)
+def test_impossible_batches_are_refused(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        data.batch_indices(*arguments)
+
+
+# Pixels --------------------------------------------------------------------------------------
+
+
+def test_every_pixel_value_survives_the_round_trip():
+    pixels = np.arange(256, dtype=np.uint8)
+    floats = jax.jit(data.to_float)(pixels)
+    assert floats.dtype == np.float32
+    assert floats[0] == -1.0 and floats[255] == 1.0
+    np.testing.assert_array_equal(data.to_uint8(floats), pixels)
+
+
+def test_points_pass_and_other_integers_are_refused():
+    points = np.float32([[0.5, -7.0]])
+    np.testing.assert_array_equal(data.to_float(points), points)
+    with pytest.raises(ValueError, match="int32"):
+        data.to_float(np.int32([1]))
+
+
+def test_pixels_out_of_range_are_clipped():
+    values = np.float32([-np.inf, -3, 0, 3, np.inf, np.nan, 3e38])
+    np.testing.assert_array_equal(data.to_uint8(values), [0, 0, 128, 255, 255, 0, 255])
+
+
+# Toys ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", data.TOYS)
+def test_toys_are_fixed_arrays_of_points(name):
+    toy, again = data.load(name), data.load(name)
+    assert toy.train.shape == (100_000, 2) and toy.test.shape == (10_000, 2)
+    assert toy.train.dtype == toy.test.dtype == np.float32
+    np.testing.assert_array_equal(toy.train, again.train)
+    rows = {row.tobytes() for row in toy.train}
+    assert not any(row.tobytes() in rows for row in toy.test)
+
+
+def test_ring8_is_the_ring_of_veegan():
+    ring = data.load("ring8")
+    assert ring.sigma == 0.01
+    np.testing.assert_allclose(np.linalg.norm(ring.modes, axis=1), 1, rtol=1e-6)
+    np.testing.assert_allclose(ring.modes[0], [1, 0], atol=1e-6)
+    assert len(np.unique(ring.modes.round(3), axis=0)) == 8
+
+
+def test_grid25_is_the_grid_of_veegan():
+    grid = data.load("grid25")
+    assert grid.sigma == 0.05
+    expected = {(x, y) for x in (-4, -2, 0, 2, 4) for y in (-4, -2, 0, 2, 4)}
+    assert {tuple(mode) for mode in grid.modes.tolist()} == expected
+
+
+@pytest.mark.parametrize("name", ["ring8", "grid25"])
+def test_mixtures_are_gaussians_of_equal_weight_around_their_modes(name):
+    toy = data.load(name)
+    count = len(toy.train) / len(toy.modes)
+    for points, labels in [(toy.train, toy.train_labels), (toy.test, toy.test_labels)]:
+        distances = np.linalg.norm(points[:, None] - toy.modes, axis=-1)
+        np.testing.assert_array_equal(distances.argmin(axis=1), labels)
+    for k, mode in enumerate(toy.modes):
+        points = (toy.train[toy.train_labels == k] - mode) / toy.sigma
+        assert abs(len(points) - count) < 5 * np.sqrt(count)
+        np.testing.assert_allclose(points.mean(axis=0), 0, atol=5 / np.sqrt(count))
+        np.testing.assert_allclose(np.cov(points.T), np.eye(2), atol=0.1)
+
+
+def test_swissroll_is_a_spiral_with_the_noise_of_wgan_gp():
+    roll = data.load("swissroll")
+    assert roll.modes is roll.sigma is roll.train_labels is None
+    x, y = 7.5 * roll.train.T  # (t cos t, t sin t) + N(0, 0.25²), t from 1.5π to 4.5π
+    radius, angle = np.hypot(x, y), np.arctan2(y, x)
+    across = (radius - angle + np.pi) % (2 * np.pi) - np.pi
+    outer = radius > 8  # where the spiral is nearly a circle
+    assert abs((across[outer] / np.sqrt(1 + radius[outer] ** -2)).std() - 0.25) < 0.01
+    assert 1.2 * np.pi < radius.min() and radius.max() < 4.9 * np.pi
+
+
+# Digits --------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def digits_dir(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("tfds")
+    data.load("digits", folder)
+    return folder
+
+
+def test_digits_are_all_of_scikit_learns_divided_in_two(digits_dir):
+    from sklearn.datasets import load_digits
+
+    digits = data.load("digits", digits_dir)
+    assert digits.train.shape == (1437, 8, 8, 1) and digits.test.shape == (360, 8, 8, 1)
+    assert digits.train.dtype == np.uint8 and digits.train.max() == 255
+    source = load_digits()
+    expected = np.rint(source.images / 16 * 255).astype(np.uint8)
+    pairs = [
+        (image.tobytes(), int(label))
+        for images, labels in [
+            (digits.train, digits.train_labels),
+            (digits.test, digits.test_labels),
+            (expected, source.target),
+        ]
+        for image, label in zip(images, labels, strict=True)
+    ]
+    assert sorted(pairs[:1797]) == sorted(pairs[1797:])
+    assert np.bincount(digits.test_labels).min() >= 25  # every digit is held out often enough
+
+
+def test_digits_are_prepared_once_without_tensorflow(digits_dir):
+    record = next(digits_dir.rglob("*train*"))
+    written = record.stat().st_mtime_ns
+    lines = []
+    data.load("digits", digits_dir, log=lines.append)
+    assert record.stat().st_mtime_ns == written
+    assert lines == []
+    assert "tensorflow" not in sys.modules
+
+
+def test_digits_can_be_enlarged(digits_dir):
+    small = data.load("digits", digits_dir).train
+    large = data.load("digits", digits_dir, image_size=32).train
+    assert large.shape == (1437, 32, 32, 1)
+    averages = large.reshape(-1, 8, 4, 8, 4).mean(axis=(2, 4))
+    assert np.corrcoef(averages.ravel(), small.ravel())[0, 1] > 0.97
+
+
+def test_an_interrupted_preparation_does_no_harm(tmp_path):
+    leftover = tmp_path / "digits" / "incomplete.ABCDEF_1.0.0"
+    leftover.mkdir(parents=True)
+    (leftover / "digits-train.array_record-00000-of-00001").write_bytes(b"half")
+    assert len(data.load("digits", tmp_path).train) == 1437
+
+
+def test_processes_may_prepare_digits_at_the_same_time(tmp_path):
+    code = f"from jaxgan import data; print(len(data.load('digits', {str(tmp_path)!r}).train))"
+    command = [sys.executable, "-W", "error", "-c", code]
+    runs = [
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    for run in runs:
+        out, err = run.communicate()
+        assert run.returncode == 0, err
+        assert out.splitlines()[-1] == "1437"
+    assert os.listdir(tmp_path / "digits") == ["1.0.0"]
+
+
+def test_the_loser_of_a_race_finds_the_set_prepared(tmp_path):
+    """The order in which the race above goes wrong: the winner renames before the loser."""
+    from jaxgan.digits import Digits
+
+    class Overtaken(Digits, skip_registration=True):
+        name = "digits"
+
+        def _split_generators(self, dl_manager):
+            data.load("digits", tmp_path)
+            return super()._split_generators(dl_manager)
+
+    data._prepare(Overtaken(data_dir=tmp_path, file_format="array_record"))
+    assert os.listdir(tmp_path / "digits") == ["1.0.0"]
+    assert len(data.load("digits", tmp_path).train) == 1437
+
+
+def test_digits_fall_back_to_the_default_folder(tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "default"))
+    lines = []
+    digits = data.load("digits", tmp_path / "file" / "below", log=lines.append)
+    assert len(digits.train) == 1437
+    assert str(tmp_path / "file" / "below") in lines[0] and str(tmp_path / "default") in lines[1]
+
+    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "file"))
+    with pytest.raises(ValueError, match=r"cannot prepare digits in .*below \(.*\) or .*writ"):
+        data.load("digits", tmp_path / "file" / "below", log=lines.append)
+
+
+# Prepared sets of tensorflow-datasets --------------------------------------------------------
+
+
+def prepare(data_dir, set_name, features, examples):
+    """Writes a small TFDS set of the given examples, a dictionary by split."""
+
+    class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+        name = set_name
+        VERSION = tfds.core.Version("1.2.0")
+
+        def _info(self):
+            features_dict = tfds.features.FeaturesDict(features)
+            return tfds.core.DatasetInfo(builder=self, features=features_dict)
+
+        def _split_generators(self, dl_manager):
+            return {split: enumerate(rows) for split, rows in examples.items()}
+
+        def _generate_examples(self):
+            raise NotImplementedError
+
+    data._prepare(Builder(data_dir=data_dir, file_format="array_record"))
+    return data_dir / set_name / "1.2.0"
+
+
+def png(image):
+    buffer = io.BytesIO()
+    image.save(buffer, format="PNG")
+    return buffer.getvalue()
+
+
+def noise(*shape, seed=0):
+    return np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
+
+
+@pytest.fixture(scope="module")
+def small_sets(tmp_path_factory):
+    """A folder with one small set for each thing that can differ."""
+    folder = tmp_path_factory.mktemp("small")
+    fixed, ragged = tfds.features.Image(shape=(4, 6, 3)), tfds.features.Image()
+    pictures = [{"image": png(Image.fromarray(noise(4, 6, 3, seed=i)))} for i in range(25)]
+    prepare(folder, "untested", {"image": fixed}, {"train": pictures})
+    prepare(folder, "trainless", {"image": fixed}, {"test": pictures})
+    sizes = [(40, 20), (9, 9), (20, 40)]
+    cuts = [{"photo": png(Image.new("RGB", size, (9, 8, 7)))} for size in sizes]
+    prepare(folder, "ragged", {"photo": ragged}, {"train": cuts, "test": cuts})
+    prepare(folder, "sentences", {"text": tfds.features.Text()}, {"train": [{"text": "no"}]})
+    stored = prepare(folder, "records", {"image": fixed}, {"train": pictures})
+    info = json.loads((stored / "dataset_info.json").read_text())
+    (stored / "dataset_info.json").write_text(json.dumps(info | {"fileFormat": "tfrecord"}))
+    broken = prepare(folder, "broken", {"image": fixed}, {"train": pictures})
+    next(broken.glob("*array_record*")).write_bytes(b"not a record")
+    headless = prepare(folder, "headless", {"image": fixed}, {"train": pictures})
+    (headless / "dataset_info.json").write_text("{")
+    return folder
+
+
+def test_the_last_tenth_is_held_out_where_there_is_no_test_split(small_sets):
+    untested = data.load("untested", small_sets)
+    assert untested.train.shape == (23, 4, 6, 3) and untested.test.shape == (2, 4, 6, 3)
+    assert untested.train_labels is None
+    source = tfds.builder_from_directory(small_sets / "untested/1.2.0").as_data_source("train")
+    images = np.stack([record["image"] for record in source])
+    np.testing.assert_array_equal(np.concatenate([untested.train, untested.test]), images)
+
+
+def test_images_of_many_sizes_are_resized_and_cut(small_sets):
+    with pytest.raises(ValueError, match=r"'ragged' differ in size: give an image_size"):
+        data.load("ragged", small_sets)
+    ragged = data.load("ragged", small_sets, image_size=16)
+    assert ragged.train.shape == (3, 16, 16, 3)
+    assert (ragged.train == np.uint8([9, 8, 7])).all()
+
+
+def test_the_newest_version_is_read_unless_one_is_named(small_sets, tmp_path):
+    (tmp_path / "untested").mkdir()
+    for version in ("1.2.0", "1.10.0"):
+        os.symlink(small_sets / "untested/1.2.0", tmp_path / "untested" / version)
+    assert data._find_prepared("untested", tmp_path).data_path.name == "1.10.0"
+    assert data._find_prepared("untested:1.2.0", tmp_path).data_path.name == "1.2.0"
+    with pytest.raises(ValueError, match=r"not prepared in .*which has 1\.10\.0, 1\.2\.0;"):
+        data.load("untested:2.0.0", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("trainless", "has no train split; it has test"),
+        ("sentences", "'sentences' is not a set of 8-bit images; it has .*'text'"),
+        ("records", "stored as tfrecord, and only array_record .* tfds build records --file_f"),
+        ("broken", "cannot read .*broken/1.2.0: .*; remove that folder and prepare it again"),
+        ("headless", "cannot read .*headless/1.2.0: .*; remove that folder and prepare it again"),
+        ("fashion_mnist", r"'fashion_mnist' is not prepared in .*tfds build fashion_mnist --fi"),
+        ("lsun/bedroom", r"'lsun/bedroom' is not prepared .* tfds build lsun/bedroom --file_f"),
+        ("minst", "unknown dataset 'minst', did you mean 'mnist'?"),
+        ("Digits", "unknown dataset 'Digits', did you mean 'digits'?"),
+        ("ring", "unknown dataset 'ring', did you mean 'ring8'?"),
+        ("", "unknown dataset ''. There are ring8, grid25, swissroll, digits, folder:PATH"),
+        ("../mnist", "unknown dataset '../mnist'"),
+        ("folder", "unknown dataset 'folder', did you mean 'folder:PATH'?"),
+    ],
+)
+def test_what_cannot_be_loaded_is_explained_in_one_line(small_sets, name, message):
+    with pytest.raises(ValueError, match=message) as error:
+        data.load(name, small_sets)
+    assert "\n" not in str(error.value)
+
+
+def test_sets_that_would_not_fit_in_memory_are_refused():
+    with pytest.raises(ValueError, match=r"take 22581\.6 GB, more than half.*image_size for 'x'"):
+        data._check_memory("x", 200_000_000, (194, 194, 3))
+
+
+def shared_data():
+    beside = pathlib.Path(__file__).parents[2] / "shared" / "data" / "tfds"
+    return pathlib.Path(os.environ.get("JAXGAN_DATA_DIR", beside))
+
+
+@pytest.mark.parametrize(
+    ("name", "train", "test"),
+    [
+        ("mnist", (60_000, 28, 28, 1), (10_000, 28, 28, 1)),
+        ("cifar10", (50_000, 32, 32, 3), (10_000, 32, 32, 3)),
+    ],
+)
+def test_real_sets_decode_to_what_tfds_decodes(name, train, test):
+    if not (shared_data() / name).is_dir():
+        pytest.skip(f"{name} is not prepared in {shared_data()} (set JAXGAN_DATA_DIR)")
+    images = data.load(name, shared_data())
+    assert images.train.shape == train and images.test.shape == test
+    assert images.train.dtype == np.uint8
+    for split, pixels, labels in [
+        ("train", images.train, images.train_labels),
+        ("test", images.test, images.test_labels),
+    ]:
+        source = tfds.data_source(name, split=split, data_dir=shared_data(), download=False)
+        rows = np.random.default_rng(0).integers(len(source), size=100).tolist()
+        for row, record in zip(rows, source.__getitems__(rows), strict=True):
+            np.testing.assert_array_equal(pixels[row], record["image"])
+            assert labels[row] == record["label"]
+
+
+# Folders -------------------------------------------------------------------------------------
+
+
+def load_folder(path, **kwargs):
+    lines = []
+    return data.load(f"folder:{path}", log=lines.append, **kwargs), lines
+
+
+def test_a_folder_becomes_squares_of_32_a_tenth_of_them_held_out(tmp_path):
+    for i in range(30):
+        place = tmp_path / f"class{i % 3}"
+        place.mkdir(exist_ok=True)
+        Image.new("RGB", (50 + i, 40), (i, 2 * i, 200)).save(place / f"{i:02}.PNG")
+    images, lines = load_folder(tmp_path)
+    assert images.train.shape == (27, 32, 32, 3) and images.test.shape == (3, 32, 32, 3)
+    colours = np.concatenate([images.train, images.test])[:, 5, 5, 0]
+    assert sorted(colours) == list(range(30))
+    again, _ = load_folder(tmp_path)
+    np.testing.assert_array_equal(images.test, again.test)
+    assert lines == [f"{tmp_path}: 27 images to train on, 3 held out, (32, 32, 3)"]
+
+
+def test_the_centre_is_kept(tmp_path):
+    pixels = np.zeros((16, 48, 3), np.uint8)
+    pixels[:, 16:32] = (200, 100, 50)
+    for name in "ab":
+        Image.fromarray(pixels).save(tmp_path / f"{name}.png")
+    images, _ = load_folder(tmp_path, image_size=16)
+    assert (images.train == np.uint8([200, 100, 50])).all()
+
+
+def test_images_of_the_right_size_are_untouched_and_grey_when_all_are(tmp_path):
+    pixels = noise(2, 8, 8)
+    for i, image in enumerate(pixels):
+        Image.fromarray(image).save(tmp_path / f"{i}.png")
+    images, _ = load_folder(tmp_path, image_size=8)
+    found = np.concatenate([images.train, images.test])[..., 0]
+    assert sorted(x.tobytes() for x in found) == sorted(x.tobytes() for x in pixels)
+
+    Image.new("RGB", (8, 8), "red").save(tmp_path / "red.png")
+    images, _ = load_folder(tmp_path, image_size=8)
+    assert images.train.shape[-1] == images.test.shape[-1] == 3
+
+
+def decoded(path, size=4):
+    return data._decode(path, (size, size, 3), resize=True)
+
+
+def test_unusual_images_are_shown_as_a_viewer_shows_them(tmp_path):
+    def saved(image, name, **options):
+        image.save(tmp_path / name, **options)
+        return decoded(tmp_path / name)
+
+    orange = (255, 128, 0)
+    solid = Image.new("RGB", (6, 4), orange)
+    assert (saved(solid.quantize(), "palette.png") == orange).all()
+    cmyk = saved(solid.convert("CMYK"), "cmyk.jpg", quality=95)
+    assert np.abs(cmyk.astype(int) - orange).max() < 12
+
+    clear = Image.new("RGBA", (4, 4), (*orange, 0))
+    assert (saved(clear, "clear.png") == 255).all()
+    half = Image.new("LA", (4, 4), (0, 128))
+    assert (np.abs(saved(half, "half.png").astype(int) - 127) <= 1).all()
+
+    deep = Image.fromarray(np.full((4, 4), 0x8123, np.uint16))
+    assert (saved(deep, "deep.png") == 0x81).all()
+
+    frames = [Image.new("L", (4, 4), shade) for shade in (10, 250)]
+    moving = saved(frames[0], "moving.gif", save_all=True, append_images=frames[1:])
+    assert (moving == 10).all()
+
+    upper = np.zeros((16, 16, 3), np.uint8)
+    upper[:8] = 255
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turned: what is stored on top belongs on the right
+    turned = saved(Image.fromarray(upper), "turned.jpg", exif=exif, quality=95)
+    assert (turned[:, :2] < 40).all() and (turned[:, 2:] > 215).all()
+
+
+def test_files_that_cannot_be_decoded_are_named_and_skipped(tmp_path, monkeypatch):
+    for i in range(4):
+        Image.fromarray(noise(32, 32, 3, seed=i)).save(tmp_path / f"good{i}.png")
+    good = (tmp_path / "good0.png").read_bytes()
+    (tmp_path / "empty.png").touch()
+    (tmp_path / "text.jpg").write_text("not an image")
+    (tmp_path / "truncated.png").write_bytes(good[: len(good) // 2])
+    (tmp_path / "crooked.png").write_bytes(good[:60] + b"\xff" * 40 + good[100:])
+    Image.fromarray(np.ones((4, 4), np.float32)).save(tmp_path / "float.tiff")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100_000)
+    Image.new("L", (400, 400)).save(tmp_path / "warned.png")
+    Image.new("L", (1000, 1000)).save(tmp_path / "bomb.png")
+    # and these are not images at all
+    (tmp_path / "notes.txt").write_text("notes")
+    (tmp_path / "._good0.png").write_text("a resource fork")
+    (tmp_path / "folder.png").mkdir()
+    os.symlink(tmp_path / "nowhere", tmp_path / "dangling.png")
+    os.mkfifo(tmp_path / "pipe.png")
+
+    images, lines = load_folder(tmp_path)
+    assert len(images.train) + len(images.test) == 4
+    assert lines[0].startswith("skipped 7 of 11 images: ")
+    for name in ("empty.png", "text.jpg", "truncated.png", "crooked.png", "float.tiff"):
+        assert f"{name} (" in lines[0]
+    assert "bomb.png (" in lines[0] and "warned.png (" in lines[0]
+    assert "\n" not in lines[0] and str(tmp_path) not in lines[0]
+
+
+def test_a_folder_without_images_is_refused(tmp_path):
+    for name in (f"folder:{tmp_path}/nowhere", "folder:"):
+        with pytest.raises(ValueError, match="is not a folder; give folder:PATH with an existing"):
+            data.load(name)
+    with pytest.raises(ValueError, match=rf"no images under {tmp_path}; looked for .png, .jpg"):
+        load_folder(tmp_path)
+    (tmp_path / "empty.png").touch()
+    with pytest.raises(
+        ValueError, match=r"0 of the 1 images under .* can be decoded, and at least"
+    ):
+        load_folder(tmp_path)
+    with pytest.raises(ValueError, match="image_size must be at least 1, got 0"):
+        load_folder(tmp_path, image_size=0)
+
+
+def test_loading_does_not_import_what_it_does_not_need():
+    code = "import sys; from jaxgan import data; data.load('ring8'); print(*sys.modules)"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    heavy = {"tensorflow_datasets", "sklearn", "PIL", "tqdm", "matplotlib"}
+    assert not heavy & set(run.stdout.split())
+
+
+settings.register_profile("data", deadline=None, max_examples=60)
+settings.load_profile("data")
