@@ -181,10 +181,8 @@ def _load_toy(name: str) -> Dataset:
         angles = 2 * np.pi * np.arange(8) / 8
         modes, sigma = np.stack([np.cos(angles), np.sin(angles)], axis=1), 0.01
     else:
-        modes, sigma = (
-            np.array(list(itertools.product((-4.0, -2.0, 0.0, 2.0, 4.0), repeat=2))),
-            0.05,
-        )
+        axis = (-4.0, -2.0, 0.0, 2.0, 4.0)
+        modes, sigma = np.array(list(itertools.product(axis, axis))), 0.05
     labels = random.randint(len(modes), size=n_train + n_test).astype(np.int32)
     noise = sigma * random.standard_normal((n_train + n_test, 2))
     (train, test), (train_labels, test_labels) = (
@@ -371,7 +369,7 @@ def _check_memory(name: str, count: int, shape: tuple[int, ...]) -> None:
 # Images --------------------------------------------------------------------------------------
 
 
-def _decode(source: bytes | pathlib.Path, shape: tuple[int, int, int], resize: bool) -> np.ndarray:
+def _decode(source: bytes | pathlib.Path, shape: tuple[int, ...], resize: bool) -> np.ndarray:
     """Decodes one image (its first frame) to uint8 `shape`.
 
     With `resize` the shorter side is scaled and the centre kept. What is transparent becomes
@@ -417,34 +415,43 @@ def _load_folder(name: str, size: int, log: Callable[[str], None]) -> Dataset:
         raise ValueError(f"no images under {root}; looked for {', '.join(IMAGE_SUFFIXES)}")
     _check_memory(name, len(files), (size, size, 3))
 
-    def decode(path: pathlib.Path) -> np.ndarray | str:
+    pixels = np.empty((len(files), size, size, 3), np.uint8)
+
+    def decode(row: int) -> str | None:
+        """Returns what was wrong with the file, if anything."""
         try:
-            return _decode(path, (size, size, 3), resize=True)
+            pixels[row] = _decode(files[row], pixels.shape[1:], resize=True)
+        except UnidentifiedImageError:
+            return "not an image"
         except Exception as error:  # Pillow's decoders raise whatever a broken file provokes
-            strange = isinstance(error, UnidentifiedImageError)
-            return f"{path.relative_to(root)} ({'not an image' if strange else _one_line(error)})"
+            return _one_line(error)
+        return None
 
     with warnings.catch_warnings(), ThreadPoolExecutor() as pool:
         warnings.simplefilter("ignore")  # of odd metadata; but
         warnings.simplefilter("error", Image.DecompressionBombWarning)
-        decoded: list[np.ndarray | str] = []
+        faults: list[str | None] = []
         for start in _bar(range(0, len(files), 256), f"decoding {root.name}"):
-            decoded += pool.map(decode, files[start : start + 256])  # an interrupt waits for these
-    skipped = [x for x in decoded if isinstance(x, str)]
-    images = [x for x in decoded if not isinstance(x, str)]
+            rows = range(start, min(start + 256, len(files)))  # an interrupt waits for these
+            faults += pool.map(decode, rows)
+    good = np.flatnonzero([fault is None for fault in faults])
+    skipped = [
+        f"{_one_line(path.relative_to(root))} ({fault})"
+        for path, fault in zip(files, faults, strict=True)
+        if fault is not None
+    ]
     if skipped:
         more = f" and {len(skipped) - 10} more" if len(skipped) > 10 else ""
         log(f"skipped {len(skipped)} of {len(files)} images: {', '.join(skipped[:10])}{more}")
-    if len(images) < 2:
+    if len(good) < 2:
         raise ValueError(
-            f"{len(images)} of the {len(files)} images under {root} can be decoded, and at least "
+            f"{len(good)} of the {len(files)} images under {root} can be decoded, and at least "
             "2 are needed, one of them to hold out"
         )
-    pixels = np.stack(images)
-    if (pixels == pixels[..., :1]).all():
+    if all((pixels[row] == pixels[row, ..., :1]).all() for row in good):
         pixels = pixels[..., :1]
     # Sorted files come class by class, so the held-out tenth is a random one.
-    test, train = np.split(_permutation(0, 0, len(pixels)), [max(1, len(pixels) // 10)])
+    test, train = np.split(good[_permutation(0, 0, len(good))], [max(1, len(good) // 10)])
     log(f"{root}: {len(train)} images to train on, {len(test)} held out, {pixels.shape[1:]}")
     return Dataset(name, pixels[np.sort(train)], pixels[np.sort(test)])
 

@@ -7,7 +7,7 @@ import tensorflow_datasets as tfds
 
 
 # Registered, it would refuse to be imported beside anyone else's set named digits.
-class Digits(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+class Digits(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: ignore[call-arg]
     """The 1,797 grey 8x8 digits of `sklearn.datasets.load_digits`, 1,437 train and 360 test.
 
     Pixels of 0..16 are scaled to 0..255. A fixed permutation chooses the test images, because

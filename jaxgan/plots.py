@@ -173,9 +173,12 @@ def save_curves(
     height = math.ceil(len(series) / columns)
     figure = Figure(figsize=(4.2 * columns, 2.8 * height + 0.3), dpi=100, layout="constrained")
     panels = figure.subplots(height, columns, squeeze=False).ravel()
+    first, last = (extreme(row["step"] for row in rows) for extreme in (min, max))
+    margin = max(1, last - first) / 30
     for axes, (metric, (steps, values)) in zip(panels, series.items(), strict=False):
         _draw_curve(axes, steps, values)
         axes.set_title(metric, fontsize="medium")
+        axes.set_xlim(first - margin, last + margin)
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
         axes.xaxis.set_major_formatter("{x:,.0f}")
         axes.set_xlabel("step", fontsize="small")
