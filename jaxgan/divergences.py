@@ -207,7 +207,8 @@ def gaussian_w2(
     shift, root_p, root_q = _gaussians(mean_p, cov_p, mean_q, cov_q)
     # The trace of that square root is the nuclear norm of Σ_p^½ Σ_q^½, the same for any square
     # roots: Cholesky's have finite derivatives where eigenvalues repeat, as eigh's do not.
-    cross = jnp.sum(jnp.linalg.svd(root_p.T @ root_q, compute_uv=False))
+    product = jnp.matmul(root_p.T, root_q, precision="highest")
+    cross = jnp.sum(jnp.linalg.svd(product, compute_uv=False))
     squared = jnp.sum(shift**2) + jnp.sum(root_p**2) + jnp.sum(root_q**2) - 2 * cross
     return _root(squared, 2)
 
