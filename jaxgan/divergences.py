@@ -89,8 +89,9 @@ def kl(p: ArrayLike, q: ArrayLike, dx: ArrayLike = 1.0) -> jax.Array:
 def js(p: ArrayLike, q: ArrayLike, dx: ArrayLike = 1.0) -> jax.Array:
     """JS(p, q) = ½ KL(p‖m) + ½ KL(q‖m), m = (p + q)/2: symmetric, at most log 2; √JS is a metric.
 
-    WGAN's sec. 2 leaves the halves out, so that its JS is twice this one. Where p or q is 0 the
-    derivative, infinite in mathematics, is given as 0. Arguments, result and errors as `kl`.
+    WGAN's sec. 2 leaves the halves out, so that its JS is twice this one. The derivative in a
+    probability that is 0 where the other is not, infinite in mathematics, is given as ½ log 2.
+    Arguments, result and errors as `kl`.
 
     References:
       Goodfellow 2014, eq. 5 and 6; Endres & Schindelin, A new metric for probability

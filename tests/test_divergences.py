@@ -128,6 +128,8 @@ def test_gradients_are_the_formulas_and_finite_at_zero():
         (div.js, 1, jnp.log(safe(q) / safe(m)) / 2),
     ):
         np.testing.assert_allclose(jax.grad(function, arg)(p, q), expected, atol=1e-6)
+    js_gradient = jax.grad(div.js, (0, 1))(jnp.array([0.0, 1.0]), jnp.array([1.0, 0.0]))
+    np.testing.assert_allclose(js_gradient, LOG_2 / 2, rtol=1e-6)
     np.testing.assert_allclose(jax.grad(div.entropy)(p), -(jnp.log(safe(p)) + support), atol=1e-6)
 
 
