@@ -208,16 +208,20 @@ def gan(
 
 
 def _apply(module, params, stats, x, axis_name=None, train=True):
-    """The module's output and its updated statistics, passing on only the keywords it knows."""
-    known = inspect.signature(module.__call__).parameters
-    keywords = {"train": train, "axis_name": axis_name}
-    keywords = {name: value for name, value in keywords.items() if name in known}
+    """The module's output and its updated statistics."""
+    keywords = _known(module, train=train, axis_name=axis_name)
     return module.apply({"params": params, **stats}, x, mutable=list(stats), **keywords)
 
 
 def _init_variables(module, key, x):
-    variables = dict(module.init(key, x))
+    variables = dict(module.init(key, x, **_known(module, train=False)))
     return variables.pop("params"), variables
+
+
+def _known(module, **keywords):
+    """Those of the keywords that the module takes."""
+    known = inspect.signature(module.__call__).parameters
+    return {name: value for name, value in keywords.items() if name in known}
 
 
 def _init_player(module, key, x, tx):
