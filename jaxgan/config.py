@@ -11,6 +11,7 @@ import json
 import math
 from typing import Any
 
+import jax.numpy as jnp
 import optax
 from etils import epath
 
@@ -20,6 +21,7 @@ from jaxgan.gan import GAN, gan
 LOSSES = ("bce", "minimax", "wgan", "wgan-gp")
 MODELS = ("auto", "mlp", "dcgan")
 OPTIMIZERS = ("adam", "rmsprop", "sgd")
+PRECISIONS = ("float32", "bfloat16")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,6 +53,9 @@ class Config:
     """Where data sets are; by default where tensorflow-datasets keeps them."""
     parallel: str = "auto"
     """jit (one device), pmap or mesh (all of them), or auto: pmap where there are several."""
+    precision: str = "float32"
+    """Of the networks' arithmetic: float32 or bfloat16. Parameters, losses and gradient norms stay
+    float32."""
     checkpoint_every: int = 5000
     """Steps between checkpoints; 0 for one at the end only."""
     log_every: int = 100
@@ -91,6 +96,7 @@ def check(config: Config) -> None:
     check_choice("--model", config.model, MODELS)
     check_choice("--parallel", config.parallel, ("auto", *parallel.MODES))
     check_choice("--optimizer", config.optimizer, OPTIMIZERS)
+    check_choice("--precision", config.precision, PRECISIONS)
     positive = ["steps", "batch_size", "n_critic", "log_every", "latent_dim", "width", "depth"]
     for name in [*positive, *(["image_size"] if config.image_size is not None else [])]:
         _check_range(config, name, lambda v: v >= 1, "at least 1")
@@ -123,12 +129,12 @@ def make_model(config: Config, data_shape: tuple[int, ...]) -> GAN:
       ValueError: if a setting is out of range, or the network cannot make that shape.
     """
     check(config)
+    sizes, dtype = (data_shape, config.latent_dim, config.width), jnp.dtype(config.precision)
+    pair: Any
     if config.model == "dcgan":
-        pair: Any = networks.dcgan(
-            data_shape, config.latent_dim, config.width, critic_norm=config.critic_norm
-        )
+        pair = networks.dcgan(*sizes, critic_norm=config.critic_norm, dtype=dtype)
     else:
-        pair = networks.mlp(data_shape, config.latent_dim, config.width, config.depth)
+        pair = networks.mlp(*sizes, config.depth, dtype=dtype)
     generator, critic = pair
     loss = {
         "bce": losses.bce,

@@ -61,7 +61,7 @@ def mlp(
 
 
 def dcgan(
-    data_shape: tuple[int, int, int],
+    data_shape: tuple[int, ...],
     latent_dim: int,
     width: int = 64,
     generator_norm: bool = True,
@@ -87,7 +87,8 @@ def dcgan(
         times a power of two, from 8 up.
     """
     _check_positive(data_shape=data_shape, latent_dim=latent_dim, width=width)
-    if len(data_shape) != 3 or data_shape[0] != data_shape[1] or _base(data_shape[0]) is None:
+    base, layers = _halvings(data_shape[0])
+    if len(data_shape) != 3 or data_shape[0] != data_shape[1] or layers < 1 or base > 7:
         raise ValueError(
             "dcgan makes square images whose side, from 8 up, is 4, 5, 6 or 7 times a power of two "
             f"(8, 16, 28, 32, 64, …); got shape {tuple(data_shape)}. Resize the images, or use "
@@ -139,7 +140,7 @@ class MLPCritic(nn.Module):
 class DCGANGenerator(nn.Module):
     """Latents `[B, latent_dim]` to images `[B, side, side, channels]` in [−1, 1]."""
 
-    data_shape: tuple[int, int, int]
+    data_shape: tuple[int, ...]
     latent_dim: int
     width: int = 64
     norm: bool = True
@@ -159,8 +160,7 @@ class DCGANGenerator(nn.Module):
             return nn.relu(_batch_norm(x, train, axis_name, self.dtype) if self.norm else x)
 
         side, _, channels = self.data_shape
-        base = _base(side)
-        layers = int(math.log2(side // base))
+        base, layers = _halvings(side)
         features = self.width * 2 ** (layers - 1)
         x = nn.Dense(base * base * features, dtype=self.dtype, kernel_init=_dcgan_init)(z)
         x = norm_relu(x.reshape(-1, base, base, features))
@@ -186,8 +186,8 @@ class DCGANCritic(nn.Module):
         self, x: jax.Array, train: bool = False, axis_name: str | None = None
     ) -> jax.Array:
         """Scores each image; `train` and `axis_name` as for the generator."""
-        base = _base(x.shape[1])
-        for layer in range(int(math.log2(x.shape[1] // base))):
+        _, layers = _halvings(x.shape[1])
+        for layer in range(layers):
             x = Conv(
                 self.width * 2**layer,
                 (5, 5),
@@ -221,16 +221,16 @@ def _batch_norm(x, train, axis_name, dtype):
     )(x)
 
 
-def _base(side: int) -> int | None:
-    """The side, 4 to 7, that halving leads to; None where there is none below `side`."""
-    base = side
-    while base > 7 and base % 2 == 0:
-        base //= 2
-    return base if 4 <= base <= 7 and base < side else None
+def _halvings(side: int) -> tuple[int, int]:
+    """The side that halving down to 7 or less leads to, and how many halvings that takes."""
+    layers = 0
+    while side > 7 and side % 2 == 0:
+        side, layers = side // 2, layers + 1
+    return side, layers
 
 
 def _check_positive(**sizes):
     for name, size in sizes.items():
         values = size if isinstance(size, tuple | list) else (size,)
-        if not values or not all(isinstance(v, Integral) and v >= 1 for v in values):
+        if not values or not all(isinstance(v, Integral) and int(v) >= 1 for v in values):
             raise ValueError(f"{name} must be made of positive whole numbers; got {size}.")
