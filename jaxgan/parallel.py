@@ -40,8 +40,7 @@ def wrap(
       number of devices up to rounding. It raises ValueError if a batch does not divide by them.
     """
     devices = list(devices or jax.local_devices())
-    if mode not in MODES:
-        raise ValueError(f"mode must be one of {', '.join(MODES)}; got {mode!r}.")
+    _check_mode(mode)
     if mode == "jit":
         return jax.jit(f, donate_argnums=0)
 
@@ -91,6 +90,7 @@ def wrap(
 def replicate(tree: chex.ArrayTree, mode: str, devices: Sequence[jax.Device] | None = None):
     """Puts a copy of each array on each device that `mode` uses."""
     devices = list(devices or jax.local_devices())
+    _check_mode(mode)
     if mode == "jit":
         return jax.device_put(tree, devices[0])
     return jax.device_put(tree, NamedSharding(Mesh(devices, (AXIS,)), PartitionSpec()))
@@ -118,8 +118,8 @@ def many_steps(step: Callable, fetch: Callable[[chex.ArrayTree, chex.Array], che
 
     Returns:
       `run(state, data, batches, count, axis_name=None) -> (state, metrics)`, which does the first
-      `count` iterations of batches `[K, n_critic, B, ...]`; metrics are `[K]` each, NaN from
-      `count` on. With a count of 0 it compiles and changes nothing.
+      `count` iterations, at most K, of batches `[K, n_critic, B, ...]`; metrics are `[K]` each,
+      NaN from `count` on. With a count of 0 it compiles and changes nothing.
     """
 
     def run(state, data, batches, count, axis_name=None):
@@ -133,7 +133,8 @@ def many_steps(step: Callable, fetch: Callable[[chex.ArrayTree, chex.Array], che
 
         _, metrics = jax.eval_shape(iteration, state, 0)
         log = jax.tree.map(lambda m: jnp.full(len(batches), jnp.nan, m.dtype), metrics)
-        return jax.lax.fori_loop(0, count, body, (state, log))
+        # Past the last batch an index is clamped, and the last would be trained on again.
+        return jax.lax.fori_loop(0, jnp.minimum(count, len(batches)), body, (state, log))
 
     return run
 
@@ -142,3 +143,8 @@ def _split_axis(x, axis, parts):
     """Splits one axis in two, `[..., B, ...]` to `[..., parts, B / parts, ...]`, for pmap."""
     check_divides(x.shape[axis], parts)
     return x.reshape(*x.shape[:axis], parts, x.shape[axis] // parts, *x.shape[axis + 1 :])
+
+
+def _check_mode(mode):
+    if mode not in MODES:
+        raise ValueError(f"mode must be one of {', '.join(MODES)}; got {mode!r}.")
