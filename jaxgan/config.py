@@ -38,7 +38,7 @@ class Config:
     """digits; the 2-D toys ring8, grid25 and swissroll; any image set of tensorflow-datasets, such
     as mnist or cifar10; or folder:PATH, a folder of images."""
     model: str = "auto"
-    """mlp, dcgan, or auto: mlp for digits and toys, dcgan for other images."""
+    """mlp, dcgan, or auto: what suits the loss and the data set."""
     steps: int = 20_000
     """Generator updates. A finished run goes on if this is raised."""
     batch_size: int = 64
@@ -106,6 +106,8 @@ def check(config: Config) -> None:
         _check_range(config, name, lambda v: 0 < v < math.inf, "positive and finite")
     for name in ("b1", "b2", "ema_decay"):
         _check_range(config, name, lambda v: 0 <= v < 1, "in [0, 1)")
+    if config.critic_norm and config.model == "mlp":
+        raise ValueError("--critic-norm goes with --model=dcgan: the mlp has no BatchNorm.")
     if config.loss == "wgan-gp" and config.critic_norm:
         raise ValueError(
             "--critic-norm cannot go with --loss=wgan-gp: the penalty is on each example's own "

@@ -185,8 +185,8 @@ def test_dry_run_describes_and_writes_nothing(tmp_path, capsys):
     assert not train.main(["--loss=wgan", "--dry-run", f"--workdir={tmp_path / 'run'}"])
     out = capsys.readouterr().out
     settings = json.loads(out[: out.index("\n}") + 2])
-    assert settings["n_critic"] == 5 and settings["clip"] == 0.01
-    assert "generator: 164,672 parameters" in out and "(64, 256)" in out
+    assert settings["n_critic"] == 5 and settings["clip"] == 0.05
+    assert "generator: 156,480 parameters" in out and "(32, 256)" in out
     assert not (tmp_path / "run").exists()
 
 
@@ -206,7 +206,8 @@ def test_dry_run_describes_and_writes_nothing(tmp_path, capsys):
         (["--loss=wgan", "--batch-size=5000", "--parallel=jit"], ["5000", "1437"]),
         (["--loss=wgan", "--batch-size=60", "--parallel=pmap"], ["60", "8 devices"]),
         (["--loss=wgan", "--n-critic=0"], ["--n-critic", "0"]),
-        (["--loss=wgan-gp", "--critic-norm"], ["--critic-norm", "wgan-gp"]),
+        (["--loss=wgan-gp", "--model=dcgan", "--critic-norm"], ["--critic-norm", "wgan-gp"]),
+        (["--loss=wgan", "--critic-norm"], ["--critic-norm", "mlp"]),
         (["--loss=wgan", "--dataset=ring8", "--model=dcgan"], ["(2,)", "networks.mlp"]),
         (["--loss=wgan", "--dataset=mnist", "--data-dir=/nowhere"], ["mnist", "/nowhere"]),
         (["--loss=wgan", "--dataset=folder:/nowhere"], ["/nowhere"]),
@@ -228,7 +229,7 @@ def test_bad_input_is_one_line_and_leaves_no_folder(arguments, words, tmp_path, 
     [
         ("--batch-size=32", ["--batch-size=16", "32"]),
         ("--steps=1", ["--steps=2", "1"]),
-        ("--clip=0.1", ["--clip=0.01", "0.1"]),
+        ("--clip=0.1", ["--clip=0.05", "0.1"]),
     ],
 )
 def test_a_changed_setting_is_refused_by_name(change, words, tmp_path, capsys):

@@ -1,0 +1,25 @@
+"""What importing the package needs."""
+
+import subprocess
+import sys
+
+SHELL = """
+tensorflow_datasets array_record importlib_resources etils.epath tyro tqdm PIL matplotlib
+tensorboardX sklearn ot orbax grain
+""".split()
+
+
+def test_importing_needs_only_jax_flax_optax_and_chex():
+    """None: an entry of None in sys.modules makes its import fail as if it were not there."""
+    code = f"""
+import sys
+import jax, flax.linen, optax, chex  # what these import for themselves is theirs
+theirs = set(sys.modules)
+for name in {SHELL}:
+    if name not in theirs:
+        sys.modules[name] = None
+import jaxgan
+from jaxgan import conv, divergences, gan, losses, metrics, networks, parallel
+"""
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
