@@ -3,14 +3,14 @@
 import subprocess
 import sys
 
-SHELL = """
-tensorflow_datasets array_record importlib_resources etils.epath tyro tqdm PIL matplotlib
-tensorboardX sklearn ot orbax grain
-""".split()
+SHELL = [
+    *("tensorflow_datasets", "array_record", "importlib_resources", "etils.epath", "tyro", "tqdm"),
+    *("PIL", "matplotlib", "tensorboardX", "sklearn", "ot", "orbax", "grain"),
+]
 
 
 def test_importing_needs_only_jax_flax_optax_and_chex():
-    """None: an entry of None in sys.modules makes its import fail as if it were not there."""
+    # An entry of None in sys.modules makes its import fail as if it were not installed.
     code = f"""
 import sys
 import jax, flax.linen, optax, chex  # what these import for themselves is theirs
