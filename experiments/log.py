@@ -62,7 +62,7 @@ class Log:
             self._bar.update(good)
             if good < count:
                 self._bar.close()
-                bad = [name for name, column in columns.items() if not np.isfinite(column[good])]
+                bad = [name for name, c in columns.items() if not np.isfinite(c[good]).all()]
                 raise DivergedError(
                     f"training diverged at step {step + good + 1}: {', '.join(bad)} is not "
                     f"finite. {self._folder.path} keeps the last good checkpoint. A smaller "
@@ -87,7 +87,7 @@ class Log:
     def _write(self, step, count, columns):
         every, last = self._config.log_every, self._config.steps
         rows = [
-            {"step": step + i + 1} | {name: float(column[i]) for name, column in columns.items()}
+            make_row(step + i + 1, {name: column[i] for name, column in columns.items()})
             for i in range(count)
             if (step + i + 1) % every == 0 or step + i + 1 == last
         ]
@@ -95,15 +95,36 @@ class Log:
             return
         self._folder.append(rows)
         for row in rows:
-            for name, value in row.items():
-                if name != "step":
-                    self._events.add_scalar(name, value, row["step"])
-        for row in rows:
-            values = "  ".join(f"{name} {row[name]:.4g}" for name in row if name != "step")
-            self.say(f"step {row['step']:>{len(str(last))}}/{last}  {values}")
+            for name in columns:
+                self._events.add_scalar(name, row[name], row["step"])
+            self.say(f"step {row['step']:>{len(str(last))}}/{last}  {describe(row, columns)}")
 
 
 def count_finite(columns: dict[str, np.ndarray]) -> int:
     """How many iterations come before the first with a metric that is not finite."""
-    finite = np.logical_and.reduce([np.isfinite(column) for column in columns.values()])
+    finite = np.logical_and.reduce(
+        [np.isfinite(column).reshape(len(column), -1).all(axis=1) for column in columns.values()]
+    )
     return len(finite) if finite.all() else int(np.argmin(finite))
+
+
+def make_row(step: int, metrics: dict[str, np.ndarray]) -> dict:
+    """A logged step: each metric, or its mean, standard error and values over several seeds."""
+    row: dict = {"step": step}
+    for name, value in metrics.items():
+        row[name] = float(np.mean(value, dtype=np.float64))
+        if value.ndim:
+            row[f"{name}_stderr"] = float(
+                np.std(value, dtype=np.float64, ddof=1) / len(value) ** 0.5
+            )
+            row[f"{name}_seeds"] = [float(v) for v in value]
+    return row
+
+
+def describe(row: dict, names) -> str:
+    """A logged step in one line."""
+    return "  ".join(
+        f"{name} {row[name]:.4g}"
+        + (f" ± {row[f'{name}_stderr']:.2g}" if f"{name}_stderr" in row else "")
+        for name in names
+    )

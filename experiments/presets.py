@@ -31,11 +31,17 @@ def preset(loss: str, dataset: str, model: str = "auto") -> Config:
 
 
 def default_workdir(config: Config) -> str:
-    """`runs/<dataset>-<loss>-<seed>`; of a folder of images, the folder's own name."""
+    """`runs/<dataset>-<loss>-<seed>`; of a folder of images, the folder's own name.
+
+    Several seeds are named by the first and the last, as in `ring8-wgan-0to9`.
+    """
     dataset = config.dataset
     if dataset.startswith("folder:"):
         dataset = "folder-" + PurePath(dataset.removeprefix("folder:")).name
-    return f"runs/{dataset.replace('/', '-')}-{config.loss}-{config.seed}"
+    seeds = f"{config.seed}"
+    if config.num_seeds > 1:
+        seeds += f"to{config.seed + config.num_seeds - 1}"
+    return f"runs/{dataset.replace('/', '-')}-{config.loss}-{seeds}"
 
 
 def digits_gan() -> Config:

@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import io
 import json
+import math
 import os
 import re
 import signal
@@ -13,6 +14,7 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import tyro
 from log import DivergedError, Log
@@ -23,7 +25,7 @@ from jaxgan import data, parallel
 from jaxgan.checkpoint import Checkpoints
 from jaxgan.config import Config, check, make_model
 from jaxgan.data import Dataset
-from jaxgan.gan import GAN, GANState
+from jaxgan.gan import GAN, GANState, over_seeds
 
 # Data sets up to this size live on the device whole; of larger ones the host sends the batches.
 DEVICE_BYTES = 2**30
@@ -42,13 +44,31 @@ class Run(NamedTuple):
     mode: str
     folder: RunFolder
 
-    def init_key(self):
-        """The key of the weights and of all the noise in training."""
-        return jax.random.split(jax.random.key(self.config.seed))[0]
+    def init_keys(self) -> jax.Array:
+        """The key, or one for each of several seeds, of weights and of all noise in training."""
+        return self._keys(0)
 
-    def sample_key(self):
-        """The key of the latents that every picture of samples shows."""
-        return jax.random.split(jax.random.key(self.config.seed))[1]
+    def sample_keys(self) -> jax.Array:
+        """The key, or one for each seed, of the latents that every picture of samples shows."""
+        return self._keys(1)
+
+    def _keys(self, purpose):
+        keys = jnp.stack([jax.random.split(jax.random.key(seed))[purpose] for seed in self.seeds()])
+        return keys if self.config.num_seeds > 1 else keys[0]
+
+    def seeds(self) -> range:
+        """The seeds that are trained at once."""
+        return range(self.config.seed, self.config.seed + self.config.num_seeds)
+
+    def sample(self, state: GANState) -> jax.Array:
+        """The samples that a picture shows: the first seed's."""
+        n = 64 if self.dataset.train.ndim == 4 else 2500
+        samples = self.model.sample(state, self.sample_keys(), n)
+        return samples[0] if self.config.num_seeds > 1 else samples
+
+    def count_parameters(self, player) -> int:
+        """The number of one seed's parameters."""
+        return sum(leaf.size for leaf in jax.tree.leaves(player.params)) // self.config.num_seeds
 
 
 def main(arguments: list[str]) -> int:
@@ -65,7 +85,7 @@ def main(arguments: list[str]) -> int:
             return 0
         run.folder.create()
         checkpoints = Checkpoints(run.folder.path / "checkpoints")
-        state = checkpoints.restore(jax.eval_shape(run.model.init, run.init_key()))
+        state = checkpoints.restore(jax.eval_shape(run.model.init, run.init_keys()))
     except ValueError as error:
         print(f"train.py: {error}", file=sys.stderr)
         return 2
@@ -155,22 +175,20 @@ def prepare(config: Config) -> Run:
             f"examples of {dataset.name}. Use a smaller batch."
         )
     model = make_model(config, dataset.train.shape[1:])
+    if config.num_seeds > 1:
+        model = over_seeds(model)
     return Run(config, dataset, model, mode, folder)
 
 
 def describe(run: Run) -> None:
     """Prints the settings, and the parameters' shapes and counts."""
     print(json.dumps(dataclasses.asdict(run.config), indent=2))
-    state = jax.eval_shape(run.model.init, run.init_key())
+    state = jax.eval_shape(run.model.init, run.init_keys())
     for name, player in (("generator", state.generator), ("critic", state.critic)):
-        print(f"\n{name}: {count_parameters(player):,} parameters")
+        print(f"\n{name}: {run.count_parameters(player):,} parameters")
         for path, leaf in jax.tree_util.tree_leaves_with_path(player.params):
-            print(f"  {jax.tree_util.keystr(path, simple=True, separator='/'):40} {leaf.shape}")
-
-
-def count_parameters(player) -> int:
-    """The number of a player's parameters."""
-    return sum(leaf.size for leaf in jax.tree.leaves(player.params))
+            shape = leaf.shape[1:] if run.config.num_seeds > 1 else leaf.shape
+            print(f"  {jax.tree_util.keystr(path, simple=True, separator='/'):40} {shape}")
 
 
 def train(run: Run, checkpoints: Checkpoints, state: GANState | None, interrupt) -> None:
@@ -180,8 +198,8 @@ def train(run: Run, checkpoints: Checkpoints, state: GANState | None, interrupt)
       DivergedError: if a metric is no longer finite.
     """
     config, folder = run.config, run.folder
-    state = run.model.init(run.init_key()) if state is None else state
-    start = step = int(state.step)
+    state = run.model.init(run.init_keys()) if state is None else state
+    start = step = int(state.step.ravel()[0])
     if step >= config.steps and folder.finished:
         print(f"{folder.path} is finished: {step} steps. Raise --steps to go on.")
         return
@@ -196,9 +214,8 @@ def train(run: Run, checkpoints: Checkpoints, state: GANState | None, interrupt)
     print(f"compiled in {compile_seconds:.1f} s" + (f"; on from step {step}" if step else ""))
 
     log = Log(config, folder, run.dataset, step)
-    sample_size = 64 if run.dataset.train.ndim == 4 else 2500
     if step == 0:
-        log.samples(0, run.model.sample(state, run.sample_key(), sample_size))
+        log.samples(0, run.sample(state))
     length = 1
     began = clock = time.perf_counter()
     while step < config.steps and not interrupt.number:
@@ -211,7 +228,7 @@ def train(run: Run, checkpoints: Checkpoints, state: GANState | None, interrupt)
         elapsed, clock = time.perf_counter() - clock, time.perf_counter()
         length = min(2 * length, max(1, int(CHUNK_SECONDS * waited / elapsed))) if waited else 1
         if config.sample_every and step % config.sample_every == 0 and step < config.steps:
-            log.samples(step, run.model.sample(state, run.sample_key(), sample_size))
+            log.samples(step, run.sample(state))
         if config.checkpoint_every and step % config.checkpoint_every == 0:
             log.flush()  # only a state whose metrics are finite is worth keeping
             checkpoints.save(step, state)
@@ -222,7 +239,7 @@ def train(run: Run, checkpoints: Checkpoints, state: GANState | None, interrupt)
         log.close()
         print(f"interrupted at step {step}; the same command goes on from there")
         return
-    picture = log.samples(step, run.model.sample(state, run.sample_key(), sample_size))
+    picture = log.samples(step, run.sample(state))
     log.close()
     folder.finish(start, seconds, compile_seconds)
     print(f"{step - start} steps in {seconds:.0f} s; samples in {picture}")
@@ -231,11 +248,12 @@ def train(run: Run, checkpoints: Checkpoints, state: GANState | None, interrupt)
 def hello(run: Run, state: GANState) -> None:
     """Says what is about to run."""
     config, devices = run.config, 1 if run.mode == "jit" else jax.local_device_count()
+    generator, critic = map(run.count_parameters, (state.generator, state.critic))
+    seeds = f", {config.num_seeds} seeds" if config.num_seeds > 1 else ""
     print(
         f"{config.loss} on {config.dataset}: {len(run.dataset.train):,} examples of shape "
-        f"{run.dataset.train.shape[1:]}, {config.model} with "
-        f"{count_parameters(state.generator):,} + {count_parameters(state.critic):,} parameters, "
-        f"{devices} {jax.devices()[0].device_kind} ({run.mode}), in {run.folder.path}"
+        f"{run.dataset.train.shape[1:]}, {config.model} with {generator:,} + {critic:,} "
+        f"parameters, {devices} {jax.devices()[0].device_kind} ({run.mode}){seeds}, in {run.folder.path}"
     )
 
 
@@ -249,23 +267,28 @@ def compile_program(run: Run) -> tuple[Callable, Callable[[int, int], np.ndarray
     """
     config, train = run.config, run.dataset.train
     resident = train.nbytes <= DEVICE_BYTES
-    per_iteration = config.n_critic * config.batch_size * (4 if resident else train[0].nbytes)
-    capacity = max(1, min(MAX_CHUNK, config.steps, CHUNK_BYTES // per_iteration))
+    sizes = config.n_critic, config.batch_size
+    iteration_bytes = config.num_seeds * math.prod(sizes) * (4 if resident else train[0].nbytes)
+    capacity = max(1, min(MAX_CHUNK, config.steps, CHUNK_BYTES // iteration_bytes))
 
     def fetch(whole, batch):
         return data.to_float(whole[batch] if resident else batch)
 
     def batches(step, count):
-        indices = data.batch_indices(
-            config.seed, step, count, config.n_critic, config.batch_size, len(train)
+        indices = np.stack(
+            [data.batch_indices(seed, step, count, *sizes, len(train)) for seed in run.seeds()],
+            axis=1,
         )
+        if config.num_seeds == 1:
+            indices = indices[:, 0]
         chunk = indices if resident else train[indices]
         padded = np.zeros((capacity, *chunk.shape[1:]), chunk.dtype)
         padded[:count] = chunk
         return padded
 
+    batch_axis = 2 if config.num_seeds == 1 else 3
     program = parallel.wrap(
-        parallel.many_steps(run.model.step, fetch), run.mode, split=(None, 2, None)
+        parallel.many_steps(run.model.step, fetch), run.mode, split=(None, batch_axis, None)
     )
     whole = parallel.replicate(train, run.mode) if resident else ()
     return lambda state, chunk, count: program(state, whole, chunk, count), batches, capacity

@@ -1,7 +1,7 @@
 """GAN, WGAN and WGAN-GP as pure JAX functions."""
 
 from jaxgan import divergences, losses, metrics, networks, parallel
-from jaxgan.gan import GAN, GANState, Player, gan
+from jaxgan.gan import GAN, GANState, Player, gan, over_seeds
 
 __version__ = "0.1.0"
 
@@ -14,5 +14,6 @@ __all__ = [
     "losses",
     "metrics",
     "networks",
+    "over_seeds",
     "parallel",
 ]

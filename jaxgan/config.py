@@ -47,6 +47,9 @@ class Config:
     """Critic updates for each generator update, each on fresh data."""
     seed: int = 0
     """Decides everything random: weights, noise and the order of the data."""
+    num_seeds: int = 1
+    """Train this many independent runs, of seeds SEED, SEED + 1, ..., as one program; metrics are
+    their means and standard errors, pictures those of the first."""
     workdir: str | None = None
     """The run's folder; by default runs/DATASET-LOSS-SEED."""
     data_dir: str | None = None
@@ -97,7 +100,16 @@ def check(config: Config) -> None:
     check_choice("--parallel", config.parallel, ("auto", *parallel.MODES))
     check_choice("--optimizer", config.optimizer, OPTIMIZERS)
     check_choice("--precision", config.precision, PRECISIONS)
-    positive = ["steps", "batch_size", "n_critic", "log_every", "latent_dim", "width", "depth"]
+    positive = [
+        "steps",
+        "batch_size",
+        "n_critic",
+        "num_seeds",
+        "log_every",
+        "latent_dim",
+        "width",
+        "depth",
+    ]
     for name in [*positive, *(["image_size"] if config.image_size is not None else [])]:
         _check_range(config, name, lambda v: v >= 1, "at least 1")
     for name in ("checkpoint_every", "sample_every", "seed"):

@@ -9,6 +9,7 @@ folds in the step, the update within it and the example's index in the global ba
 eight, chunked or resumed, the same numbers are drawn.
 """
 
+import functools
 import inspect
 from collections.abc import Callable
 from numbers import Integral
@@ -203,6 +204,32 @@ def gan(
         d_step=compile_step(d_step),
         g_step=compile_step(g_step),
         step=compile_step(step),
+        sample=jax.jit(sample, static_argnums=2),
+    )
+
+
+def over_seeds(model: GAN) -> GAN:
+    """The same functions for S independent runs at once, as one program.
+
+    Every argument but `axis_name` and `n` has a leading axis of S: keys `[S]`, each leaf of the
+    state `[S, ...]`, real `[S, B, ...]`, reals `[S, n_critic, B, ...]`. So has every result. Each
+    run is, to rounding, what it is alone.
+    """
+
+    def mapped(f):
+        def step(state, *args, axis_name=None):
+            return jax.vmap(functools.partial(f, axis_name=axis_name))(state, *args)
+
+        return jax.jit(step, static_argnames="axis_name")
+
+    def sample(state, keys, n):
+        return jax.vmap(lambda state, key: model.sample(state, key, n))(state, keys)
+
+    return GAN(
+        init=jax.jit(jax.vmap(model.init)),
+        d_step=mapped(model.d_step),
+        g_step=mapped(model.g_step),
+        step=mapped(model.step),
         sample=jax.jit(sample, static_argnums=2),
     )
 

@@ -132,7 +132,7 @@ def many_steps(step: Callable, fetch: Callable[[chex.ArrayTree, chex.Array], che
             return state, jax.tree.map(lambda column, m: column.at[i].set(m), log, metrics)
 
         _, metrics = jax.eval_shape(iteration, state, 0)
-        log = jax.tree.map(lambda m: jnp.full(len(batches), jnp.nan, m.dtype), metrics)
+        log = jax.tree.map(lambda m: jnp.full((len(batches), *m.shape), jnp.nan), metrics)
         # Past the last batch an index is clamped, and the last would be trained on again.
         return jax.lax.fori_loop(0, jnp.minimum(count, len(batches)), body, (state, log))
 

@@ -151,7 +151,8 @@ def save_curves(
 
     Args:
       path: the file to write.
-      rows: dictionaries with `step` and scalars, in order; not every row needs every metric.
+      rows: dictionaries with `step` and scalars, in order; not every row needs every metric. Where
+        `NAME_stderr` stands beside NAME, a band of that half-width is shaded around NAME.
       metrics: which metrics to draw, in order; by default every number found beside `step`.
       title: a line above the panels.
 
@@ -161,10 +162,17 @@ def save_curves(
     from matplotlib.ticker import MaxNLocator
 
     if metrics is None:
-        metrics = list(dict.fromkeys(k for row in rows for k in row if k != "step"))
+        names = dict.fromkeys(k for row in rows for k in row if k != "step")
+        metrics = [
+            name for name in names if name.removesuffix("_stderr") not in names.keys() - {name}
+        ]
     series = {}
     for metric in metrics:
-        points = [(row["step"], row[metric]) for row in rows if _is_number(row.get(metric))]
+        points = [
+            (row["step"], row[metric], row.get(f"{metric}_stderr", 0.0))
+            for row in rows
+            if _is_number(row.get(metric))
+        ]
         if points:
             series[metric] = np.array(points, float).T
     if not series:
@@ -175,8 +183,11 @@ def save_curves(
     panels = figure.subplots(height, columns, squeeze=False).ravel()
     first, last = (extreme(row["step"] for row in rows) for extreme in (min, max))
     margin = max(1, last - first) / 30
-    for axes, (metric, (steps, values)) in zip(panels, series.items(), strict=False):
-        _draw_curve(axes, steps, values)
+    for axes, (metric, (steps, values, errors)) in zip(panels, series.items(), strict=False):
+        if errors.any():
+            _draw_band(axes, steps, values, errors)
+        else:
+            _draw_curve(axes, steps, values)
         axes.set_title(metric, fontsize="medium")
         axes.set_xlim(first - margin, last + margin)
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
@@ -216,6 +227,15 @@ def _draw_curve(axes: Any, steps: np.ndarray, values: np.ndarray) -> None:
         axes.set_ylim(low / 1.3, high * 1.3)
     elif high > low:
         axes.set_ylim(low - 0.08 * (high - low), high + 0.08 * (high - low))
+
+
+def _draw_band(axes: Any, steps: np.ndarray, values: np.ndarray, errors: np.ndarray) -> None:
+    window = max(1, len(values) // 50)
+    mean, error = _moving_average(values, window), _moving_average(errors, window)
+    axes.grid(color="0.9", linewidth=0.6)
+    axes.tick_params(labelsize="small")
+    axes.fill_between(steps, mean - error, mean + error, color="C0", alpha=0.3, linewidth=0)
+    axes.plot(steps, mean, color="C0")
 
 
 def _moving_average(values: np.ndarray, window: int) -> np.ndarray:
