@@ -253,7 +253,8 @@ def hello(run: Run, state: GANState) -> None:
     print(
         f"{config.loss} on {config.dataset}: {len(run.dataset.train):,} examples of shape "
         f"{run.dataset.train.shape[1:]}, {config.model} with {generator:,} + {critic:,} "
-        f"parameters, {devices} {jax.devices()[0].device_kind} ({run.mode}){seeds}, in {run.folder.path}"
+        f"parameters, {devices} {jax.devices()[0].device_kind} ({run.mode}){seeds}, in "
+        f"{run.folder.path}"
     )
 
 
