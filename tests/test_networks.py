@@ -36,6 +36,22 @@ PAIRS = {
 }
 
 
+PLAYERS = {
+    "mlp generator": lambda **options: networks.mlp((2,), 3, width=8, depth=2, **options)[0],
+    "mlp critic": lambda **options: networks.mlp((2,), 3, width=8, depth=2, **options)[1],
+    "dcgan generator": lambda **options: networks.dcgan((8, 8, 1), 3, width=4, **options)[0],
+    "dcgan critic": lambda **options: networks.dcgan(
+        (16, 16, 1), 3, width=4, critic_norm=True, **options
+    )[1],
+}
+
+
+def input_of(name):
+    if "generator" in name:
+        return latents(4, 3)
+    return images(4, 2) if "mlp" in name else images(4, 16, 16, 1)
+
+
 class Forward(chex.TestCase):
     @chex.variants(with_jit=True, without_jit=True)
     @parameterized.named_parameters(*((name, name) for name in PAIRS))
@@ -231,32 +247,42 @@ def test_training_normalises_by_the_batch_and_sampling_by_the_statistics(normed)
     assert np.max(np.abs(moved - whole)) > 1e-4
 
 
+@pytest.mark.parametrize("name", ["dcgan generator", "dcgan critic"])
+def test_statistics_over_an_axis_are_those_of_the_whole_batch(name):
+    module, x = PLAYERS[name](), input_of(name)
+    variables = jax.jit(module.init)(KEY, x)
+
+    def apply(x, axis_name=None):
+        return module.apply(variables, x, train=True, axis_name=axis_name, mutable=["batch_stats"])
+
+    whole, stats = jax.jit(apply)(x)
+    mapped = jax.jit(jax.vmap(lambda x: apply(x, "data"), axis_name="data"))
+    parts, parts_stats = mapped(x.reshape(2, 2, *x.shape[1:]))
+    np.testing.assert_allclose(parts.reshape(whole.shape), whole, rtol=1e-4, atol=1e-5)
+    for half in range(2):
+        ours = jax.tree.map(lambda s, half=half: s[half], parts_stats)
+        chex.assert_trees_all_close(ours, stats, rtol=1e-4, atol=1e-6)
+
+
 # Precision.
 
 
-@pytest.mark.parametrize(
-    "networks_of",
-    [networks.mlp, lambda *args, **kwargs: networks.dcgan(*args, critic_norm=True, **kwargs)],
-    ids=["mlp", "dcgan"],
-)
-def test_half_precision_is_of_the_arithmetic_only(networks_of):
-    half = networks_of((16, 16, 1), 3, width=4, dtype=jnp.bfloat16)
-    single = networks_of((16, 16, 1), 3, width=4)
-    inputs = latents(4, 3), images(4, 16, 16, 1)
-    for module, precise, x in zip(half, single, inputs, strict=True):
+@pytest.mark.parametrize("name", PLAYERS)
+def test_half_precision_is_of_the_arithmetic_only(name):
+    half, single = PLAYERS[name](dtype=jnp.bfloat16), PLAYERS[name]()
 
-        @jax.jit
-        def f(x, module=module, precise=precise):
-            variables = module.init(KEY, x)
-            output, inner = module.apply(variables, x, capture_intermediates=True)
-            return variables, output, inner["intermediates"], precise.apply(variables, x)
+    @jax.jit
+    def f(x):
+        variables = half.init(KEY, x)
+        output, inner = half.apply(variables, x, capture_intermediates=True)
+        return variables, output, inner["intermediates"], single.apply(variables, x)
 
-        variables, output, layers, exact = f(x)
-        chex.assert_type(jax.tree.leaves((variables, output)), jnp.float32)
-        for name in set(layers) - {"__call__"}:
-            chex.assert_type(layers[name]["__call__"], jnp.bfloat16)
-        # bfloat16 keeps 8 bits; a few layers of it lose two or three.
-        np.testing.assert_allclose(output, exact, atol=0.04 * np.max(np.abs(exact)))
+    variables, output, layers, exact = f(input_of(name))
+    chex.assert_type(jax.tree.leaves((variables, output)), jnp.float32)
+    for layer in set(layers) - {"__call__"}:
+        chex.assert_type(layers[layer]["__call__"], jnp.bfloat16)
+    # bfloat16 keeps 8 bits; a few layers of it lose two or three.
+    np.testing.assert_allclose(output, exact, atol=0.04 * np.max(np.abs(exact)))
 
 
 # Refusals: each names the sizes at fault.
