@@ -270,7 +270,7 @@ def compile_program(run: Run) -> tuple[Callable, Callable[[int, int], np.ndarray
     resident = train.nbytes <= DEVICE_BYTES
     sizes = config.n_critic, config.batch_size
     iteration_bytes = config.num_seeds * math.prod(sizes) * (4 if resident else train[0].nbytes)
-    capacity = max(1, min(MAX_CHUNK, config.steps, CHUNK_BYTES // iteration_bytes))
+    capacity = max(1, min(MAX_CHUNK, CHUNK_BYTES // iteration_bytes))
 
     def fetch(whole, batch):
         return data.to_float(whole[batch] if resident else batch)
