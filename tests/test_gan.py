@@ -266,6 +266,11 @@ def test_no_two_examples_updates_or_steps_share_their_noise():
     for noise in (np.concatenate(latents), np.concatenate(keys)):
         assert len(noise) == examples
         assert len(np.unique(noise, axis=0)) == examples
+    # Nor does a loss draw its noise from the key of a latent.
+    drawn = jax.vmap(lambda k: jax.random.normal(jax.random.wrap_key_data(k), (2,)))(
+        np.concatenate(keys)
+    )
+    assert len(np.unique(np.concatenate([*latents, drawn]), axis=0)) == 2 * examples
 
 
 def test_latents_are_standard_normal_and_each_coordinate_its_own():
