@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from jaxgan import data
+from jaxgan import data, images, prepared
 
 # Which examples a step sees ------------------------------------------------------------------
 
@@ -231,7 +231,7 @@ def test_the_loser_of_a_race_finds_the_set_prepared(tmp_path):
             data.load("digits", tmp_path)
             return super()._split_generators(dl_manager)
 
-    data._prepare(Overtaken(data_dir=tmp_path, file_format="array_record"))
+    prepared.prepare(Overtaken(data_dir=tmp_path, file_format="array_record"))
     assert os.listdir(tmp_path / "digits") == ["1.0.0"]
     assert len(data.load("digits", tmp_path).train) == 1437
 
@@ -269,7 +269,7 @@ def prepare(data_dir, set_name, features, examples):
         def _generate_examples(self):
             raise NotImplementedError
 
-    data._prepare(Builder(data_dir=data_dir, file_format="array_record"))
+    prepared.prepare(Builder(data_dir=data_dir, file_format="array_record"))
     return data_dir / set_name / "1.2.0"
 
 
@@ -326,8 +326,8 @@ def test_the_newest_version_is_read_unless_one_is_named(small_sets, tmp_path):
     (tmp_path / "untested").mkdir()
     for version in ("1.2.0", "1.10.0"):
         os.symlink(small_sets / "untested/1.2.0", tmp_path / "untested" / version)
-    assert data._find_prepared("untested", tmp_path).data_path.name == "1.10.0"
-    assert data._find_prepared("untested:1.2.0", tmp_path).data_path.name == "1.2.0"
+    assert prepared.find("untested", tmp_path).data_path.name == "1.10.0"
+    assert prepared.find("untested:1.2.0", tmp_path).data_path.name == "1.2.0"
     with pytest.raises(ValueError, match=r"not prepared in .*which has 1\.10\.0, 1\.2\.0;"):
         data.load("untested:2.0.0", tmp_path)
 
@@ -345,7 +345,7 @@ def test_the_newest_version_is_read_unless_one_is_named(small_sets, tmp_path):
         ("minst", "unknown dataset 'minst', did you mean 'mnist'?"),
         ("Digits", "unknown dataset 'Digits', did you mean 'digits'?"),
         ("ring", "unknown dataset 'ring', did you mean 'ring8'?"),
-        ("", "unknown dataset ''. There are ring8, grid25, swissroll, digits, folder:PATH"),
+        ("", "unknown dataset ''. There are ring8, grid25, swissroll, digits, stacked_mnist, fold"),
         ("../mnist", "unknown dataset '../mnist'"),
         ("folder", "unknown dataset 'folder', did you mean 'folder:PATH'?"),
     ],
@@ -358,7 +358,7 @@ def test_what_cannot_be_loaded_is_explained_in_one_line(small_sets, name, messag
 
 def test_sets_that_would_not_fit_in_memory_are_refused():
     with pytest.raises(ValueError, match=r"take 22581\.6 GB, more than half.*image_size for 'x'"):
-        data._check_memory("x", 200_000_000, (194, 194, 3))
+        images.check_memory("x", 200_000_000, (194, 194, 3))
 
 
 def shared_data():
@@ -388,6 +388,50 @@ def test_real_sets_decode_to_what_tfds_decodes(name, train, test):
         for row, record in zip(rows, source.__getitems__(rows), strict=True):
             np.testing.assert_array_equal(pixels[row], record["image"])
             assert labels[row] == record["label"]
+
+
+# Stacked MNIST -------------------------------------------------------------------------------
+
+
+def test_stacked_mnist_needs_mnist(tmp_path):
+    with pytest.raises(ValueError, match=r"'mnist' is not prepared .* tfds build mnist --file_f"):
+        data.load("stacked_mnist", tmp_path)
+
+
+@pytest.fixture
+def small_mnist(tmp_path):
+    """A stand-in for MNIST: 40 images in training, 20 to test, all different."""
+    image = tfds.features.Image(shape=(4, 4, 1), encoding_format="png")
+    features = {"image": image, "label": tfds.features.ClassLabel(num_classes=10)}
+    rows = [
+        {"image": png(Image.fromarray(noise(4, 4, seed=i))), "label": i % 10} for i in range(60)
+    ]
+    prepare(tmp_path, "mnist", features, {"train": rows[:40], "test": rows[40:]})
+    return tmp_path
+
+
+def test_stacked_mnist_is_three_digits_as_channels(small_mnist):
+    stacked, mnist = (data.load(name, small_mnist) for name in ("stacked_mnist", "mnist"))
+    assert stacked.train.shape == (128_000, 4, 4, 3) and stacked.train.dtype == np.uint8
+    assert stacked.test.shape == (26_000, 4, 4, 3)
+    for pixels, labels, digits, digit_labels in [
+        (stacked.train, stacked.train_labels, mnist.train, mnist.train_labels),
+        (stacked.test, stacked.test_labels, mnist.test, mnist.test_labels),
+    ]:
+        np.testing.assert_array_equal(np.unique(labels), np.arange(1000))
+        label_of = {
+            image.tobytes(): label for image, label in zip(digits, digit_labels, strict=True)
+        }
+        for image, label in zip(pixels[:500], labels[:500], strict=True):
+            a, b, c = (label_of[image[..., channel].tobytes()] for channel in range(3))
+            assert label == 100 * a + 10 * b + c
+
+
+def test_the_pairing_of_stacked_mnist_is_frozen(small_mnist):
+    """Results compare only if everyone trains on the same images."""
+    stacked = data.load("stacked_mnist", small_mnist)
+    assert stacked.train_labels[:5].tolist() == [933, 781, 480, 222, 482]
+    assert stacked.test_labels[:5].tolist() == [472, 636, 759, 290, 522]
 
 
 # Folders -------------------------------------------------------------------------------------
@@ -435,7 +479,7 @@ def test_images_of_the_right_size_are_untouched_and_grey_when_all_are(tmp_path):
 
 
 def decoded(path, size=4):
-    return data._decode(path, (size, size, 3), resize=True)
+    return images.decode(path, (size, size, 3), resize=True)
 
 
 def test_unusual_images_are_shown_as_a_viewer_shows_them(tmp_path):
