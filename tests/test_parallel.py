@@ -118,6 +118,18 @@ def test_devices_compute_the_same_update_as_one(loss_name, mode, count):
     chex.assert_trees_all_close(our_metrics, metrics, **TOLERANCE)
 
 
+@pytest.mark.parametrize("mode", ["pmap", "mesh"])
+def test_devices_split_the_batches_of_several_seeds(mode):
+    several = jaxgan.over_seeds(model_of("wgan_gp"))
+    devices = jax.local_devices()[:2]
+    step = parallel.wrap(several.step, mode, (2,), devices)
+    states = parallel.replicate(several.init(KEY[None]), mode, devices)
+    states, metrics = step(states, reals(0)[None])
+    alone, alone_metrics = model_of("wgan_gp").step(start("wgan_gp"), reals(0))
+    first = jax.tree.map(lambda x: x[0], (data_of(states), metrics))
+    chex.assert_trees_all_close(first, (data_of(alone), alone_metrics), **TOLERANCE)
+
+
 @pytest.mark.parametrize("loss_name", ["bce", "minimax", "wgan", "wgan_gp"])
 def test_updates_are_large_against_the_tolerance(loss_name):
     before = data_of(start(loss_name))
