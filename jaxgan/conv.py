@@ -69,14 +69,35 @@ def _native_convolution(g: _Geometry, x: Array, k: Array) -> Array:
     return lax.conv_general_dilated(x, k, strides, pads, dimension_numbers=_LAYOUT)
 
 
+# The gradients in the form of JAX's own rules, which GPU libraries recognise. Calling those rules
+# (`jax.linear_transpose`) would lose over which mesh axes a value varies under `jax.shard_map`.
+
+
 def _native_input_gradient(g: _Geometry, y: Array, k: Array) -> Array:
-    x = jax.ShapeDtypeStruct((y.shape[0], g[0].size, g[1].size, k.shape[2]), y.dtype)
-    return jax.linear_transpose(lambda x: _native_convolution(g, x, k), x)(y)[0]
+    pads = [(a.kernel - 1 - a.low, a.size - 1 - (a.out - 1) * a.stride + a.low) for a in g]
+    return lax.conv_general_dilated(
+        y,
+        jnp.flip(k, (0, 1)),
+        (1, 1),
+        pads,
+        lhs_dilation=[axis.stride for axis in g],
+        dimension_numbers=("NHWC", "HWOI", "NHWC"),
+    )
 
 
 def _native_kernel_gradient(g: _Geometry, x: Array, y: Array) -> Array:
-    k = jax.ShapeDtypeStruct((g[0].kernel, g[1].kernel, x.shape[3], y.shape[3]), x.dtype)
-    return jax.linear_transpose(lambda k: _native_convolution(g, x, k), k)(y)[0]
+    return lax.conv_general_dilated(
+        x,
+        y,
+        (1, 1),
+        _kernel_gradient_pads(g),
+        rhs_dilation=[axis.stride for axis in g],
+        dimension_numbers=("CHWN", "IHWO", "HWNC"),
+    )
+
+
+def _kernel_gradient_pads(g: _Geometry) -> list[Pair]:
+    return [(a.low, (a.out - 1) * a.stride + a.kernel - a.size - a.low) for a in g]
 
 
 # XLA's CPU convolution packs each patch of its input once for all output channels, so with few of
@@ -154,7 +175,7 @@ def _cpu_kernel_gradient(g: _Geometry, x: Array, y: Array) -> Array:
     k = _canonical(
         lax.optimization_barrier(x.transpose(3, 1, 2, 0)),
         lax.optimization_barrier(y.transpose(1, 2, 0, 3)),
-        [(a.low, (a.out - 1) * a.stride + a.kernel - a.size - a.low) for a in g],
+        _kernel_gradient_pads(g),
         dilation=[axis.stride for axis in g],
     )
     return lax.optimization_barrier(k).transpose(1, 2, 0, 3)
@@ -204,6 +225,8 @@ def _one_after_another(f: Callable[[Array, Array], Array]) -> Callable[[Array, A
 
 def _lowered(cpu: Callable[..., Array], native: Callable[..., Array]) -> Callable[..., Array]:
     # The platform is known when a program is lowered, not when it is traced; one branch remains.
+    # jit: traced once for each geometry, and outside of other programs compiled as a whole.
+    @partial(jax.jit, static_argnums=0)
     def bilinear(g: _Geometry, a: Array, b: Array) -> Array:
         return lax.platform_dependent(
             a, b, cpu=_one_after_another(partial(cpu, g)), default=partial(native, g)
