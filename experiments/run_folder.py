@@ -1,10 +1,12 @@
 """A run's folder: its settings, metrics, pictures and summary."""
 
 import dataclasses
+import fcntl
 import importlib.metadata
 import json
 import platform
 from collections.abc import Mapping, Sequence
+from typing import IO
 
 import jax
 from etils import epath
@@ -41,14 +43,20 @@ class RunFolder:
             )
 
     def create(self) -> None:
-        """Makes the folder and writes the settings.
+        """Makes the folder, takes it for this process, and writes the settings.
 
         Raises:
-          ValueError: if it cannot be written.
+          ValueError: if it cannot be written, or another process trains in it.
         """
         try:
             (self.path / "samples").mkdir(parents=True, exist_ok=True)
+            self._lock = lock(self.path)
             configs.save(self.config, self.path / "config.json")
+        except BlockingIOError as error:
+            raise ValueError(
+                f"another process is training in --workdir={self.path}. Wait for it, or use "
+                "another folder."
+            ) from error
         except OSError as error:
             raise ValueError(f"--workdir={self.path} cannot be written: {error}") from error
 
@@ -73,6 +81,11 @@ class RunFolder:
             except ValueError:  # a last line cut short by a kill
                 break
         return rows
+
+    def close(self) -> None:
+        """Lets other processes train in the folder."""
+        if self._lock:
+            self._lock.close()
 
     def append(self, rows: Sequence[Mapping]) -> None:
         """Adds rows to the metrics."""
@@ -113,6 +126,23 @@ class RunFolder:
         """Whether a summary tells of as many steps as are asked for."""
         path = self.path / "summary.json"
         return path.exists() and json.loads(path.read_text())["steps"] == self.config.steps
+
+
+def lock(folder: epath.Path) -> IO | None:
+    """Takes a local folder for this process, until it ends or closes the file returned.
+
+    Raises:
+      BlockingIOError: if another process has it.
+    """
+    if "://" in str(folder):  # object stores have no locks
+        return None
+    file = open(folder / ".lock", "w")  # noqa: SIM115  held while the run lasts
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        file.close()
+        raise
+    return file
 
 
 def _check_unchanged(old: Config, new: Config, path: epath.Path) -> None:

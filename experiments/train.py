@@ -97,6 +97,7 @@ def main(arguments: list[str]) -> int:
         return 3
     finally:
         checkpoints.close()
+        run.folder.close()
     return 128 + interrupt.number if interrupt.number else 0
 
 

@@ -1,9 +1,11 @@
 """Checkpoints of a run: the whole training state as one atomic item, written in the background."""
 
+import hashlib
 from collections.abc import Callable
 
 import chex
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
 from etils import epath
 
@@ -12,43 +14,57 @@ class Checkpoints:
     """The checkpoints in a folder, newest three kept.
 
     `save` copies the state off the device and returns; writing goes on in the background. A
-    checkpoint appears under its final name only once it is complete.
+    checkpoint appears under its final name only once it is complete, and carries a digest of the
+    state, so that damage is noticed whatever it hits.
     """
 
     def __init__(self, folder: epath.PathLike):
-        self._manager = ocp.CheckpointManager(
-            epath.Path(folder).resolve(), options=ocp.CheckpointManagerOptions(max_to_keep=3)
-        )
+        self._folder = epath.Path(folder).resolve()
+        options = ocp.CheckpointManagerOptions(max_to_keep=3)
+        self._manager = ocp.CheckpointManager(self._folder, options=options)
 
     def save(self, step: int, state: chex.ArrayTree) -> None:
         """Saves the state as that step's checkpoint, unless there is one."""
-        if step not in self._manager.all_steps():
-            self._manager.save(step, args=ocp.args.StandardSave(state))
+        if step in self._manager.all_steps():
+            return
+        items = ocp.args.Composite(
+            state=ocp.args.StandardSave(state), digest=ocp.args.JsonSave({"sha256": digest(state)})
+        )
+        self._manager.save(step, args=items)
 
     def restore(
         self, template: chex.ArrayTree, warn: Callable[[str], None] = print
     ) -> chex.ArrayTree | None:
         """The newest checkpoint that can be read, None where there is none at all.
 
+        Newer ones that cannot are renamed to `<step>.unreadable`, so that training can save those
+        steps again; nothing is deleted.
+
         Args:
           template: a state of the same structure, shapes and dtypes.
-          warn: told of each checkpoint that could not be read. None is ever deleted for that.
+          warn: told of each checkpoint that could not be read.
 
         Raises:
-          ValueError: if there are checkpoints and none can be read.
+          ValueError: if there are checkpoints and none can be read. All are left as they are.
         """
         template = jax.tree.map(ocp.utils.to_shape_dtype_struct, template)
-        steps = sorted(self._manager.all_steps(), reverse=True)
-        for step in steps:
+        unreadable = []
+        for step in sorted(self._manager.all_steps(), reverse=True):
             try:
-                return self._manager.restore(step, args=ocp.args.StandardRestore(template))
+                state = self._read(step, template)
             except Exception as error:  # orbax and tensorstore raise many kinds for damage
                 reason = (str(error).strip() or repr(error)).splitlines()[0][:200]
-                warn(f"checkpoint {step} in {self._manager.directory} cannot be read: {reason}")
-        if steps:
+                warn(f"checkpoint {step} in {self._folder} cannot be read: {reason}")
+                unreadable.append(step)
+                continue
+            for step in unreadable:
+                _set_aside(self._folder / str(step))
+            self._manager.reload()
+            return state
+        if unreadable:
             raise ValueError(
-                f"none of the checkpoints in {self._manager.directory} can be read. Restore them "
-                "from a copy, or start again with another --workdir."
+                f"none of the checkpoints in {self._folder} can be read. Restore them from a copy, "
+                "or start again with another --workdir."
             )
         return None
 
@@ -56,3 +72,32 @@ class Checkpoints:
         """Waits until what was saved is on disk."""
         self._manager.wait_until_finished()
         self._manager.close()
+
+    def _read(self, step, template):
+        items = ocp.args.Composite(
+            state=ocp.args.StandardRestore(template), digest=ocp.args.JsonRestore()
+        )
+        restored = self._manager.restore(step, args=items)
+        if digest(restored.state) != restored.digest["sha256"]:
+            raise ValueError("its contents do not match their digest")
+        return restored.state
+
+
+def digest(state: chex.ArrayTree) -> str:
+    """SHA-256 of a state's leaves, their paths, dtypes and shapes."""
+    total = hashlib.sha256()
+    for path, leaf in jax.tree_util.tree_leaves_with_path(state):
+        if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+            leaf = jax.random.key_data(leaf)
+        array = np.asarray(leaf)
+        total.update(f"{jax.tree_util.keystr(path)} {array.dtype} {array.shape}".encode())
+        total.update(np.ascontiguousarray(array).tobytes())
+    return total.hexdigest()
+
+
+def _set_aside(folder: epath.Path) -> None:
+    aside = folder.with_name(f"{folder.name}.unreadable")
+    number = 2
+    while aside.exists():
+        aside, number = folder.with_name(f"{folder.name}.unreadable-{number}"), number + 1
+    folder.rename(aside)

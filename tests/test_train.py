@@ -4,6 +4,7 @@ import json
 import math
 import os
 import pathlib
+import re
 import signal
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from PIL import Image
 EXPERIMENTS = pathlib.Path(__file__).parent.parent / "experiments"
 sys.path.insert(0, str(EXPERIMENTS))
 
+import run_folder  # noqa: E402
 import train  # noqa: E402
 from presets import preset  # noqa: E402
 
@@ -106,6 +108,28 @@ def test_interrupt_saves_and_the_same_command_goes_on_to_the_same_end(tmp_path):
     assert process.communicate() and process.returncode == 0
     assert read_metrics(parts) == read_metrics(whole)
     assert_same_states(final_state(parts, arguments), final_state(whole, arguments))
+
+
+def test_a_folder_in_use_is_refused(tmp_path, capsys):
+    arguments = ("--loss=wgan", "--steps=2", f"--workdir={tmp_path}")
+    assert not train_here(*arguments)
+    held = run_folder.lock(tmp_path)
+    assert train_here("--loss=wgan", "--steps=4", f"--workdir={tmp_path}") == 2
+    assert "another process is training" in capsys.readouterr().err
+    held.close()
+    assert not train_here("--loss=wgan", "--steps=4", f"--workdir={tmp_path}")
+
+
+def test_sigterm_saves_and_exits_with_143(tmp_path):
+    process = run_command(*SMALL, "--loss=bce", "--steps=1000000", f"--workdir={tmp_path}")
+    while not (tmp_path / "metrics.jsonl").exists():
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    out, err = process.communicate()
+    assert process.returncode == 143, err
+    step = int(re.search(r"interrupted at step (\d+)", out)[1])
+    assert (tmp_path / "checkpoints" / str(step)).is_dir()
 
 
 def test_more_steps_extend_a_run_as_if_it_had_never_stopped(tmp_path):
