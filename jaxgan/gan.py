@@ -21,7 +21,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jaxgan.losses import Loss, Metrics
+from jaxgan.losses import Loss, Metrics, check_key
 
 
 class Player(NamedTuple):
@@ -98,7 +98,8 @@ def gan(
       generator: maps latents `[B, latent_dim]` to samples `[B, ...]` and has the attribute
         `latent_dim`. Its latents are standard normal. It, and the critic, may take the keywords
         `train` and `axis_name`, as networks with BatchNorm need.
-      critic: maps samples to scores `[B]`.
+      critic: maps samples to scores `[B]`. Collections other than its parameters, such as
+        running statistics, stay as they were initialised.
       loss: see `jaxgan.losses`.
       g_tx: the generator's optimizer.
       d_tx: the critic's optimizer.
@@ -118,6 +119,7 @@ def gan(
     data_shape = _check_networks(generator, critic, loss)
 
     def init(key):
+        check_key(key)
         generator_key, critic_key, key = jax.random.split(key, 3)
         z, x = jnp.zeros((1, generator.latent_dim)), jnp.zeros((1, *data_shape))
         player = _init_player(generator, generator_key, z, g_tx)
@@ -190,6 +192,8 @@ def gan(
         return state, jax.tree.map(lambda m: m[-1], metrics) | g_metrics
 
     def sample(state, key, n):
+        if not (isinstance(n, Integral) and n >= 0):
+            raise ValueError(f"n must be a whole number from 0 up; got {n}.")
         player = state.generator
         params = player.params if state.ema is None else state.ema
         stats = player.stats if state.ema is None else state.ema_stats
@@ -271,6 +275,7 @@ def _noise(generator, key, batch, axis_name):
     A key for each example, folded from its index in the global batch, makes the noise the same on
     any number of devices.
     """
+    check_key(key)
     first = 0 if axis_name is None else jax.lax.axis_index(axis_name) * batch
     keys = jax.vmap(lambda i: jax.random.split(jax.random.fold_in(key, i)))(
         first + jnp.arange(batch)
@@ -313,4 +318,9 @@ def _check_real(name, real, data_shape):
         raise ValueError(
             f"{name} must be a batch of what the generator makes, shape "
             f"[B, {', '.join(map(str, data_shape))}]; got {real.shape}."
+        )
+    if not jnp.issubdtype(real.dtype, jnp.floating):
+        raise ValueError(
+            f"{name} must be floating point, images in [-1, 1]; got {real.dtype}. "
+            "jaxgan.data.to_float converts."
         )

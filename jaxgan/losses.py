@@ -43,7 +43,8 @@ class LossFn(Protocol):
           The loss, a scalar, and metrics, a dict of scalars, each a mean over the batch.
 
         Raises:
-          ValueError: if real and fake differ in shape, or the critic's scores are not `[B]`.
+          ValueError: if the critic's scores are not `[B]`, or a critic's loss is given real and
+            fake of different shapes.
         """
 
 
@@ -108,7 +109,8 @@ def wgan(clip: float = 0.01) -> Loss:
     """WGAN: a critic kept Lipschitz by clipping its weights to [−clip, clip].
 
     The critic ascends E f(x) − E f(G(z)), which over 1-Lipschitz f is the Wasserstein-1 distance
-    (eq. 2); over clipped f it is that distance times an unknown factor.
+    (eq. 2); over clipped f it is that distance times an unknown factor. As in Algorithm 1 weights
+    are clipped after each update, so that those of a new critic may lie outside.
 
     Args:
       clip: c of Algorithm 1, positive.
@@ -253,14 +255,20 @@ def _at_least_float32(x):
 
 def _uniform(key, batch, dtype):
     """U[0, 1) for each example, from one key or from each example's own."""
-    if not jnp.issubdtype(key.dtype, jax.dtypes.prng_key) or key.shape not in ((), (batch,)):
-        raise ValueError(
-            f"key must be a typed PRNG key (jax.random.key), or one for each of the {batch} "
-            f"examples; got dtype {key.dtype}, shape {key.shape}."
-        )
+    check_key(key, (batch,))
     if key.ndim == 0:
         return jax.random.uniform(key, (batch,), dtype)
     return jax.vmap(lambda k: jax.random.uniform(k, (), dtype))(key)
+
+
+def check_key(key: chex.PRNGKey, many: tuple[int, ...] = ()) -> None:
+    """Raises ValueError unless key is a typed PRNG key, or an array of them of shape `many`."""
+    if not jnp.issubdtype(key.dtype, jax.dtypes.prng_key) or key.shape not in ((), many):
+        or_many = f", or one for each of the {many[0]} examples" if many else ""
+        raise ValueError(
+            f"key must be a typed PRNG key (jax.random.key){or_many}; got dtype {key.dtype}, "
+            f"shape {key.shape}."
+        )
 
 
 def _check_same_shape(real, fake):

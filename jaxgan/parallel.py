@@ -30,10 +30,10 @@ def wrap(
     Args:
       f: a pure function; its outputs must be the same on each device once it has averaged over
         `axis_name`, as those of a `GAN`'s steps are.
-      mode: "jit" runs on the first device; "pmap" and "mesh" split the batch over all of them.
+      mode: "jit" runs on one device, that of the state; "pmap" and "mesh" split the batch.
       split: for each of args, the axis that holds the global batch, or None for what each device
         sees whole.
-      devices: those to use; all local ones by default.
+      devices: those to split the batch over; all local ones by default.
 
     Returns:
       A function of the same arguments, on global batches, that gives the same results on any

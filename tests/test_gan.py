@@ -540,3 +540,25 @@ def test_real_data_of_another_shape_than_the_samples_is_refused(shape):
     if shape:
         with pytest.raises(ValueError, match=rf"shape \[B, 2\]; got {got}"):
             model.step(state, np.zeros((N_CRITIC, *shape), np.float32))
+
+
+@pytest.mark.parametrize("dtype", [jnp.uint8, jnp.int32])
+def test_raw_pixels_are_refused(dtype):
+    generator, critic = networks.mlp((4, 4, 1), 2, 4, 1)
+    model = jaxgan.gan(generator, critic, losses.bce(), optax.sgd(1e-2), optax.sgd(1e-2))
+    state = model.init(jax.random.key(0))
+    with pytest.raises(ValueError, match=rf"floating point.*; got {dtype.dtype}"):
+        model.d_step(state, jnp.zeros((2, 4, 4, 1), dtype), jax.random.key(1))
+
+
+def test_legacy_keys_and_impossible_numbers_of_samples_are_refused():
+    generator, critic = networks.mlp((2,), 2, 4, 1)
+    model = jaxgan.gan(generator, critic, losses.bce(), optax.sgd(1e-2), optax.sgd(1e-2))
+    state = model.init(jax.random.key(0))
+    with pytest.raises(ValueError, match=r"typed PRNG key .* got dtype uint32, shape \(2,\)"):
+        model.init(jax.random.PRNGKey(0))
+    with pytest.raises(ValueError, match="typed PRNG key"):
+        model.d_step(state, jnp.zeros((2, 2)), jax.random.PRNGKey(0))
+    for n in (-1, 2.5):
+        with pytest.raises(ValueError, match=f"n must be a whole number from 0 up; got {n}"):
+            model.sample(state, jax.random.key(0), n)
