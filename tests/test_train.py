@@ -79,7 +79,7 @@ def test_command_leaves_a_whole_run_folder(loss, tmp_path):
     grids = sorted(path.name for path in (folder / "samples").iterdir())
     assert grids == ["step_00000000.png", "step_00000003.png", "step_00000006.png"]
     for picture in (*(folder / "samples").iterdir(), folder / "curves.png"):
-        assert np.asarray(Image.open(picture).convert("L")).std() > 5, f"{picture} is blank"
+        assert len(np.unique(np.asarray(Image.open(picture)))) > 8, f"{picture} is blank"
     summary = json.loads((folder / "summary.json").read_text())
     assert summary["steps"] == 6 and summary["metrics"] == rows[-1]
     assert summary["versions"]["jax"] == jax.__version__ and summary["device"]["count"] == 1
