@@ -1,0 +1,266 @@
+"""Measures jaxgan against PyTorch and plain flax: `python experiments/benchmark.py --help`."""
+
+import dataclasses
+import importlib.metadata
+import importlib.util
+import json
+import os
+import platform
+import sys
+from typing import Any
+
+import flax
+import jax
+from benchmarks import limit
+from benchmarks.measure import alternate, divide, fastest, summarise
+from benchmarks.ours import compile_ours
+from benchmarks.plain_flax import compile_plain_flax
+from benchmarks.verify import DisagreementError, verify
+from benchmarks.workloads import Program, Workload, count_operations, make_data, workloads
+
+from jaxgan.config import PRECISIONS, check_choice
+
+OURS = "jaxgan"
+LIMIT_SHARE = 0.2  # of the time for a program, the time for each matrix product
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """Measure training speed, in turns and in one process: jaxgan, PyTorch eager and compiled, and
+    plain flax with one jitted call for each update. First check that all compute the same.
+
+    A ratio is taken round by round and its median shown; ± is half of the range over the rounds.
+    Images are real ones trained on. The limit is the faster framework's large matrix product.
+    Memory is that of tensors, the state and all that an iteration holds, as XLA plans it and as
+    PyTorch's allocator counts it; it leaves out data set, code and libraries.
+    """
+
+    only: str = ""
+    """Workloads whose name is or begins with this; all by default."""
+    seconds: float = 6.0
+    """Time to spend on each measurement, over all rounds."""
+    json: str = ""
+    """A file to write all figures to."""
+    precision: str = "float32"
+    """Of the networks' arithmetic: float32 or bfloat16 (autocast in PyTorch)."""
+    torch_compile: bool = True
+    """Measure torch.compile too, where it supports the computation."""
+
+
+def main(arguments: list[str]) -> int:
+    """Runs the command line.
+
+    Returns:
+      The exit status: 0 done, 1 if two programs compute different things, 2 bad input.
+    """
+    try:
+        settings = parse(arguments)
+        chosen = choose(settings)
+        if settings.json:
+            open(settings.json, "a").close()  # now, rather than after ten minutes
+    except (ValueError, OSError) as error:
+        print(f"benchmark.py: {error}", file=sys.stderr)
+        return 2
+    try:
+        report = run(settings, chosen)
+    except DisagreementError as error:
+        print(f"benchmark.py: {error}", file=sys.stderr)
+        return 1
+    if settings.json:
+        with open(settings.json, "w") as file:
+            file.write(json.dumps(report, indent=2) + "\n")
+    return 0
+
+
+def parse(arguments: list[str]) -> Settings:
+    """Reads the command line.
+
+    Raises:
+      ValueError: for what is no setting, in one line.
+    """
+    # Here, so that where there is no tyro, as on many a GPU machine, `run` can still be called.
+    import tyro
+    from train import one_line_errors
+
+    if {"-h", "--help"} & set(arguments):
+        tyro.cli(Settings, args=["--help"], prog="benchmark.py")
+    with one_line_errors():
+        return tyro.cli(Settings, args=arguments)
+
+
+def choose(settings: Settings) -> list[Workload]:
+    """The workloads that are asked for.
+
+    Raises:
+      ValueError: if a setting is out of its range, in one line.
+    """
+    check_choice("--precision", settings.precision, PRECISIONS)
+    if not 0 < settings.seconds < float("inf"):
+        raise ValueError(f"--seconds must be positive and finite; got {settings.seconds}.")
+    known = workloads(settings.precision)
+    chosen = [each for each in known if each.name.startswith(settings.only)]
+    if not chosen:
+        check_choice("--only", settings.only, tuple(each.name for each in known))
+    return chosen
+
+
+def run(settings: Settings, chosen: list[Workload]) -> dict[str, Any]:
+    """Measures the workloads, printing each one's table as soon as it is there.
+
+    Returns:
+      All figures, as they go into the JSON file.
+
+    Raises:
+      DisagreementError: if two programs compute different things.
+    """
+    with_pytorch = importlib.util.find_spec("torch") is not None
+    machine = describe_machine(with_pytorch)
+    print(", ".join(f"{name} {value}" for name, value in machine.items()))
+    if not with_pytorch:
+        print("PyTorch is not installed and left out; pip install 'jaxgan[bench]' brings it.")
+    measured = {each.name: measure(settings, each, with_pytorch) for each in chosen}
+    report = {"machine": machine, "settings": dataclasses.asdict(settings), "workloads": measured}
+    clipped, penalised = (measured.get(f"dcgan32-{loss}") for loss in ("wgan", "wgan-gp"))
+    if clipped and penalised:
+        report["penalty_to_clip"] = {
+            name: clipped["programs"][name]["iterations_per_second"]["median"]
+            / program["iterations_per_second"]["median"]
+            for name, program in penalised["programs"].items()
+            if name in clipped["programs"]
+        }
+        ratios = ", ".join(f"{name} {x:.2f}" for name, x in report["penalty_to_clip"].items())
+        print(f"an iteration's time with gradient penalty to one with clipping: {ratios}")
+    return report
+
+
+def measure(settings: Settings, workload: Workload, with_pytorch: bool) -> dict[str, Any]:
+    """Verifies and measures one workload, and prints its table.
+
+    Raises:
+      DisagreementError: if two programs compute different things.
+    """
+    deviations = verify(workload, with_pytorch)
+    programs = compile_programs(settings, workload, with_pytorch)
+    products = {"jax": limit.best_jax_product(settings.precision)}
+    if with_pytorch:
+        products["pytorch"] = limit.best_pytorch_product(settings.precision)
+    runs = {name: program.run for name, program in programs.items()}
+    runs |= {f"{name} product": run for name, (run, _) in products.items()}
+    seconds = {name: settings.seconds * (1 if name in programs else LIMIT_SHARE) for name in runs}
+    rates = alternate(runs, seconds)
+
+    limits = [
+        [rate * operations for rate in rates[f"{name} product"]]
+        for name, (_, operations) in products.items()
+    ]
+    best = fastest(limits)
+    operations = count_operations(workload)
+    images = workload.config.n_critic * workload.config.batch_size
+    result: dict[str, Any] = {
+        "deviations": deviations,
+        "operations": operations,
+        "operations_on_pixels": count_operations(workload, padding=False),
+        "limit_per_second": summarise(best),
+        "limits_per_second": {
+            name: summarise(each) for name, each in zip(products, limits, strict=True)
+        },
+        "programs": {},
+    }
+    for name, program in programs.items():
+        result["programs"][name] = {
+            "iterations_per_second": summarise(rates[name]),
+            "images_per_second": summarise([images * rate for rate in rates[name]]),
+            "jaxgan_ratio": summarise(divide(rates[OURS], rates[name])),
+            "fraction_of_limit": summarise(
+                [operations * each for each in divide(rates[name], best)]
+            ),
+            "compile_seconds": program.compile_seconds,
+            "memory_bytes": program.memory,
+        }
+    print(format_table(workload, result))
+    return result
+
+
+def compile_programs(
+    settings: Settings, workload: Workload, with_pytorch: bool
+) -> dict[str, Program]:
+    """All that can run the workload."""
+    examples = make_data(workload)
+    programs = {OURS: compile_ours(workload, examples)}
+    if with_pytorch:
+        from benchmarks.pytorch import make_pytorch
+
+        programs["pytorch"] = make_pytorch(workload, examples)
+        if settings.torch_compile and workload.config.loss != "wgan-gp":
+            try:
+                programs["torch.compile"] = make_pytorch(workload, examples, compiled=True)
+            except (
+                Exception
+            ) as error:  # it needs a C++ compiler or Triton, and says so in many ways
+                reason = (str(error).splitlines() or [type(error).__name__])[0]
+                print(f"torch.compile is left out of {workload.name}: {reason}")
+    programs["plain flax"] = compile_plain_flax(workload, examples)
+    return programs
+
+
+def describe_machine(with_pytorch: bool) -> dict[str, Any]:
+    """What the figures depend on."""
+    machine = {
+        "device": jax.devices()[0].device_kind,
+        "processor": _processor(),
+        "cores": len(os.sched_getaffinity(0)),
+        "python": platform.python_version(),
+        "jax": jax.__version__,
+        "flax": flax.__version__,
+    }
+    if with_pytorch:
+        machine["torch"] = importlib.metadata.version("torch")
+    return machine
+
+
+def format_table(workload: Workload, result: dict[str, Any]) -> str:
+    """One line for each program."""
+    config, worst = workload.config, max(result["deviations"].values())
+    best = result["limit_per_second"]
+    lines = [
+        "",
+        f"{workload.name}: {config.loss}, {config.model} of width {config.width}, batch "
+        f"{config.batch_size}, n_critic {config.n_critic}, {config.precision}; "
+        f"{result['operations'] / 1e9:.3g} GFLOP an iteration, "
+        f"limit {best['median'] / 1e9:.0f} GFLOP/s ±{_spread(best)}; same gradients to {worst:.0e}",
+        f"{'':14}{'iterations/s':>18}{'images/s':>10}{'jaxgan is':>16}{'of limit':>10}"
+        f"{'compiled in':>13}{'memory':>10}",
+    ]
+    for name, program in result["programs"].items():
+        rate, ratio = program["iterations_per_second"], program["jaxgan_ratio"]
+        compiled = program["compile_seconds"]
+        lines.append(
+            f"{name:14}{rate['median']:>12.4g} {'±' + _spread(rate):>5}"
+            f"{program['images_per_second']['median']:>10.4g}"
+            + (" " * 16 if name == OURS else f"{ratio['median']:>9.2f}x {'±' + _spread(ratio):>5}")
+            + f"{program['fraction_of_limit']['median']:>10.2f}"
+            + (" " * 13 if compiled is None else f"{compiled:>11.1f} s")
+            + f"{program['memory_bytes'] / 2**20:>7.0f} MB"
+        )
+    return "\n".join(lines)
+
+
+def _spread(values):
+    """Half of the range, in per cent of the median; "once" of a single value."""
+    if values["rounds"] == 1:
+        return "once"
+    return f"{50 * (values['high'] - values['low']) / values['median']:.0f}%"
+
+
+def _processor():
+    """Its name, where the system tells."""
+    try:
+        with open("/proc/cpuinfo") as file:
+            names = [line.split(":")[1].strip() for line in file if line.startswith("model name")]
+    except OSError:
+        names = []
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,68 @@
+"""jaxgan, run as `train.py` runs it."""
+
+import time
+from typing import Any
+
+import jax
+import numpy as np
+
+from benchmarks.workloads import Program, Workload
+from jaxgan import data, parallel
+from jaxgan.config import make_model
+
+CAPACITY = 512  # iterations in one dispatch, at most: train.py's
+
+
+def compile_ours(workload: Workload, examples: np.ndarray) -> Program:
+    """One compiled program of many iterations, on data that live on the device.
+
+    Its memory is the state and what XLA's plan adds, without the data set and the code.
+    """
+    config = workload.config
+    model = make_model(config, workload.data_shape)
+    state = parallel.replicate(model.init(jax.random.key(0)), "jit")
+    whole = parallel.replicate(examples, "jit")
+    program = parallel.wrap(
+        parallel.many_steps(model.step, lambda whole, batch: data.to_float(whole[batch])),
+        "jit",
+        split=(None, 2, None),
+    )
+    sizes = (config.n_critic, config.batch_size)
+    step = 0
+
+    def dispatch(count):
+        nonlocal state, step
+        batches = np.zeros((CAPACITY, *sizes), np.int32)
+        batches[:count] = data.batch_indices(0, step, count, *sizes, len(examples))
+        state, metrics = program(state, whole, batches, count)
+        step += count
+        return metrics
+
+    def run(n):
+        pending = []
+        while n:
+            count = min(n, CAPACITY)
+            pending.append(dispatch(count))
+            n -= count
+            # While the device runs one chunk, the host reads the metrics of the one before.
+            if len(pending) > 1 or not n:
+                jax.device_get(pending.pop(0))
+        jax.device_get(pending)
+
+    batches = np.zeros((CAPACITY, *sizes), np.int32)
+    began = time.perf_counter()
+    compiled = program.lower(state, whole, batches, 0).compile()
+    compile_seconds = time.perf_counter() - began
+    memory = count_bytes(state) + batches.nbytes + temporary_bytes(compiled)
+    return Program(run, compile_seconds, memory)
+
+
+def count_bytes(tree: Any) -> int:
+    """The size of all arrays in a tree."""
+    return sum(leaf.nbytes for leaf in jax.tree.leaves(tree))
+
+
+def temporary_bytes(compiled: jax.stages.Compiled) -> int:
+    """What a program holds beside its arguments: temporaries, and results not written over them."""
+    plan = compiled.memory_analysis()
+    return plan.temp_size_in_bytes + plan.output_size_in_bytes - plan.alias_size_in_bytes

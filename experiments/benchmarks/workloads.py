@@ -1,0 +1,133 @@
+"""The models that are measured, and the arithmetic that each needs."""
+
+import dataclasses
+import itertools
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+from presets import preset
+
+from jaxgan.config import Config
+
+EXAMPLES = 2048
+
+
+class Workload(NamedTuple):
+    """A model and the shape of its data.
+
+    Attributes:
+      name: what `--only` takes.
+      config: the model, its optimizers and its batch.
+      data_shape: of one example.
+    """
+
+    name: str
+    config: Config
+    data_shape: tuple[int, ...]
+
+
+class Program(NamedTuple):
+    """A training program that is compiled and ready.
+
+    Attributes:
+      run: `run(n)` does n iterations, n_critic critic updates and one generator update each, and
+        waits for their results.
+      compile_seconds: from the model to the first iteration; None where nothing is compiled.
+      memory: bytes held at once: see each program's own description.
+    """
+
+    run: Callable[[int], None]
+    compile_seconds: float | None
+    memory: int | None
+
+
+def workloads(precision: str) -> list[Workload]:
+    """Those of the benchmark's table, as `train.py`'s presets have them but for what is named."""
+
+    def workload(name, data_shape, config, **changes):
+        return Workload(
+            name, dataclasses.replace(config, precision=precision, **changes), data_shape
+        )
+
+    return [
+        workload("mlp", (2,), preset("wgan-gp", "grid25"), width=512, depth=3),
+        *(
+            workload(f"dcgan32-{loss}", (32, 32, 3), preset(loss, "cifar10"), batch_size=64)
+            for loss in ("bce", "wgan", "wgan-gp")
+        ),
+        workload("dcgan28", (28, 28, 1), preset("wgan-gp", "mnist")),
+        workload("digits", (8, 8, 1), preset("wgan", "digits")),
+    ]
+
+
+def make_data(workload: Workload) -> np.ndarray:
+    """Random examples of the type in which `jaxgan.data` holds them."""
+    rng = np.random.default_rng(0)
+    shape = (EXAMPLES, *workload.data_shape)
+    if len(workload.data_shape) == 3:
+        return rng.integers(0, 256, shape, np.uint8)
+    return rng.standard_normal(shape, np.float32)
+
+
+def count_operations(workload: Workload, padding: bool = True) -> int:
+    """Floating-point operations of one iteration's matrix products and convolutions.
+
+    A layer's forward pass, its gradient with respect to its input and that with respect to its
+    weights are each as large, F: two operations for each product of a weight and an input. For a
+    generator G and a critic C, whose first layers take G₁ and C₁ of F:
+
+        critic update       G                  the samples; nothing is derived from here on
+                            2 (3C − C₁)        real and fake: forward and both gradients, of which
+                                               the first layer's input needs none
+                            4C                 with a gradient penalty: forward, input gradient,
+                                               and the derivative of that one, a forward pass and a
+                                               weight gradient. ReLU's second derivative is 0, so
+                                               nothing flows back through the forward pass
+        generator update    G + C              forward
+                            C + 2G − G₁        back through the critic to the samples, then both
+                                               gradients of the generator
+
+    Element-wise work, normalisation, noise and optimizers are left out, a few per cent of the whole
+    in the models here.
+
+    Args:
+      workload: the model.
+      padding: count a kernel's products with the zeros around the image, as is usual for
+        convolutions and as every kernel here computes them; else only those with pixels.
+    """
+    config = workload.config
+    batch = config.batch_size
+    generator, critic = (
+        [2 * batch * products for products in layers] for layers in _products(workload, padding)
+    )
+    g, g_first, c, c_first = sum(generator), generator[0], sum(critic), critic[0]
+    d_step = g + 2 * (3 * c - c_first) + (4 * c if config.loss == "wgan-gp" else 0)
+    g_step = (g + c) + (c + 2 * g - g_first)
+    return config.n_critic * d_step + g_step
+
+
+def _products(workload, padding):
+    """Products of a weight and an input in each layer of the generator and of the critic."""
+    config, shape = workload.config, workload.data_shape
+    if config.model == "mlp":
+        hidden = [config.width] * config.depth
+        return [
+            [a * b for a, b in itertools.pairwise(sizes)]
+            for sizes in (
+                [config.latent_dim, *hidden, math.prod(shape)],
+                [math.prod(shape), *hidden, 1],
+            )
+        ]
+    side, _, channels = shape
+    convolutions, out = [], config.width
+    while side > 7:
+        side //= 2
+        # An image of 2·side under 5×5 kernels at stride 2, one column more padding after than
+        # before: the first kernel misses one column of it and the last one two.
+        taps = 5 * side if padding else 5 * side - 3
+        convolutions.append(taps * taps * channels * out)
+        channels, out = out, 2 * out
+    features = side * side * channels
+    return [config.latent_dim * features, *reversed(convolutions)], [*convolutions, features]

@@ -1,0 +1,288 @@
+"""The benchmark's instrument: equal models, counted operations, fair turns."""
+
+import dataclasses
+import functools
+import importlib.util
+import json
+import math
+import pathlib
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+EXPERIMENTS = pathlib.Path(__file__).parent.parent / "experiments"
+sys.path.insert(0, str(EXPERIMENTS))
+
+import benchmark  # noqa: E402
+from benchmarks import limit, measure, ours, plain_flax, verify  # noqa: E402
+from benchmarks.workloads import Workload, count_operations, make_data, workloads  # noqa: E402
+from presets import preset  # noqa: E402
+
+from jaxgan.config import Config, make_model  # noqa: E402
+
+HAS_TORCH = importlib.util.find_spec("torch") is not None
+needs_torch = pytest.mark.skipif(not HAS_TORCH, reason="PyTorch, the extra `bench`, is missing")
+
+
+def tiny(loss, model, **changes):
+    """A workload of seconds; with BatchNorm in the DCGAN critic where the loss allows it."""
+    norm = model == "dcgan" and loss != "wgan-gp"
+    config = Config(
+        loss=loss, model=model, width=8, depth=2, latent_dim=3, batch_size=8, critic_norm=norm
+    )
+    shape = (8, 8, 2) if model == "dcgan" else (2,)
+    return Workload(f"{model}-{loss}", dataclasses.replace(config, **changes), shape)
+
+
+DCGAN_BCE = tiny("bce", "dcgan")._replace(data_shape=(16, 16, 1))
+MLP_GP = tiny("wgan-gp", "mlp")
+TINY = [
+    DCGAN_BCE,
+    tiny("wgan-gp", "dcgan"),
+    MLP_GP,
+    tiny("wgan", "mlp")._replace(name="mlp-of-images", data_shape=(8, 8, 1)),
+]
+each_tiny = pytest.mark.parametrize("workload", TINY, ids=lambda each: each.name)
+ask_ours = functools.cache(verify.ask_ours)
+
+
+@pytest.fixture(autouse=True)
+def compile_ours_once(monkeypatch):
+    monkeypatch.setattr(verify, "ask_ours", ask_ours)
+
+
+@each_tiny
+def test_plain_flax_has_jaxgans_losses_and_gradients(workload):
+    verify.verify(workload, with_pytorch=False)
+
+
+@needs_torch
+@each_tiny
+def test_pytorch_has_jaxgans_losses_and_gradients(workload):
+    assert set(verify.verify(workload, with_pytorch=True)) == {"plain flax", "pytorch"}
+
+
+@pytest.mark.parametrize("change", [{"penalty": 9.0}, {"loss": "wgan"}])
+def test_another_loss_is_refused(change, monkeypatch):
+    other = MLP_GP._replace(config=dataclasses.replace(MLP_GP.config, **change))
+    ask = verify.ask_plain_flax
+    monkeypatch.setattr(verify, "ask_plain_flax", lambda _, inputs: ask(other, inputs))
+    monkeypatch.setattr(verify, "DRAWS", 1)
+    with pytest.raises(verify.DisagreementError, match="plain flax and jaxgan differ by"):
+        verify.verify(MLP_GP, with_pytorch=False)
+
+
+def test_other_data_and_noise_are_told_apart():
+    """Each shows far beyond the tolerance."""
+    inputs, answer = ask_ours(MLP_GP)
+    for name in ("real", "d_latents", "g_latents", "epsilon"):
+        other = inputs._replace(**{name: 1 - np.array(getattr(inputs, name))})
+        deviation = verify.deviation(verify.ask_plain_flax(MLP_GP, other), answer)
+        assert deviation > 10 * verify.TOLERANCE
+
+
+def test_drawn_latents_are_normal_and_epsilon_uniform():
+    keys = jax.random.split(jax.random.key(0), 200)
+    latents, epsilon = zip(*(verify.drawn_noise(3, verify.BATCH, key) for key in keys), strict=True)
+    latents, epsilon = np.array(latents), np.array(epsilon)
+    # Standard errors: of the mean 1/√4800 = 0.014, of ε's 0.29/√1600 = 0.007.
+    assert abs(latents.mean()) < 0.06 and abs(latents.std() - 1) < 0.05
+    assert epsilon.min() >= 0 and epsilon.max() < 1 and abs(epsilon.mean() - 0.5) < 0.03
+
+
+def test_operations_of_a_linear_pair_by_hand():
+    """Two layers in each network, batch 8, width 8: generator 3·8 + 8·2, critic 2·8 + 8·1."""
+    generator, critic, batch = 2 * (24 + 16), 2 * (16 + 8), 8
+    first_g, first_c = 2 * 24, 2 * 16
+    d_step = generator + 2 * (3 * critic - first_c) + 4 * critic
+    g_step = generator + critic + critic + 2 * generator - first_g
+    workload = tiny("wgan-gp", "mlp", depth=1, n_critic=3)
+    assert count_operations(workload) == batch * (3 * d_step + g_step)
+
+
+def operations_by_xla(workload):
+    """Of both updates of plain flax, whose convolutions XLA knows as such; no loop is in them."""
+    config = workload.config
+    model = make_model(dataclasses.replace(config, optimizer="sgd"), workload.data_shape)
+    state = jax.eval_shape(model.init, jax.random.key(0))
+    z = jax.ShapeDtypeStruct((config.batch_size, config.latent_dim), jnp.float32)
+    real = jax.ShapeDtypeStruct((config.batch_size, *workload.data_shape), jnp.float32)
+    epsilon = jax.ShapeDtypeStruct((config.batch_size,), jnp.float32)
+
+    def d_gradients(d_params, g_params, real, z, epsilon):
+        fake, _ = plain_flax.generate(workload, g_params, z)
+        return jax.grad(plain_flax.critic_loss)(d_params, workload, real, fake, epsilon)
+
+    def g_gradients(g_params, d_params, z):
+        return jax.grad(plain_flax.generator_loss, has_aux=True)(g_params, workload, d_params, z)
+
+    d_params, g_params = state.critic.params, state.generator.params
+    return sum(
+        jax.jit(f).lower(*arguments).compile().cost_analysis()["flops"]
+        for f, arguments in (
+            (d_gradients, (d_params, g_params, real, z, epsilon)),
+            (g_gradients, (g_params, d_params, z)),
+        )
+    )
+
+
+@pytest.mark.parametrize(
+    "workload",
+    [
+        tiny("wgan-gp", "mlp", n_critic=1, width=128, batch_size=128),
+        tiny("wgan-gp", "dcgan", n_critic=1, width=32)._replace(data_shape=(16, 16, 3)),
+        tiny("bce", "dcgan", n_critic=1, width=32)._replace(data_shape=(16, 16, 3)),
+    ],
+    ids=lambda each: each.name,
+)
+def test_operations_are_those_that_xla_counts(workload):
+    """XLA counts products with pixels only, and element-wise work too: 1 to 5% here."""
+    counted = count_operations(workload, padding=False)
+    assert counted <= operations_by_xla(workload) < 1.06 * counted
+
+
+def test_padding_adds_operations_to_convolutions_only():
+    for workload in workloads("float32"):
+        extra = count_operations(workload) / count_operations(workload, padding=False)
+        assert (extra == 1) == (workload.config.model == "mlp")
+        assert extra < 1.3
+
+
+def test_digits_is_the_default_of_the_trainer():
+    digits = {each.name: each for each in workloads("float32")}["digits"]
+    assert digits.config == preset("wgan", "digits") and digits.data_shape == (8, 8, 1)
+
+
+class Clock:
+    """Time that passes only when a program runs."""
+
+    def __init__(self):
+        self.now = 0.0
+        self.calls = []
+
+    def __call__(self):
+        return self.now
+
+    def program(self, name, seconds):
+        def run(n):
+            self.calls.append((name, n))
+            self.now += n * seconds
+
+        return run
+
+
+def test_rates_and_ratios_of_a_machine_that_slows_down():
+    """Half the speed after a while halves both rates, and leaves their ratio as it was."""
+    clock = Clock()
+
+    def program(seconds):
+        def run(n):
+            for _ in range(n):
+                clock.now += seconds * (1 if clock.now < 3 else 2)
+
+        return run
+
+    rates = measure.alternate({"a": program(0.01), "b": program(0.02)}, {"a": 2.0, "b": 2.0}, clock)
+    assert max(rates["a"]) == pytest.approx(100) and min(rates["a"]) == pytest.approx(50)
+    ratio = measure.summarise(measure.divide(rates["a"], rates["b"]))
+    assert ratio["median"] == pytest.approx(2, rel=0.1) and ratio["rounds"] == measure.ROUNDS
+
+
+def test_turns_rotate_and_each_takes_its_time():
+    clock = Clock()
+    runs = {name: clock.program(name, 0.001) for name in "abc"}
+    measure.alternate(runs, dict.fromkeys(runs, 5.0), clock)
+    timed = [(name, n) for name, n in clock.calls if n > 100][-15:]
+    assert [name for name, _ in timed] == list("abcbcacababcbca")
+    assert all(n == pytest.approx(1000, rel=0.01) for _, n in timed)
+
+
+def test_a_program_too_slow_for_its_time_is_measured_once():
+    clock = Clock()
+    runs = {"fast": clock.program("fast", 0.01), "slow": clock.program("slow", 50.0)}
+    rates = measure.alternate(runs, dict.fromkeys(runs, 2.0), clock)
+    assert rates["slow"] == [1 / 50] and len(rates["fast"]) == measure.ROUNDS
+    assert measure.divide(rates["fast"], rates["slow"]) == [pytest.approx(5000)]
+    assert measure.fastest([rates["fast"], rates["slow"]]) == [pytest.approx(100)]
+
+
+def test_our_program_trains_and_counts_its_memory():
+    workload = MLP_GP
+    program = ours.compile_ours(workload, make_data(workload))
+    program.run(ours.CAPACITY + 1)
+    model = make_model(workload.config, workload.data_shape)
+    state = jax.eval_shape(model.init, jax.random.key(0))
+    indices = 4 * ours.CAPACITY * 5 * 8
+    floor = sum(math.prod(leaf.shape) * 4 for leaf in jax.tree.leaves(state)) + indices
+    assert floor <= program.memory < 3 * floor and program.compile_seconds > 0
+
+
+def test_plain_flax_trains():
+    program = plain_flax.compile_plain_flax(TINY[1], make_data(TINY[1]))
+    program.run(2)
+    assert program.memory > 0
+
+
+@needs_torch
+@each_tiny
+def test_pytorch_trains(workload):
+    from benchmarks.pytorch import make_pytorch
+
+    program = make_pytorch(workload, make_data(workload))
+    program.run(2)
+    assert program.memory > 0 and program.compile_seconds is None
+
+
+def test_the_command_prints_a_table_and_writes_json(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(benchmark, "workloads", lambda precision: [MLP_GP])
+    monkeypatch.setattr(limit, "SIZES", (64, 128))
+    path = tmp_path / "report.json"
+    arguments = ["--only=mlp", "--seconds=0.5", f"--json={path}", "--no-torch-compile"]
+    assert benchmark.main(arguments) == 0
+    printed, report = capsys.readouterr().out, json.loads(path.read_text())
+    assert ("PyTorch is not installed" in printed) == (not HAS_TORCH)
+    programs = report["workloads"]["mlp-wgan-gp"]["programs"]
+    assert set(programs) == {"jaxgan", "plain flax"} | ({"pytorch"} if HAS_TORCH else set())
+    assert all(name in printed for name in programs)
+    assert programs["jaxgan"]["jaxgan_ratio"]["median"] == 1
+    rate = programs["jaxgan"]["iterations_per_second"]
+    assert 0 < rate["low"] <= rate["median"] <= rate["high"]
+    images = programs["jaxgan"]["images_per_second"]["median"]
+    assert images == pytest.approx(5 * 8 * rate["median"])  # n_critic batches of 8
+
+
+def test_only_takes_a_family_of_workloads():
+    chosen = benchmark.choose(benchmark.Settings(only="dcgan32"))
+    assert [each.config.loss for each in chosen] == ["bce", "wgan", "wgan-gp"]
+    assert [each.config.n_critic for each in chosen] == [1, 5, 5]
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["--only=dcgan23"], "unknown --only=dcgan23: did you mean dcgan2"),
+        (["--seconds=0"], "--seconds must be positive and finite; got 0.0"),
+        (["--precision=float16"], "unknown --precision=float16: did you mean bfloat16"),
+        (["--seconds=soon"], "--seconds"),
+        (["--faster"], "--faster"),
+        (["--json=/no/such/folder/report.json"], "No such file or directory"),
+    ],
+)
+def test_bad_input_is_one_line_and_status_2(arguments, message, capsys):
+    assert benchmark.main(arguments) == 2
+    error = capsys.readouterr().err
+    assert message in error and error.count("\n") == 1
+
+
+def test_the_script_runs():
+    command = [sys.executable, str(EXPERIMENTS / "benchmark.py"), "--only=nothing"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 2 and done.stderr.startswith("benchmark.py: unknown --only=nothing")
+
+
+def test_images_are_uint8_and_points_float():
+    assert make_data(DCGAN_BCE).dtype == np.uint8 and make_data(MLP_GP).dtype == np.float32
