@@ -187,6 +187,15 @@ def test_bfloat16_is_rounded_only_at_the_end(name, geometry):
     assert_within_rounding(found, name, geometry, args)
 
 
+@pytest.mark.parametrize("dtype", [np.float32, jnp.bfloat16])
+def test_large_batches_whose_kernel_gradient_is_added_up_in_parts(dtype):
+    geometry = dict(x=(24, 16, 16, 10), k=(3, 3, 10, 9), strides=(1, 1), padding="SAME")
+    args = examples("conv", geometry)
+    f = TRANSFORMS["shard_map"](operation("conv", geometry))
+    found = f(*(each.astype(dtype) for each in args))
+    assert_within_rounding(found, "conv", geometry, args)
+
+
 @pytest.mark.parametrize("name", OPERATIONS)
 def test_third_derivatives_are_jax_own(name):
     geometry = dict(x=(2, 7, 6, 3), k=(4, 3, 3, 9), strides=(2, 1), padding="SAME")
