@@ -1,0 +1,312 @@
+"""Clipping against penalty: what each does to a critic, as in figure 1 of Gulrajani 2017.
+
+**Surfaces.** The generator is held at the data plus Gaussian noise. A critic whose weights are
+clipped ends as a much simpler function than the best one: it sees where the mass is, not where the
+modes are. By duality (E f(x) − E f(G(z)))/‖f‖_Lip is at most W₁ for whatever f; how near it comes
+says how good f is, on a scale on which clipped critics, whose ‖f‖_Lip is anything, can be compared.
+
+**Weights.** A critic that is linear in each weight alone gains by going to the end of the range:
+clipping drives the weights to ±c. The penalty leaves them where they are needed.
+
+**Depth.** Going back through a layer of h ReLU units with independent weights of mean square w²,
+half of them active, multiplies the mean square of a gradient by h·w²/2. He's initialisation,
+uniform in ±a with a² = 6/h, has w² = 2/h: factor 1. Clipped to ±c it has
+w² = c²(1 − 2c/3a), so that a layer multiplies gradients by about c·√(h/2). If training aligns the
+weights, all of them c, it is by c·h. Neither is 1 but by chance, and twelve layers take it to the
+twelfth power. (Derived here; He et al. 2015, eq. 10 to 14 for independent weights.)
+"""
+
+import functools
+from typing import NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+import jaxgan
+from claims import style
+from claims.number import Number, Numbers
+from claims.training import Held, pick, scores, train_critic
+from jaxgan import data, divergences, losses, networks
+
+TITLE = "Clipping against penalty"
+PARTS = 7
+SOURCE = "Gulrajani 2017, fig. 1"
+
+# Scaled as in the paper's code, so that noise of width 1 is about as wide as the data.
+SETS = {"ring8": 2**0.5, "grid25": 1 / 8**0.5, "swissroll": 1.0}
+CLIP = 0.05
+POINTS = 10_000
+
+WIDTH, DEPTH = 128, 12
+CLIPS = (0.001, 0.01, 0.1)
+
+
+class Surface(NamedTuple):
+    """A trained critic on a data set.
+
+    Attributes:
+      values: its scores on a square grid, `[n, n]`, from −3 to 3.
+      weights: all its weights but the biases.
+      bound: its lower bound on W₁.
+      points: some of the data.
+    """
+
+    values: np.ndarray
+    weights: np.ndarray
+    bound: float
+    points: np.ndarray
+
+
+class Result(NamedTuple):
+    """What was measured.
+
+    Attributes:
+      numbers: entries of `theory.json`.
+      surfaces: by data set and way, "clip" or "penalty".
+      layers: by way, the size of the critic's gradient at each layer before and after training,
+        `[2, DEPTH + 1]`.
+    """
+
+    numbers: Numbers
+    surfaces: dict[tuple[str, str], Surface]
+    layers: dict[str, np.ndarray]
+
+
+def measure(scale: float = 1.0, tick=lambda: None, sets=tuple(SETS)) -> Result:
+    """Trains critics both ways on three data sets, and deep ones.
+
+    Args:
+      scale: multiplies the number of updates.
+      tick: called after each part.
+      sets: the data sets.
+    """
+    numbers, surfaces = {}, {}
+    for name in sets:
+        points = jnp.asarray(data.load(name).train[:POINTS] * SETS[name])
+        real, fake = (f(jax.random.key(5)) for f in samplers(points, 2000))
+        distance = float(divergences.earth_movers_distance(real, fake))
+        for way in ("penalty", "clip"):
+            surface = train_surface(points, way, scale)
+            surfaces[name, way] = surface
+            numbers |= surface_numbers(name, way, surface, distance)
+        tick()
+    layers = {}
+    for clip in (*CLIPS, None):
+        way = "penalty" if clip is None else f"c={clip:g}"
+        layers[way] = measure_layers(clip, int(200 * scale))
+        numbers |= layer_numbers(way, clip, layers[way])
+        tick()
+    return Result(numbers, surfaces, layers)
+
+
+def samplers(points: jax.Array, n: int):
+    """Functions of a key: n of the data, and n of the generator's, the data plus noise."""
+    generator = noisy(points)
+
+    def draw_data(key):
+        return jax.random.choice(key, points, (n,))
+
+    def draw_noisy(key):
+        z = jax.random.normal(jax.random.fold_in(key, 1), (n, generator.latent_dim))
+        return generator.push(z)
+
+    return draw_data, draw_noisy
+
+
+def noisy(points: jax.Array) -> Held:
+    """The generator: data plus noise."""
+    return Held(lambda z: pick(points, z[:, 0]) + z[:, 1:], latent_dim=3, data_dim=2)
+
+
+def train_surface(points: jax.Array, way: str, scale: float) -> Surface:
+    """Trains a critic by `d_step` against the data plus noise."""
+    _, critic = networks.mlp((2,), 1, width=64, depth=3)
+    steps = int(3000 * scale)
+    if way == "penalty":
+        loss = losses.wgan_gp(10.0)
+        tx = optax.adam(optax.cosine_decay_schedule(3e-3, steps), b1=0.5, b2=0.9)
+    else:
+        loss = losses.wgan(CLIP)
+        tx = optax.rmsprop(optax.cosine_decay_schedule(CLIP / 20, steps), decay=0.9)
+    model = jaxgan.gan(noisy(points), critic, loss, g_tx=optax.identity(), d_tx=tx)
+
+    def draw_data(key, n):
+        return jax.random.choice(key, points, (n,))
+
+    x = jnp.linspace(-3, 3, 101)
+    plane = jnp.stack(jnp.meshgrid(x, x), axis=-1).reshape(-1, 2)
+
+    @jax.jit
+    def run(keys):
+        state, _ = train_critic(
+            model, model.init(keys[0]), draw_data, keys[1], steps, batch_size=256
+        )
+        critic_fn = functools.partial(scores, critic, state)
+        real, fake = (f(keys[2]) for f in samplers(points, 20_000))
+        _, metrics = loss.critic(critic_fn, real, fake, keys[3])
+        gradients = jax.grad(lambda x: jnp.sum(critic_fn(x)))(jnp.concatenate([real, fake]))
+        # The slope that all but one in a thousand points stay below stands for ‖f‖_Lip.
+        slope = jnp.quantile(jnp.linalg.norm(gradients, axis=1), 0.999)
+        kernels = [layer["kernel"].ravel() for layer in state.critic.params.values()]
+        return critic_fn(plane), jnp.concatenate(kernels), metrics["wasserstein"] / slope
+
+    values, weights, bound = run(jax.random.split(jax.random.key(0), 4))
+    return Surface(
+        values=np.asarray(values).reshape(101, 101),
+        weights=np.asarray(weights),
+        bound=float(bound),
+        points=np.asarray(points[:1000]),
+    )
+
+
+def surface_numbers(name: str, way: str, surface: Surface, distance: float) -> Numbers:
+    """How near the critic comes to W₁, and where its weights are."""
+    numbers = {
+        # Of the penalty the steepest place is steeper than 1 by the bias of duality.py and noise;
+        # clipping has no closed form but W₁ as a ceiling.
+        f"clipping.bound.{way}.{name}": Number(
+            f"(E f(x) − E f(G(z)))/max ‖∇f‖ under {way}, {name}, against exact W₁",
+            f"{SOURCE}a; Arjovsky 2017, eq. 2",
+            distance,
+            surface.bound,
+            0.3 * distance if way == "penalty" else None,
+        )
+    }
+    if way == "clip":
+        at_bound = np.abs(surface.weights) > 0.99 * CLIP
+        # Weights of units that are dead, or that no gradient reaches any more, stay inside.
+        numbers[f"clipping.weights_at_bound.{name}"] = Number(
+            f"share of weights within 1% of ±c, {name}",
+            f"{SOURCE}b",
+            1.0,
+            float(at_bound.mean()),
+            0.3,
+        )
+    return numbers
+
+
+def measure_layers(clip: float | None, steps: int) -> np.ndarray:
+    """Root mean square over examples of |∂f/∂(layer)|, before and after training, `[2, layers]`."""
+    points = jnp.asarray(data.load("swissroll").train[:POINTS])
+    _, critic = networks.mlp((2,), 1, width=WIDTH, depth=DEPTH)
+    if clip is None:
+        loss, tx = losses.wgan_gp(10.0), optax.adam(1e-4, b1=0.5, b2=0.9)
+    else:
+        loss, tx = losses.wgan(clip), optax.rmsprop(clip / 200, decay=0.9)
+    model = jaxgan.gan(noisy(points), critic, loss, g_tx=optax.identity(), d_tx=tx)
+    real = points[:64]
+
+    def draw_data(key, n):
+        return jax.random.choice(key, points, (n,))
+
+    @jax.jit
+    def run(key):
+        state = model.init(key)
+        start = loss.project(state.critic.params)
+        state = state._replace(critic=state.critic._replace(params=start))
+        end, _ = train_critic(model, state, draw_data, key, steps, batch_size=64)
+        return jnp.stack([gradient_by_layer(critic, p, real) for p in (start, end.critic.params)])
+
+    # Geometric mean over seeds: logarithms add up over layers.
+    logs = [jnp.log(run(jax.random.key(seed))) for seed in range(3)]
+    return np.exp(np.mean(logs, axis=0))
+
+
+def gradient_by_layer(critic: nn.Module, params, x: jax.Array) -> jax.Array:
+    """Root mean square over examples of |∂f/∂(what each Dense layer puts out)|, `[layers]`."""
+
+    def total(shifts):
+        def add_shift(call, args, keywords, context):
+            out = call(*args, **keywords)
+            return out + shifts[context.module.name] if context.module.name in shifts else out
+
+        with nn.intercept_methods(add_shift):
+            return jnp.sum(critic.apply({"params": params}, x))
+
+    zeros = {name: jnp.zeros((len(x), layer["bias"].size)) for name, layer in params.items()}
+    gradients = jax.grad(total)(zeros)
+
+    def size(g):
+        # Scaled by the largest, whose square alone would underflow after a few clipped layers.
+        largest = jnp.max(jnp.abs(g))
+        return largest * jnp.sqrt(jnp.mean(jnp.sum((g / largest) ** 2, axis=1)))
+
+    return jnp.stack([size(gradients[f"Dense_{i}"]) for i in range(len(params))])
+
+
+def layer_numbers(way: str, clip: float | None, sizes: np.ndarray) -> Numbers:
+    """The factor by which a gradient changes going back through one hidden layer."""
+
+    # Between the last hidden layer and the first, all hidden-to-hidden.
+    before, after = (float((s[0] / s[DEPTH - 1]) ** (1 / (DEPTH - 1))) for s in sizes)
+    widest = np.sqrt(6 / WIDTH)
+    independent = 1.0
+    if clip is not None:
+        independent = clip * np.sqrt(WIDTH / 2 * (1 - 2 * clip / (3 * widest)))
+    numbers = {
+        # Eleven layers and three seeds of 64 examples: the factor's own scatter is 2%.
+        f"clipping.layer_factor_before.{way}": Number(
+            f"gradient's factor per layer before training, {way}",
+            f"{SOURCE}b; He 2015, eq. 14",
+            float(independent),
+            before,
+            0.08 * float(independent),
+        )
+    }
+    text = f"gradient's factor per layer after training, {way}"
+    key = f"clipping.layer_factor_after.{way}"
+    if clip == CLIPS[-1]:
+        numbers[key] = Number(
+            f"{text}; c·h were all weights c", f"{SOURCE}b", clip * WIDTH, after, None
+        )
+    else:
+        # Where gradients vanish weights stay; under the penalty they may move, the factor hardly.
+        numbers[key] = Number(
+            text, f"{SOURCE}b", float(independent), after, 0.15 * float(independent)
+        )
+    return numbers
+
+
+def draw(result: Result):
+    """Surfaces in two rows; weights and layers beside them."""
+    figure, panels = style.new_figure(
+        2, 5, 4.2, "A critic's surface, weights and gradients: clipping (above), penalty (below)",
+        gridspec_kw={"width_ratios": [1, 1, 1, 1.1, 1.5]},
+    )  # fmt: skip
+    for row, way in enumerate(("clip", "penalty")):
+        for column, name in enumerate(SETS):
+            axes = panels[row, column]
+            surface = result.surfaces[name, way]
+            extent = (-3, 3, -3, 3)
+            axes.contour(surface.values, levels=14, extent=extent, cmap="viridis", linewidths=0.9)
+            axes.plot(*surface.points.T, ".", color="C1", markersize=1.2, alpha=0.6)
+            distance = result.numbers[f"clipping.bound.{way}.{name}"].closed_form
+            axes.set(xlim=(-2, 2), ylim=(-2, 2), xticks=[], yticks=[], box_aspect=1)
+            text = {"ring8": "8 Gaussians", "grid25": "25 Gaussians", "swissroll": "Swiss roll"}
+            share = surface.bound / distance
+            style.label(axes, text[name] if row == 0 else "", f"certifies {share:.0%} of $W_1$")
+        panels[row, 0].set_ylabel("clipping" if row == 0 else "penalty", fontsize="medium")
+        axes = panels[row, 3]
+        weights = result.surfaces["swissroll", way].weights
+        color = style.WGAN if way == "clip" else style.WGAN_GP
+        axes.hist(weights, bins=61, weights=np.full(len(weights), 1 / len(weights)), color=color)
+        axes.set_yscale("log")
+        style.label(axes, "weights" if row == 0 else "", "weight", "share of weights")
+    grid = panels[0, 4].get_gridspec()
+    for axes in panels[:, 4]:
+        axes.remove()
+    axes = figure.add_subplot(grid[:, 4])
+    axes.tick_params(labelsize="small")
+    for i, (way, sizes) in enumerate(result.layers.items()):
+        color = style.WGAN_GP if way == "penalty" else ("C6", "C4", "C3")[i]
+        axes.plot(np.arange(1, DEPTH + 1), sizes[1, :DEPTH], ".-", color=color,
+                  label=way.replace("=", " = "))  # fmt: skip
+        axes.plot(np.arange(1, DEPTH + 1), sizes[0, :DEPTH], ":", color=color, lw=1)
+    axes.set_yscale("log")
+    axes.set_xticks([1, 4, 8, 12])
+    style.label(axes, "gradient by layer", "hidden layer", "|∂f/∂layer|  (dotted: at the start)")
+    style.legend(axes, loc="lower right")
+    return figure
