@@ -11,9 +11,17 @@ __all__ = [
     "Player",
     "divergences",
     "gan",
+    "load",
     "losses",
     "metrics",
     "networks",
     "over_seeds",
     "parallel",
 ]
+
+
+def load(workdir, **options):
+    """Loads a trained GAN from its run's folder: see `jaxgan.trained.load`."""
+    from jaxgan import trained  # checkpoints need orbax, which importing jaxgan does not
+
+    return trained.load(workdir, **options)
