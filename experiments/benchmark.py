@@ -2,11 +2,11 @@
 
 import dataclasses
 import importlib.metadata
-import importlib.util
 import json
 import os
 import platform
 import sys
+from importlib.util import find_spec
 from typing import Any
 
 import flax
@@ -16,11 +16,20 @@ from benchmarks.measure import alternate, divide, fastest, summarise
 from benchmarks.ours import compile_ours
 from benchmarks.plain_flax import compile_plain_flax
 from benchmarks.verify import DisagreementError, verify
-from benchmarks.workloads import Program, Workload, count_operations, make_data, workloads
+from benchmarks.workloads import (
+    Program,
+    Workload,
+    count_cores,
+    count_operations,
+    make_data,
+    workloads,
+)
 
 from jaxgan.config import PRECISIONS, check_choice
 
 OURS = "jaxgan"
+PYTORCH = ("pytorch", "torch.compile")
+PLAIN_FLAX = "plain-flax"
 LIMIT_SHARE = 0.2  # of the time for a program, the time for each matrix product
 
 
@@ -43,8 +52,9 @@ class Settings:
     """A file to write all figures to."""
     precision: str = "float32"
     """Of the networks' arithmetic: float32 or bfloat16 (autocast in PyTorch)."""
-    torch_compile: bool = True
-    """Measure torch.compile too, where it supports the computation."""
+    against: str = "all"
+    """One of pytorch, torch.compile (where it supports the computation) and plain-flax; all; or
+    none."""
 
 
 def main(arguments: list[str]) -> int:
@@ -56,9 +66,7 @@ def main(arguments: list[str]) -> int:
     try:
         settings = parse(arguments)
         chosen = choose(settings)
-        if settings.json:
-            open(settings.json, "a").close()  # now, rather than after ten minutes
-    except (ValueError, OSError) as error:
+    except ValueError as error:
         print(f"benchmark.py: {error}", file=sys.stderr)
         return 2
     try:
@@ -95,8 +103,12 @@ def choose(settings: Settings) -> list[Workload]:
       ValueError: if a setting is out of its range, in one line.
     """
     check_choice("--precision", settings.precision, PRECISIONS)
+    check_choice("--against", settings.against, ("all", "none", *PYTORCH, PLAIN_FLAX))
     if not 0 < settings.seconds < float("inf"):
         raise ValueError(f"--seconds must be positive and finite; got {settings.seconds}.")
+    folder = os.path.dirname(settings.json) or "."
+    if not os.path.isdir(folder):
+        raise ValueError(f"--json={settings.json} cannot be written: there is no folder {folder}.")
     known = workloads(settings.precision)
     chosen = [each for each in known if each.name.startswith(settings.only)]
     if not chosen:
@@ -113,10 +125,11 @@ def run(settings: Settings, chosen: list[Workload]) -> dict[str, Any]:
     Raises:
       DisagreementError: if two programs compute different things.
     """
-    with_pytorch = importlib.util.find_spec("torch") is not None
+    wanted, installed = settings.against in ("all", *PYTORCH), find_spec("torch") is not None
+    with_pytorch = wanted and installed
     machine = describe_machine(with_pytorch)
     print(", ".join(f"{name} {value}" for name, value in machine.items()))
-    if not with_pytorch:
+    if wanted and not installed:
         print("PyTorch is not installed and left out; pip install 'jaxgan[bench]' brings it.")
     measured = {each.name: measure(settings, each, with_pytorch) for each in chosen}
     report = {"machine": machine, "settings": dataclasses.asdict(settings), "workloads": measured}
@@ -185,13 +198,14 @@ def compile_programs(
     settings: Settings, workload: Workload, with_pytorch: bool
 ) -> dict[str, Program]:
     """All that can run the workload."""
-    examples = make_data(workload)
+    examples, against = make_data(workload), settings.against
     programs = {OURS: compile_ours(workload, examples)}
     if with_pytorch:
         from benchmarks.pytorch import make_pytorch
 
-        programs["pytorch"] = make_pytorch(workload, examples)
-        if settings.torch_compile and workload.config.loss != "wgan-gp":
+        if against != "torch.compile":
+            programs["pytorch"] = make_pytorch(workload, examples)
+        if against != "pytorch" and workload.config.loss != "wgan-gp":
             try:
                 programs["torch.compile"] = make_pytorch(workload, examples, compiled=True)
             except (
@@ -199,7 +213,8 @@ def compile_programs(
             ) as error:  # it needs a C++ compiler or Triton, and says so in many ways
                 reason = (str(error).splitlines() or [type(error).__name__])[0]
                 print(f"torch.compile is left out of {workload.name}: {reason}")
-    programs["plain flax"] = compile_plain_flax(workload, examples)
+    if against in ("all", PLAIN_FLAX):
+        programs[PLAIN_FLAX] = compile_plain_flax(workload, examples)
     return programs
 
 
@@ -208,7 +223,7 @@ def describe_machine(with_pytorch: bool) -> dict[str, Any]:
     machine = {
         "device": jax.devices()[0].device_kind,
         "processor": _processor(),
-        "cores": len(os.sched_getaffinity(0)),
+        "cores": count_cores(),
         "python": platform.python_version(),
         "jax": jax.__version__,
         "flax": flax.__version__,
@@ -222,12 +237,16 @@ def format_table(workload: Workload, result: dict[str, Any]) -> str:
     """One line for each program."""
     config, worst = workload.config, max(result["deviations"].values())
     best = result["limit_per_second"]
+    products = ", ".join(
+        f"{name} {each['median'] / 1e9:.0f}" for name, each in result["limits_per_second"].items()
+    )
     lines = [
         "",
         f"{workload.name}: {config.loss}, {config.model} of width {config.width}, batch "
         f"{config.batch_size}, n_critic {config.n_critic}, {config.precision}; "
-        f"{result['operations'] / 1e9:.3g} GFLOP an iteration, "
-        f"limit {best['median'] / 1e9:.0f} GFLOP/s ±{_spread(best)}; same gradients to {worst:.0e}",
+        f"same gradients to {worst:.0e}",
+        f"{result['operations'] / 1e9:.3g} GFLOP an iteration; matrix products reach "
+        f"{best['median'] / 1e9:.0f} GFLOP/s {_spread(best)} ({products})",
         f"{'':14}{'iterations/s':>18}{'images/s':>10}{'jaxgan is':>16}{'of limit':>10}"
         f"{'compiled in':>13}{'memory':>10}",
     ]
@@ -235,9 +254,9 @@ def format_table(workload: Workload, result: dict[str, Any]) -> str:
         rate, ratio = program["iterations_per_second"], program["jaxgan_ratio"]
         compiled = program["compile_seconds"]
         lines.append(
-            f"{name:14}{rate['median']:>12.4g} {'±' + _spread(rate):>5}"
+            f"{name:14}{rate['median']:>12.4g} {_spread(rate):>5}"
             f"{program['images_per_second']['median']:>10.4g}"
-            + (" " * 16 if name == OURS else f"{ratio['median']:>9.2f}x {'±' + _spread(ratio):>5}")
+            + (" " * 16 if name == OURS else f"{ratio['median']:>9.2f}x {_spread(ratio):>5}")
             + f"{program['fraction_of_limit']['median']:>10.2f}"
             + (" " * 13 if compiled is None else f"{compiled:>11.1f} s")
             + f"{program['memory_bytes'] / 2**20:>7.0f} MB"
@@ -246,10 +265,10 @@ def format_table(workload: Workload, result: dict[str, Any]) -> str:
 
 
 def _spread(values):
-    """Half of the range, in per cent of the median; "once" of a single value."""
+    """± half of the range, in per cent of the median; "once" of a single value."""
     if values["rounds"] == 1:
         return "once"
-    return f"{50 * (values['high'] - values['low']) / values['median']:.0f}%"
+    return f"±{50 * (values['high'] - values['low']) / values['median']:.0f}%"
 
 
 def _processor():

@@ -122,7 +122,7 @@ def operations_by_xla(workload):
 
     d_params, g_params = state.critic.params, state.generator.params
     return sum(
-        jax.jit(f).lower(*arguments).compile().cost_analysis()["flops"]
+        jax.jit(f).lower(*arguments).cost_analysis()["flops"]
         for f, arguments in (
             (d_gradients, (d_params, g_params, real, z, epsilon)),
             (g_gradients, (g_params, d_params, z)),
@@ -140,9 +140,9 @@ def operations_by_xla(workload):
     ids=lambda each: each.name,
 )
 def test_operations_are_those_that_xla_counts(workload):
-    """XLA counts products with pixels only, and element-wise work too: 1 to 5% here."""
+    """XLA counts products with pixels only, and element-wise work too: 1 to 2% here."""
     counted = count_operations(workload, padding=False)
-    assert counted <= operations_by_xla(workload) < 1.06 * counted
+    assert counted <= operations_by_xla(workload) < 1.03 * counted
 
 
 def test_padding_adds_operations_to_convolutions_only():
@@ -241,18 +241,27 @@ def test_the_command_prints_a_table_and_writes_json(tmp_path, capsys, monkeypatc
     monkeypatch.setattr(benchmark, "workloads", lambda precision: [MLP_GP])
     monkeypatch.setattr(limit, "SIZES", (64, 128))
     path = tmp_path / "report.json"
-    arguments = ["--only=mlp", "--seconds=0.5", f"--json={path}", "--no-torch-compile"]
+    arguments = ["--only=mlp", "--seconds=0.5", f"--json={path}"]
     assert benchmark.main(arguments) == 0
     printed, report = capsys.readouterr().out, json.loads(path.read_text())
     assert ("PyTorch is not installed" in printed) == (not HAS_TORCH)
     programs = report["workloads"]["mlp-wgan-gp"]["programs"]
-    assert set(programs) == {"jaxgan", "plain flax"} | ({"pytorch"} if HAS_TORCH else set())
+    assert set(programs) == {"jaxgan", "plain-flax"} | ({"pytorch"} if HAS_TORCH else set())
     assert all(name in printed for name in programs)
     assert programs["jaxgan"]["jaxgan_ratio"]["median"] == 1
     rate = programs["jaxgan"]["iterations_per_second"]
     assert 0 < rate["low"] <= rate["median"] <= rate["high"]
     images = programs["jaxgan"]["images_per_second"]["median"]
     assert images == pytest.approx(5 * 8 * rate["median"])  # n_critic batches of 8
+
+
+def test_programs_that_differ_are_not_measured(capsys, monkeypatch):
+    def differ(*arguments):
+        raise verify.DisagreementError("mlp: pytorch and jaxgan differ by 0.1")
+
+    monkeypatch.setattr(benchmark, "verify", differ)
+    assert benchmark.main(["--only=mlp"]) == 1
+    assert capsys.readouterr().err == "benchmark.py: mlp: pytorch and jaxgan differ by 0.1\n"
 
 
 def test_only_takes_a_family_of_workloads():
@@ -266,10 +275,11 @@ def test_only_takes_a_family_of_workloads():
     [
         (["--only=dcgan23"], "unknown --only=dcgan23: did you mean dcgan2"),
         (["--seconds=0"], "--seconds must be positive and finite; got 0.0"),
+        (["--against=torch"], "unknown --against=torch: did you mean"),
         (["--precision=float16"], "unknown --precision=float16: did you mean bfloat16"),
         (["--seconds=soon"], "--seconds"),
         (["--faster"], "--faster"),
-        (["--json=/no/such/folder/report.json"], "No such file or directory"),
+        (["--json=/no/such/folder/report.json"], "there is no folder /no/such/folder"),
     ],
 )
 def test_bad_input_is_one_line_and_status_2(arguments, message, capsys):

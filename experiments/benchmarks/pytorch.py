@@ -11,7 +11,6 @@ same function comes out of both if one sees the images in a mirror: see `copy_pa
 import copy
 import itertools
 import math
-import os
 import time
 import warnings
 
@@ -20,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from benchmarks.workloads import Program, Workload
+from benchmarks.workloads import Program, Workload, count_cores
 
 
 class Model:
@@ -132,7 +131,7 @@ def make_pytorch(workload: Workload, examples: np.ndarray, compiled: bool = Fals
         torch.backends.cudnn.benchmark = True
         torch.set_float32_matmul_precision("high")  # TF32, as in the convolutions by default
     else:
-        torch.set_num_threads(len(os.sched_getaffinity(0)))
+        torch.set_num_threads(count_cores())
     config, batch = workload.config, workload.config.batch_size
     model = Model(workload, device)
     if examples.dtype == np.uint8:

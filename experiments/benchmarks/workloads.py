@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 import math
+import os
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -69,6 +70,13 @@ def make_data(workload: Workload) -> np.ndarray:
     if len(workload.data_shape) == 3:
         return rng.integers(0, 256, shape, np.uint8)
     return rng.standard_normal(shape, np.float32)
+
+
+def count_cores() -> int:
+    """Those that this process may use, where the system tells."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def count_operations(workload: Workload, padding: bool = True) -> int:
