@@ -271,6 +271,22 @@ def test_gradient_of_a_gradient_penalty_has_only_fast_convolutions(side):
         assert any(not fast for _, fast in convolutions(penalty_descent(lax_conv, side)))
 
 
+@pytest.mark.parametrize("platform", ["cuda", "tpu"])
+@settings(few, max_examples=10)
+@given(geometry=geometries())
+def test_other_platforms_get_jax_own_operations(platform, geometry):
+    shapes = geometry["x"], geometry["k"], output_shape("conv", geometry)
+    args = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in shapes]
+
+    def operations(f):
+        both = jax.jit(lambda x, k, u: (f(x, k), jax.vjp(f, x, k)[1](u)))
+        program = both.trace(*args).lower(lowering_platforms=(platform,)).as_text()
+        return sorted(set(re.findall(r"stablehlo\.convolution\(.*?\) (dim_numbers.*)", program)))
+
+    found, own = (operations(operation("conv", geometry, of)) for of in (OPERATIONS, JAX_OWN))
+    assert found == own and len(own) > 0
+
+
 LAYERS = [(Conv, nn.Conv), (ConvTranspose, nn.ConvTranspose)]
 
 
