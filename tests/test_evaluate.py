@@ -1,0 +1,256 @@
+"""Scoring a run, as users do."""
+
+import io
+import json
+import math
+import pathlib
+import sys
+
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent.parent / "experiments"))
+
+import evaluate
+import train
+
+from jaxgan import classifier, data, metrics, over_seeds, trained
+from jaxgan import config as configs
+from jaxgan.checkpoint import Checkpoints
+from jaxgan.config import Config
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cache(tmp_path_factory):
+    """One classifier for all tests, badly trained; and short searches."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        patch.setattr(classifier, "STEPS", 30)
+        patch.setattr(evaluate, "NEIGHBOUR_POINTS", 360)
+        yield
+
+
+@pytest.fixture(scope="module")
+def digits_run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("digits")
+    small = ["--width=16", "--depth=1", "--latent-dim=4", "--batch-size=16", "--parallel=jit"]
+    assert not train.main(["--loss=wgan", "--steps=4", *small, f"--workdir={folder}"])
+    return folder
+
+
+@pytest.fixture(scope="module")
+def ring_run(tmp_path_factory):
+    """Seeds 3 and 4 as they are initialised."""
+    folder = tmp_path_factory.mktemp("ring")
+    config = Config("bce", "ring8", "mlp", width=8, depth=1, latent_dim=2, seed=3, num_seeds=2)
+    configs.save(config, folder / "config.json")
+    model = over_seeds(configs.make_model(config, (2,)))
+    checkpoints = Checkpoints(folder / "checkpoints")
+    checkpoints.save(0, model.init(jax.random.split(jax.random.key(0))))
+    checkpoints.close()
+    return folder
+
+
+@pytest.fixture
+def scored(capsys):
+    """Runs the command, and returns the JSON it prints last."""
+
+    def run(folder, *arguments):
+        assert evaluate.main([f"--workdir={folder}", *arguments]) == 0
+        return json.loads(capsys.readouterr().out.splitlines()[-1])
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def result(digits_run):
+    """The scores of the digits, from the file."""
+    assert evaluate.main([f"--workdir={digits_run}"]) == 0
+    return json.loads((digits_run / "evaluation.json").read_text())
+
+
+def test_two_runs_give_the_same_file_which_is_what_is_printed(digits_run, result, scored):
+    assert scored(digits_run) == result
+    text = json.dumps(result, indent=2) + "\n"
+    assert (digits_run / "evaluation.json").read_text() == text
+
+
+def test_images_are_scored_with_their_protocol(digits_run, result):
+    assert (result["dataset"], result["loss"], result["seeds"]) == ("digits", "wgan", [0])
+    assert result["step"] == 4 and result["notes"] == []
+    scores, floor, protocol = result["scores"], result["floor"], result["protocol"]
+    assert scores.keys() - floor.keys() == {"memorisation"}
+    for name in ("w1", "sliced_w1", "frechet_classifier"):
+        assert 0 < floor[name] < scores[name], name
+    assert sum(scores["histogram"]) == sum(floor["histogram"]) == 360
+    assert floor["modes_covered"] == protocol["modes"] == 10
+    assert floor["reverse_kl"] < scores["reverse_kl"]
+    assert scores["entropy"] < floor["entropy"] <= math.log(10)
+    assert 1 <= scores["classifier_score"] <= 10
+    assert protocol["samples"] == 360 and protocol["seed"] == 0
+    assert protocol["generator"] == "averaged"
+    assert protocol["w1"] == "exact, 360 samples against 360 held-out examples"
+    assert protocol["classifier"]["test_accuracy"] > 0.2
+    assert result["versions"]["jax"]
+    assert "fid" not in json.dumps(result).lower()
+
+
+def test_training_data_score_the_floor_and_are_found_out_as_copies(digits_run, scored, monkeypatch):
+    digits = data.load("digits")
+
+    def draw(run, key, n, index):
+        chosen = np.random.RandomState(0).permutation(len(digits.train))[:n]
+        return np.asarray(data.to_float(digits.train[chosen]))
+
+    monkeypatch.setattr(evaluate, "draw", draw)
+    copied = scored(digits_run)
+    memorisation = copied["scores"].pop("memorisation")
+    assert copied["scores"] == copied["floor"]
+    assert memorisation["distance"] == 0 and memorisation["closer"] == 1
+    assert memorisation["held_out_distance"] > 1
+
+
+def test_points_are_scored_seed_by_seed(ring_run, scored):
+    result = scored(ring_run, "--samples=100")
+    assert result["seeds"] == [3, 4]
+    seeds = result["scores_of_seeds"]
+    for name in ("w1", "high_quality", "reverse_kl", "modes_covered"):
+        values = [seed[name] for seed in seeds]
+        assert result["scores"][name] == pytest.approx(np.mean(values))
+        assert result["standard_error"][name] == pytest.approx(abs(values[0] - values[1]) / 2)
+    closer = [seed["memorisation"]["closer"] for seed in seeds]
+    assert result["scores"]["memorisation"]["closer"] == pytest.approx(np.mean(closer))
+    assert result["scores"]["w1"] > result["floor"]["w1"]
+    assert result["floor"]["high_quality"] > 0.9 and result["floor"]["modes_covered"] == 8
+    assert result["protocol"]["modes"] == 8
+    assert result["protocol"]["w1"] == "exact, 100 samples against 2,500 held-out examples"
+    assert "classifier" not in result["protocol"] and "entropy" not in result["scores"]
+
+
+def test_the_generator_trained_last_is_another(digits_run, result, scored):
+    last = scored(digits_run, "--no-ema")
+    assert last["protocol"]["generator"] == "last"
+    assert last["floor"] == result["floor"]
+    assert last["scores"]["w1"] != result["scores"]["w1"]
+
+
+def test_another_seed_draws_others(digits_run, result, scored):
+    other = scored(digits_run, "--seed=1")
+    assert other["protocol"]["seed"] == 1
+    assert other["scores"]["w1"] != result["scores"]["w1"]
+    assert other["floor"]["w1"] != result["floor"]["w1"]
+
+
+def test_scores_that_need_more_samples_are_left_out_and_noted(digits_run, scored):
+    result = scored(digits_run, "--samples=18")
+    assert result["scores"]["frechet_classifier"] is result["floor"]["frechet_classifier"] is None
+    assert result["scores"]["kernel_classifier"] is None
+    assert result["scores"]["manifold_classifier"]["precision"] >= 0
+    assert any("18 samples of 64 features" in note for note in result["notes"])
+    assert len(result["notes"]) == 2
+
+
+def test_images_without_labels_have_distances_only(digits_run):
+    unlabelled = data.load("digits")._replace(train_labels=None, test_labels=None)
+    options = evaluate.Arguments(workdir="")
+    evaluation, _ = evaluate.evaluate(trained.load(digits_run), unlabelled, 50, options, None)
+    assert evaluation["scores"].keys() == {"w1", "sliced_w1", "memorisation"}
+    assert "classifier" not in evaluation["protocol"] and not evaluation["notes"]
+
+
+def test_the_picture_shows_samples_beside_their_neighbours(digits_run, result):
+    with Image.open(digits_run / "nearest.png") as picture:
+        assert picture.width > 1000 and np.asarray(picture.convert("L")).std() > 50
+    digits, ring = data.load("digits"), data.load("ring8")
+    copies = evaluate.draw_neighbours(data.to_float(digits.test), digits.test, digits)
+    left, right = split_picture(copies)
+    assert abs(left.mean() - right.mean()) < 2
+    left, right = split_picture(
+        evaluate.draw_neighbours(-np.ones((36, 8, 8, 1)), digits.test, digits)
+    )
+    assert right.mean() - left.mean() > 30
+    points = evaluate.draw_neighbours(ring.test[:50], ring.train[:50], ring)
+    with Image.open(io.BytesIO(points)) as picture:
+        assert np.asarray(picture.convert("L")).std() > 10
+
+
+def split_picture(png):
+    with Image.open(io.BytesIO(png)) as picture:
+        pixels = np.asarray(picture.convert("L"), float)
+    return pixels[50:-50, 50 : pixels.shape[1] // 2 - 50], pixels[
+        50:-50, pixels.shape[1] // 2 + 50 : -50
+    ]
+
+
+def test_neighbours_are_the_same_in_blocks():
+    random = np.random.default_rng(0)
+    x, train = random.normal(size=(30, 5)), np.float32(random.normal(size=(101, 5)))
+    _, whole = metrics.nearest_neighbours(x, train)
+    for block in (7, 50, 1000):
+        np.testing.assert_array_equal(evaluate.find_nearest(x, train, block), whole)
+
+
+def test_stacked_digits_are_classified_channel_by_channel(monkeypatch):
+    digits = data.load("digits")
+    monkeypatch.setattr(data, "load", lambda *arguments, **settings: digits)
+    images = np.concatenate([digits.test[:100], digits.test[100:200], digits.test[200:300]], -1)
+    labels = np.zeros(100, np.int32)
+    judge = evaluate.make_judge(
+        data.Dataset("stacked_mnist", images, images, labels, labels), None, None
+    )
+    features, classes, probabilities = judge.look(images)
+    assert judge.classes == 1000 and judge.reference is None and probabilities is None
+    single = classifier.load(digits)(digits.test[:300])
+    parts = single.probabilities.argmax(axis=1).reshape(3, 100)
+    np.testing.assert_array_equal(classes, parts.T @ [100, 10, 1])
+    np.testing.assert_allclose(
+        features, np.concatenate(np.split(single.features, 3), axis=1), rtol=1e-5, atol=1e-5
+    )
+
+
+def test_how_many_samples_are_scored():
+    image, point = np.zeros((1, 2, 2, 1), np.uint8), np.zeros((1, 2), np.float32)
+
+    def count(name, example, train, test, asked=None):
+        sets = (np.broadcast_to(example, (n, *example.shape[1:])) for n in (train, test))
+        return evaluate.count_samples(asked, data.Dataset(name, *sets))
+
+    assert count("mnist", image, 60_000, 10_000) == 10_000
+    assert count("large", image, 60_000, 20_000) == 10_000
+    assert count("digits", image, 1437, 360) == 360
+    assert count("stacked_mnist", image, 128_000, 26_000) == 26_000
+    assert count("ring8", point, 100_000, 10_000) == 2500
+    assert count("digits", image, 1437, 360, asked=1437) == 1437
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([], ["--workdir"]),
+        (["--workdir=nowhere"], ["nowhere holds no run"]),
+        (["--workdir=RUN", "--samples=1"], ["--samples must be from 2 to 1437", "got 1"]),
+        (["--workdir=RUN", "--samples=1438"], ["--samples must be from 2 to 1437", "got 1438"]),
+        (["--workdir=RUN", "--samples=many"], ["--samples", "many"]),
+        (["--workdir=RUN", "--sample=5"], ["--sample=5"]),
+    ],
+)
+def test_bad_input_is_one_line(arguments, words, digits_run, capsys):
+    assert evaluate.main([a.replace("RUN", str(digits_run)) for a in arguments]) == 2
+    error = capsys.readouterr().err
+    assert len(error.strip().splitlines()) == 1, error
+    assert error.startswith("evaluate.py: ")
+    for word in words:
+        assert word in error
+
+
+def test_samples_that_are_not_finite_are_refused_by_seed(ring_run, monkeypatch, capsys):
+    monkeypatch.setattr(evaluate, "draw", lambda run, key, n, index: np.full((n, 2), np.nan))
+    assert evaluate.main([f"--workdir={ring_run}"]) == 2
+    assert "the samples of seed 3 are not finite" in capsys.readouterr().err
+
+
+def test_numbers_that_json_cannot_hold_become_null():
+    tree = {"a": [1.5, math.inf], "b": {"c": math.nan, "d": None, "e": "f"}}
+    assert evaluate.clean(tree) == {"a": [1.5, None], "b": {"c": None, "d": None, "e": "f"}}
