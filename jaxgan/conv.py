@@ -13,8 +13,11 @@ any order, such as the gradient of a gradient penalty, is then made of the same 
 
 That matters on CPUs. XLA's CPU backend has a fast convolution for one form only: NHWC input, HWIO
 kernel, no dilated input, no reversed kernel, and a kernel no larger than the input. JAX's own
-derivatives of a convolution come in other forms, which fall to a naive loop about a hundred times
-slower. Elsewhere the native operations are used.
+derivatives of a convolution come in other forms, which fall to a naive loop: with them one critic
+and one generator update of a DCGAN WGAN-GP took 63 times as long. On other platforms the maps are
+JAX's own operations.
+
+Numbers in this file: jaxlib 0.10.2, 2 cores with AVX-512, float32, batch 64.
 
 Reverse mode only: as the maps are `jax.custom_vjp` functions, `jax.jvp` and `jax.jacfwd` of them
 raise a TypeError.
