@@ -1,8 +1,10 @@
 """Measuring in turns, so that a machine whose speed drifts is as slow for one as for the other.
 
-One process holds two thread pools, XLA's and PyTorch's OpenMP threads, which after their last work
-spin for some milliseconds before they sleep, on the cores that the other now needs. So nobody's
-time starts with a turn: a tenth of it runs first, untimed.
+One process holds two thread pools. PyTorch's OpenMP threads spin on after their last work, on cores
+that the next one needs: 7.5 ms of processor time were seen to go after a product of 1024x1024
+matrices on two cores, and 0.05 ms after XLA's. So each turn begins with a pause that is longer, and
+with a tenth of its length untimed, to warm the caches again. `--against=none` measures jaxgan where
+PyTorch has never run.
 """
 
 import statistics
@@ -10,12 +12,14 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 
 ROUNDS = 5
+PAUSE = 0.02
 
 
 def alternate(
     runs: Mapping[str, Callable[[int], None]],
     seconds: Mapping[str, float],
     clock: Callable[[], float] = time.perf_counter,
+    sleep: Callable[[float], None] = time.sleep,
 ) -> dict[str, list[float]]:
     """Measures iterations per second, in rounds in which everyone has a turn.
 
@@ -23,6 +27,7 @@ def alternate(
       runs: `run(n)` of each does n iterations and waits for them.
       seconds: for each, the time to spend on it over all rounds.
       clock: tells seconds.
+      sleep: lets seconds pass.
 
     Returns:
       For each, its rate in each round. Who cannot do an iteration a round within its time takes
@@ -50,6 +55,7 @@ def alternate(
         start = turn % len(names) if names else 0
         for name in names[start:] + names[:start]:  # nobody always follows the same one
             n = lengths[name]
+            sleep(PAUSE)
             if n >= 10:
                 runs[name](n // 10)
             rates[name].append(n / timed(name, n))
