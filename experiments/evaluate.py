@@ -245,7 +245,7 @@ class Scorer:
         scores = {
             "modes_covered": int(np.count_nonzero(histogram)),
             "reverse_kl": float(metrics.reverse_kl(histogram, self._judge.reference)),
-            "entropy": float(divergences.entropy(histogram / len(x))),
+            "entropy": max(0.0, float(divergences.entropy(histogram / len(x)))),
         }
         if self._judge.classes <= 100:
             scores["histogram"] = histogram.tolist()
