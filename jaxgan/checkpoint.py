@@ -1,7 +1,12 @@
 """Checkpoints of a run: the whole training state as one atomic item, written in the background."""
 
+import contextlib
+import gc
 import hashlib
-from collections.abc import Callable
+import logging
+import sys
+import time
+from collections.abc import Callable, Iterator
 
 import chex
 import jax
@@ -51,7 +56,8 @@ class Checkpoints:
         unreadable = []
         for step in sorted(self._manager.all_steps(), reverse=True):
             try:
-                state = self._read(step, template)
+                with one_error():
+                    state = self._read(step, template)
             except Exception as error:  # orbax and tensorstore raise many kinds for damage
                 reason = (str(error).strip() or repr(error)).splitlines()[0][:200]
                 warn(f"checkpoint {step} in {self._folder} cannot be read: {reason}")
@@ -93,6 +99,32 @@ def digest(state: chex.ArrayTree) -> str:
         total.update(f"{jax.tree_util.keystr(path)} {array.dtype} {array.shape}".encode())
         total.update(np.ascontiguousarray(array).tobytes())
     return total.hexdigest()
+
+
+@contextlib.contextmanager
+def one_error() -> Iterator[None]:
+    """Keeps a damaged checkpoint from being told of once for each of its arrays.
+
+    At the first array that cannot be read orbax raises, and closes its event loop. What becomes of
+    the reads still under way, in tensorstore's threads, python and asyncio then print as exceptions
+    that nobody took.
+    """
+    report, logger = sys.unraisablehook, logging.getLogger("asyncio")
+
+    def report_others(unraisable):
+        error = unraisable.exc_value
+        if not (isinstance(error, RuntimeError) and "Event loop is closed" in str(error)):
+            report(unraisable)
+
+    sys.unraisablehook, logger.disabled = report_others, True
+    try:
+        yield
+    except Exception:
+        time.sleep(0.2)  # nothing tells when those reads have ended
+        gc.collect()  # asyncio logs an exception when it is collected
+        raise
+    finally:
+        sys.unraisablehook, logger.disabled = report, False
 
 
 def _set_aside(folder: epath.Path) -> None:

@@ -12,7 +12,7 @@ from etils import epath
 
 from jaxgan import config as configs
 from jaxgan import networks
-from jaxgan.checkpoint import Checkpoints
+from jaxgan.checkpoint import Checkpoints, one_error
 from jaxgan.config import Config
 from jaxgan.data import TOYS
 from jaxgan.gan import GAN, GANState, over_seeds
@@ -128,7 +128,8 @@ def _critic_shapes(folder: epath.Path) -> Any:
             steps = sorted(manager.all_steps(), reverse=True)
             for step in steps:
                 try:
-                    params = manager.item_metadata(step)["state"].tree["critic"]["params"]
+                    with one_error():
+                        params = manager.item_metadata(step)["state"].tree["critic"]["params"]
                     return jax.tree.map(lambda leaf: tuple(leaf.shape), params)
                 except Exception:  # orbax raises many kinds for damage; restoring tells of them
                     continue
