@@ -88,7 +88,7 @@ def parse(arguments: list[str]) -> Settings:
     """
     # Here, so that where there is no tyro, as on many a GPU machine, `run` can still be called.
     import tyro
-    from train import one_line_errors
+    from command_line import one_line_errors
 
     if {"-h", "--help"} & set(arguments):
         tyro.cli(Settings, args=["--help"], prog="benchmark.py")
