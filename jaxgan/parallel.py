@@ -3,6 +3,10 @@
 `wrap` compiles a step for one device (`jit`), or splits its batches over several, by `pmap` or by
 `shard_map` on a mesh. The state is replicated: each device computes the same update from averaged
 gradients.
+
+The devices may be those of several processes, on one machine or many, that `jax.distributed` has
+joined. Each process calls the same functions in the same order, and gives its own rows of every
+batch: `own_rows` says which.
 """
 
 import functools
@@ -11,7 +15,8 @@ from collections.abc import Callable, Sequence
 import chex
 import jax
 import jax.numpy as jnp
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.experimental import multihost_utils
+from jax.sharding import Mesh, NamedSharding, PartitionSpec, SingleDeviceSharding
 
 MODES = ("jit", "pmap", "mesh")
 AXIS = "data"
@@ -31,22 +36,24 @@ def wrap(
       f: a pure function; its outputs must be the same on each device once it has averaged over
         `axis_name`, as those of a `GAN`'s steps are.
       mode: "jit" runs on one device, that of the state; "pmap" and "mesh" split the batch.
-      split: for each of args, the axis that holds the global batch, or None for what each device
-        sees whole.
-      devices: those to split the batch over; all local ones by default.
+      split: for each of args, the axis that holds the batch, or None for what each device sees
+        whole.
+      devices: those to split the batch over; by default all, of all processes.
 
     Returns:
-      A function of the same arguments, on global batches, that gives the same results on any
-      number of devices up to rounding. It raises ValueError if a batch does not divide by them.
+      A function of the same arguments, on this process's rows of global batches, that gives the
+      same results on any number of devices up to rounding. It raises ValueError if a batch does
+      not divide by them.
     """
-    devices = list(devices or jax.local_devices())
+    devices = list(devices or all_devices())
+    own = len(_own(devices))
     _check_mode(mode)
     if mode == "jit":
         return jax.jit(f, donate_argnums=0)
 
     def split_args(args):
         return [
-            x if axis is None else _split_axis(x, axis, len(devices))
+            x if axis is None else _split_axis(x, axis, own)
             for x, axis in zip(args, split, strict=True)
         ]
 
@@ -60,15 +67,19 @@ def wrap(
             devices=devices,
             donate_argnums=0,
         )
-        return lambda state, *args: compiled(state, *split_args(args))
+        # Where there are several processes pmap's results are each one's own.
+        return lambda state, *args: _join(
+            compiled(state, *split_args(args)), devices, PartitionSpec()
+        )
 
+    mesh = Mesh(devices, (AXIS,))
     specs = [
         PartitionSpec() if axis is None else PartitionSpec(*[None] * axis, AXIS) for axis in split
     ]
     compiled = jax.jit(
         jax.shard_map(
             per_device,
-            mesh=Mesh(devices, (AXIS,)),
+            mesh=mesh,
             in_specs=(PartitionSpec(), *specs),
             out_specs=PartitionSpec(),
             # With the check on, gradients of replicated parameters arrive already summed over
@@ -79,21 +90,53 @@ def wrap(
     )
 
     def run(state, *args):
-        for x, axis in zip(args, split, strict=True):
+        placed = []
+        for x, axis, spec in zip(args, split, specs, strict=True):
             if axis is not None:
-                check_divides(x.shape[axis], len(devices))
-        return compiled(state, *args)
+                check_divides(x.shape[axis], own)
+                x = _join(x, devices, spec)
+            placed.append(x)
+        return compiled(state, *placed)
 
     return run
 
 
-def replicate(tree: chex.ArrayTree, mode: str, devices: Sequence[jax.Device] | None = None):
-    """Puts a copy of each array on each device that `mode` uses."""
-    devices = list(devices or jax.local_devices())
+def all_devices() -> list[jax.Device]:
+    """The devices of all processes, those of each next to each other."""
+    return sorted(jax.devices(), key=lambda device: (device.process_index, device.id))
+
+
+def own_rows(batch: int, devices: Sequence[jax.Device] | None = None) -> slice:
+    """The rows of a global batch that this process gives to a function of `wrap`."""
+    devices = list(devices or all_devices())
+    own, rows = _own(devices), batch // len(devices)
+    return slice(own[0] * rows, (own[-1] + 1) * rows)
+
+
+def sharding(mode: str, devices: Sequence[jax.Device] | None = None) -> jax.sharding.Sharding:
+    """Where `replicate` puts arrays."""
+    devices = list(devices or all_devices())
     _check_mode(mode)
     if mode == "jit":
-        return jax.device_put(tree, devices[0])
-    return jax.device_put(tree, NamedSharding(Mesh(devices, (AXIS,)), PartitionSpec()))
+        return SingleDeviceSharding(devices[_own(devices)[0]])
+    return NamedSharding(Mesh(devices, (AXIS,)), PartitionSpec())
+
+
+def replicate(tree: chex.ArrayTree, mode: str, devices: Sequence[jax.Device] | None = None):
+    """Puts a copy of each array on each device that `mode` uses.
+
+    Of several processes each must give the same values.
+    """
+    devices = list(devices or all_devices())
+    place = sharding(mode, devices)
+    if place.is_fully_addressable:
+        return jax.device_put(tree, place)
+    return _join(tree, devices, PartitionSpec())
+
+
+def own_copy(tree: chex.ArrayTree) -> chex.ArrayTree:
+    """The copy of replicated arrays on the first of this process's devices."""
+    return jax.tree.map(lambda x: x.addressable_data(0), tree)
 
 
 def check_divides(batch: int, devices: int) -> None:
@@ -137,6 +180,18 @@ def many_steps(step: Callable, fetch: Callable[[chex.ArrayTree, chex.Array], che
         return jax.lax.fori_loop(0, jnp.minimum(count, len(batches)), body, (state, log))
 
     return run
+
+
+def _own(devices):
+    """The places of this process's devices among the devices."""
+    return [i for i, device in enumerate(devices) if device.process_index == jax.process_index()]
+
+
+def _join(tree, devices, spec):
+    """The global arrays of which each process has a part, or a copy."""
+    if len(_own(devices)) == len(devices):
+        return tree
+    return multihost_utils.host_local_array_to_global_array(tree, Mesh(devices, (AXIS,)), spec)
 
 
 def _split_axis(x, axis, parts):
