@@ -28,7 +28,7 @@ import optax
 import jaxgan
 from claims import style
 from claims.number import Number, Numbers
-from claims.training import Held, pick, scores, train_critic
+from claims.training import Held, decaying_adam, pick, scores, train_critic, train_in_stages
 from jaxgan import data, divergences, losses, networks
 
 TITLE = "Clipping against penalty"
@@ -38,6 +38,7 @@ SOURCE = "Gulrajani 2017, fig. 1"
 # Scaled as in the paper's code, so that noise of width 1 is about as wide as the data.
 SETS = {"ring8": 2**0.5, "grid25": 1 / 8**0.5, "swissroll": 1.0}
 CLIP = 0.05
+WEIGHTS = (1.0, 10.0)  # λ of the surfaces, in stages
 POINTS = 10_000
 
 WIDTH, DEPTH = 128, 12
@@ -124,14 +125,14 @@ def noisy(points: jax.Array) -> Held:
 def train_surface(points: jax.Array, way: str, scale: float) -> Surface:
     """Trains a critic by `d_step` against the data plus noise."""
     _, critic = networks.mlp((2,), 1, width=64, depth=3)
-    steps = int(3000 * scale)
+    steps = int(1500 * scale)
     if way == "penalty":
-        loss = losses.wgan_gp(10.0)
-        tx = optax.adam(optax.cosine_decay_schedule(3e-3, steps), b1=0.5, b2=0.9)
+        stages = [losses.wgan_gp(weight) for weight in WEIGHTS]
+        tx = decaying_adam(6e-3, steps)
     else:
-        loss = losses.wgan(CLIP)
+        stages = [losses.wgan(CLIP)] * len(WEIGHTS)
         tx = optax.rmsprop(optax.cosine_decay_schedule(CLIP / 20, steps), decay=0.9)
-    model = jaxgan.gan(noisy(points), critic, loss, g_tx=optax.identity(), d_tx=tx)
+    models = [jaxgan.gan(noisy(points), critic, loss, optax.identity(), tx) for loss in stages]
 
     def draw_data(key, n):
         return jax.random.choice(key, points, (n,))
@@ -141,12 +142,12 @@ def train_surface(points: jax.Array, way: str, scale: float) -> Surface:
 
     @jax.jit
     def run(keys):
-        state, _ = train_critic(
-            model, model.init(keys[0]), draw_data, keys[1], steps, batch_size=256
+        *_, (state, _) = train_in_stages(
+            models, models[0].init(keys[0]), draw_data, keys[1], steps, batch_size=256
         )
         critic_fn = functools.partial(scores, critic, state)
         real, fake = (f(keys[2]) for f in samplers(points, 20_000))
-        _, metrics = loss.critic(critic_fn, real, fake, keys[3])
+        _, metrics = stages[-1].critic(critic_fn, real, fake, keys[3])
         gradients = jax.grad(lambda x: jnp.sum(critic_fn(x)))(jnp.concatenate([real, fake]))
         # The slope that all but one in a thousand points stay below stands for ‖f‖_Lip.
         slope = jnp.quantile(jnp.linalg.norm(gradients, axis=1), 0.999)
