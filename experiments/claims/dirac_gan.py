@@ -18,7 +18,7 @@ whose eigenvalues have product 1 − hγ and sum 2 − hγ − h²b². Hence
     (sec. 3). In small steps, and for ψ > 0, θ̈ + 2λθ̇ + θ = 2λ: a half-turn about θ = 2λ
     that shrinks the distance from there by q = exp(−πλ/√(1 − λ²)). A closed orbit through
     (0, −Θ) and (0, Θ) has Θ − 2λ = q(Θ + 2λ), so Θ = 2λ·coth(πλ/(2√(1 − λ²))) for λ < 1. From
-    λ = 1 on it creeps to θ = 2λ, the wrong place, without turning. (Derived here.)
+    λ = 1 on it creeps to |θ| = 2λ, the wrong place, without turning. (Derived here.)
 
 The eigenvalues measured are those of the Jacobian of the library's own `d_step` and `g_step`.
 """
@@ -46,6 +46,7 @@ ORBIT_RATE = 0.01  # h of the orbits, small, as their closed forms are those of 
 STEPS = 10_000
 START = (0.0, 1.5)  # (ψ, θ)
 CLIP = 0.5
+PENALTY_KINDS = ("penalty_orbit", "penalty_end")
 
 
 class DiracGenerator(nn.Module):
@@ -198,6 +199,7 @@ def measure(scale: float = 1.0, tick=lambda: None) -> Result:
         "clip": follow(losses.wgan(CLIP)),
         "penalty@lambda=0.1": follow(losses.wgan_gp(0.1)),
         "penalty@lambda=0.5": follow(losses.wgan_gp(0.5)),
+        "penalty@lambda=2": follow(losses.wgan_gp(2.0)),
         "r1": follow(with_r1(losses.bce(), 1.0)),
     }
     radius = np.linalg.norm(orbits["clip"][-1000:], axis=1)
@@ -218,6 +220,13 @@ def measure(scale: float = 1.0, tick=lambda: None) -> Result:
             float(np.abs(orbit[:, 1]).max()),
             0.02 * closed,  # the closed form is that of infinitely small steps
         )
+    numbers["dirac_gan.penalty_end@lambda=2"] = Number(
+        "where WGAN-GP comes to rest for λ = 2: |θ| = 2λ, though the data are at 0",
+        f"{SOURCE}, sec. 3, and the orbit derived above",
+        4.0,
+        float(np.abs(orbits["penalty@lambda=2"][-1, 1])),
+        0.01,
+    )
     numbers["dirac_gan.r1_end"] = Number(
         f"distance from the equilibrium after {STEPS:,} steps with R1",
         f"{SOURCE}, sec. 3 and 4.1",
@@ -243,11 +252,11 @@ def follow(loss: losses.Loss, rate: float = ORBIT_RATE, together: bool = False) 
 
 
 def draw(result: Result):
-    """Seven orbits, and the eigenvalues against the unit circle."""
+    """Eight orbits, and the eigenvalues against the unit circle."""
     figure, panels = style.new_figure(
         2, 5, 4.3, "The Dirac-GAN: data at 0, generator at θ, critic f(x) = ψx  (● start, ■ end)"
     )
-    orbit_panels = [*panels[0, :4], *panels[1, :3]]
+    orbit_panels = [*panels[0], *panels[1, :3]]
     texts = {
         "minimax": ("GAN, minimax:\ncircles", style.MINIMAX),
         "bce": ("GAN, non-saturating:\nslows as it nears", style.BCE),
@@ -255,6 +264,7 @@ def draw(result: Result):
         "clip": (f"WGAN, c = {CLIP:g}:\nends on a circle", style.WGAN),
         "penalty@lambda=0.1": ("WGAN-GP, λ = 0.1:\nends on an orbit", style.WGAN_GP),
         "penalty@lambda=0.5": ("WGAN-GP, λ = 0.5:\nends on an orbit", style.WGAN_GP),
+        "penalty@lambda=2": ("WGAN-GP, λ = 2:\nrests at |θ| = 2λ", style.WGAN_GP),
         "r1": ("non-sat. with R1, γ = 1:\nconverges", style.FAKE),
     }
     for axes, (name, orbit) in zip(orbit_panels, result.orbits.items(), strict=True):
@@ -266,23 +276,22 @@ def draw(result: Result):
         axes.plot(orbit[-1, 1], orbit[-1, 0], "s", color="0.2", markersize=4)
         if name == "clip":
             axes.add_patch(Circle((0, 0), CLIP, fill=False, **style.CLOSED_FORM))
-        if name.startswith("penalty"):
-            closed = result.numbers[f"dirac_gan.penalty_orbit@{name.split('@')[1]}"].closed_form
-            for bound in (-closed, closed):
-                axes.axvline(bound, **style.CLOSED_FORM)
+        for key in (f"dirac_gan.{name.replace('penalty', kind)}" for kind in PENALTY_KINDS):
+            if key in result.numbers:
+                closed = result.numbers[key].closed_form
+                for bound in (-closed, closed):
+                    axes.axvline(bound, **style.CLOSED_FORM)
         reach = 1.12 * np.abs(orbit).max()
         axes.set(xlim=(-reach, reach), ylim=(-reach, reach), box_aspect=1)
         style.label(axes, text, "θ", "ψ" if axes in panels[:, 0] else "")
         axes.title.set_fontsize("small")
     grid = panels[0, 0].get_gridspec()
-    for axes in (panels[0, 4], panels[1, 3], panels[1, 4]):
+    for axes in panels[1, 3:]:
         axes.remove()
     axes = figure.add_subplot(grid[1, 3:])
     axes.tick_params(labelsize="small")
     turn = np.exp(1j * np.linspace(-0.2, 0.2, 200))
-    axes.plot(turn.real, turn.imag, color="0.6", lw=0.9, label="unit circle")
-    axes.plot([], [], "o", color="0.3", markerfacecolor="none", label="closed form")
-    axes.plot([], [], "x", color="0.3", label="library's update")
+    axes.plot(turn.real, turn.imag, color="0.6", lw=0.9)
     for i, (name, values) in enumerate(result.eigenvalues.items()):
         closed = SETTINGS[name].eigenvalues(RATE)
         axes.plot(closed.real, closed.imag, "o", color=f"C{i}", markerfacecolor="none",
@@ -290,10 +299,10 @@ def draw(result: Result):
         axes.plot(values.real, values.imag, "x", color=f"C{i}", markersize=5,
                   label=SETTINGS[name].text)  # fmt: skip
     axes.set(xlim=(0.79, 1.02), ylim=(-0.15, 0.15))
-    style.label(axes, f"Eigenvalues of an update, h = {RATE:g}", "real part", "imaginary part")
+    style.legend(axes, loc="center", bbox_to_anchor=(0.46, 0.5), labelspacing=0.2, borderpad=0)
+    style.label(
+        axes, f"Eigenvalues of an update, h = {RATE:g}:\n○ closed form, × library's, line: |z| = 1",
+        "real part", "imaginary part",
+    )  # fmt: skip
     axes.title.set_fontsize("small")
-    key = figure.add_subplot(grid[0, 4])
-    key.axis("off")
-    key.legend(*axes.get_legend_handles_labels(), fontsize="x-small", frameon=False, loc="center",
-               title="right below", title_fontsize="x-small")  # fmt: skip
     return figure
