@@ -167,7 +167,9 @@ def draw(result: Result):
         axes, below = panels[:, column]
         axes.plot(GRID, p, ":", color=style.DATA, lw=1.8, label=r"data, $p_{data}$")
         axes.plot(GRID, frame.density, color=style.FAKE, lw=1.6, label=r"generator, $p_g$")
-        axes.plot(GRID, frame.d, "--", color=style.CRITIC, lw=1.6, label="discriminator, D")
+        axes.plot(GRID, frame.d, "--", color=style.CRITIC, lw=0.8, alpha=0.5)
+        alive = np.where(p + frame.density > 0.02, frame.d, np.nan)
+        axes.plot(GRID, alive, "--", color=style.CRITIC, lw=1.8, label="discriminator, D")
         axes.axhline(0.5, color="0.8", lw=0.8, zorder=0)
         axes.set(xlim=(-3, 4), ylim=(0, 1.05))
         style.label(axes, f"step {frame.step:,}\n$W_1$ = {frame.w1:.3f}")
@@ -183,5 +185,6 @@ def draw(result: Result):
         if column:
             axes.set_yticklabels([])
     panels[0, 0].set_ylabel("density; probability", fontsize="small")
-    style.legend(panels[0, 3], loc="upper left", borderpad=0)
+    figure.legend(*panels[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3,
+                  fontsize="x-small", frameon=False)  # fmt: skip
     return figure

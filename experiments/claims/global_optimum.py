@@ -161,18 +161,12 @@ def draw(result: Result):
     axes.set_ylim(-1.5, 0.15)
     style.legend(axes, loc="center", bbox_to_anchor=(0.5, 0.72))
     axes = panels[1]
-    for i, t in enumerate(TRAINED_AT):
-        q = norm.pdf(GRID, t)
-        alive = np.asarray((norm.pdf(GRID) + q) / 2 > 0.002)
-        color = style.CRITIC if t == 0 else str(0.35 + 0.12 * abs(t))
-        x, d = GRID[alive], result.trained[i][alive]
-        axes.plot(x, d, color=color, lw=2.2 if t == 0 else 1.2)
-        end = -1 if t < 0 else 0
-        axes.annotate(
-            f"θ = {t:g}", (x[end], d[end]), fontsize="x-small", color=color,
-            xytext=(4 if t < 0 else -4, -2 if abs(t) > 0 else 5), textcoords="offset points",
-            ha="left" if t < 0 else "right",
-        )  # fmt: skip
-    axes.set(xlim=(-7, 7), ylim=(-0.03, 1.03))
+    for t, d in zip(TRAINED_AT, result.trained, strict=True):
+        alive = np.asarray((norm.pdf(GRID) + norm.pdf(GRID, t)) / 2 > 0.002)
+        color = style.CRITIC if t == 0 else str(0.2 + 0.2 * abs(t))
+        axes.plot(GRID[alive], d[alive], color=color, lw=2.2 if t == 0 else 1.2,
+                  ls="-" if t >= 0 else "--", label=f"θ = {t:g}")  # fmt: skip
+    axes.set(xlim=(-8.5, 6), ylim=(-0.03, 1.03))
+    style.legend(axes, loc="center left")
     style.label(axes, "Trained discriminators: 1/2 at θ = 0", "x", "D(x)")
     return figure

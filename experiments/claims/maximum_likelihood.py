@@ -276,7 +276,7 @@ def draw(result: Result):
     for i, (width, values) in enumerate(zip(WIDTHS, result.smoothed, strict=True)):
         axes.plot(theta, theta**2 / (2 * width**2), **style.CLOSED_FORM)
         axes.plot(theta, values, **style.DOT, color=f"C{i}", label=f"σ = {width:g}")
-    axes.text(0.02, 70, "↑ σ = 0: ∞ for all θ ≠ 0", fontsize="x-small", color="C3")
+    axes.text(0.1, 80, "↑ σ = 0: ∞ for all θ ≠ 0", fontsize="x-small", color="C3")
     axes.set(yscale="log", ylim=(1e-3, 200))
     style.label(axes, "Parallel lines, blurred by σ", "distance θ", "KL, nats (lines: θ²/2σ²)")
     style.legend(axes, loc="lower right")
