@@ -159,7 +159,7 @@ def density_of(samples: np.ndarray) -> np.ndarray:
 def draw(result: Result):
     """Four moments of training, each over the map from z to x, as in Goodfellow's figure 1."""
     figure, panels = style.new_figure(
-        2, 4, 3.6, "A GAN learns N(1, 0.6²): p_g becomes p_data and D becomes 1/2",
+        2, 4, 3.6, r"A GAN learns N(1, 0.6²): $p_g$ becomes $p_{data}$ and D becomes 1/2",
         sharex=True, gridspec_kw={"height_ratios": [3, 1]},
     )  # fmt: skip
     p = norm.pdf(GRID, MEAN, STD)

@@ -75,7 +75,7 @@ def measure(scale: float = 1.0, tick=lambda: None) -> Result:
             "Goodfellow 2014, theorem 1, eq. 6",
             0.0,
             float(np.abs(minimum - claimed).max()),
-            1e-5,
+            3e-5,
         ),
         "global_optimum.minimum": Number(
             "least C(G), at p_g = p_data",
