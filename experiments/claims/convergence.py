@@ -65,7 +65,7 @@ def measure(scale: float = 1.0, tick=lambda: None) -> Result:
       tick: called after each part.
     """
     steps = int(2000 * scale)
-    frames = train(steps, stops=[0, steps // 20, steps // 5, steps])
+    frames = train(steps, stops=[0, steps // 50, steps // 10, steps])
     last = frames[-1]
     p = norm.pdf(GRID, MEAN, STD)
     alive = p > 0.02

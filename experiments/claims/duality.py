@@ -227,22 +227,24 @@ def draw(result: Result):
     axes.axhline(1, **style.CLOSED_FORM)
     axes.axvline(len(curve) / 2, color="0.8", lw=0.8, zorder=0)
     for stage, weight in enumerate(WEIGHTS):
-        axes.text((stage + 0.5) * len(curve) / 2, 2.1, f"λ = {weight:g}", ha="center",
+        axes.text((stage + 0.5) * len(curve) / 2, 2.3, f"λ = {weight:g}", ha="center",
                   fontsize="small")  # fmt: skip
-    axes.set(ylim=(0, 2.3))
+    axes.set(ylim=(0, 2.5))
     style.label(axes, "Four pairs with known W₁", "critic updates", "estimate / W₁")
     style.legend(axes, loc="lower right")
 
     axes = panels[1]
     fine = np.geomspace(PENALTIES[0], PENALTIES[-1], 50)
-    for name, color, text, closed in (
-        ("slope", "C5", "two points: 1 + δ/(2λ)", 1 + SHIFT / (2 * fine)),
-        ("gaussians", "C0", "Gaussians: integral", [gaussian_estimate(v) / SHIFT for v in fine]),
-    ):
+    for name, color, marker, text, closed in (
+        ("slope", "C5", "s", "two points: 1 + δ/(2λ)", 1 + SHIFT / (2 * fine)),
+        ("gaussians", "C0", "x", "Gaussians: the integral",
+         [gaussian_estimate(v) / SHIFT for v in fine]),
+    ):  # fmt: skip
         measured = [result.numbers[f"duality.{name}@lambda={v:g}"].measured for v in PENALTIES]
         scale = 1 if name == "slope" else SHIFT
         axes.plot(fine, closed, **style.CLOSED_FORM | {"color": color})
-        axes.plot(PENALTIES, np.array(measured) / scale, **style.DOT, color=color, label=text)
+        axes.plot(PENALTIES, np.array(measured) / scale, marker, color=color, label=text,
+                  markersize=8, markerfacecolor="none")  # fmt: skip
     axes.axhline(1, color="0.8", lw=0.8, zorder=0)
     axes.set_xscale("log")
     style.label(axes, f"The penalty's bias, δ = {SHIFT:g}", "weight λ of the penalty",

@@ -256,7 +256,13 @@ def draw(result: Result):
     for i, (name, model) in enumerate(make_models().items()):
         k = model.parameters
         axes.plot(fine, k / (2 * fine), **style.CLOSED_FORM | {"color": f"C{i}"})
-        axes.plot(SIZES, result.excess[name], **style.DOT, color=f"C{i}", label=f"{name}, k = {k}")
+        axes.plot(
+            SIZES,
+            result.excess[name],
+            **style.DOT,
+            color=f"C{i}",
+            label=f"{name.capitalize()}, k = {k}",
+        )
     axes.set(xscale="log", yscale="log")
     style.label(axes, "k parameters cost k/2n", "samples n", r"KL$(p\,\|\,p_{\hat{\theta}})$, nats")
     style.legend(axes)

@@ -156,7 +156,7 @@ def draw(result: Result):
             for f, frame in enumerate(result.runs[name, loss]):
                 axes = panels[row, s * len(FRAMES) + f]
                 axes.plot(*dataset.modes.T, "o", color="0.8", markersize=4, markeredgewidth=0)
-                axes.plot(*frame.samples[:1000].T, ".", color=color, markersize=1.5, alpha=0.35,
+                axes.plot(*frame.samples[:1000].T, ".", color=color, markersize=2, alpha=0.4,
                           markeredgewidth=0)  # fmt: skip
                 axes.set(xlim=(-reach, reach), ylim=(-reach, reach), xticks=[], yticks=[],
                          box_aspect=1)  # fmt: skip

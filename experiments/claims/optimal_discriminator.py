@@ -153,7 +153,7 @@ def draw(result: Result):
         axes.plot(GRID, pair.p, ":", color=style.DATA, label="data, p")
         axes.fill_between(GRID, pair.q, color=style.FAKE, alpha=0.15, lw=0)
         axes.plot(GRID, pair.q, color=style.FAKE, label="generator, q")
-        axes.plot(GRID, d, color=style.CRITIC, lw=2.2, label="trained D")
+        axes.plot(GRID, d, color=style.CRITIC, lw=4, alpha=0.5, label="trained D")
         optimum = divergences.optimal_discriminator(pair.p, pair.q)
         axes.plot(GRID, optimum, **style.CLOSED_FORM, label="p/(p + q)")
         dead = np.asarray((pair.p + pair.q) / 2 <= ALIVE)

@@ -184,24 +184,25 @@ def draw(result: Result):
     axes.text(0.3, 0.53, "θ", ha="center")
     axes.text(0, 1.04, "data", ha="center", fontsize="small")
     axes.text(0.6, 1.04, "generator", ha="center", fontsize="small", color=style.FAKE)
-    axes.set(xlim=(-0.3, 0.95), ylim=(-0.1, 1.2))
+    axes.set(xlim=(-0.3, 0.95), ylim=(-0.1, 1.2), xticks=[0, 0.5], yticks=[0, 0.5, 1])
     style.label(axes, "The distributions", "x", "y")
 
     axes = panels[1]
-    for side in (-1, 1):
-        axes.plot([0, side], [np.log(2)] * 2, **style.CLOSED_FORM)
-    axes.plot([], [], **style.CLOSED_FORM, label="JS(P₀, P_θ), closed form")
+    apart = THETA[THETA != 0]
+    axes.plot(apart, np.full(len(apart), 1.3), "^", color="0.5", markersize=5, label="KL: ∞")
+    for name, step, color in (("TV", 1.0, "0.5"), ("JS", np.log(2), "0.25")):
+        line = style.CLOSED_FORM | {"color": color}
+        axes.plot([-1, 0], [step] * 2, **line)
+        axes.plot([0, 1], [step] * 2, **line, label=f"{name}: a step")
     axes.plot(0, 0, marker="o", color="0.25", markerfacecolor="none", markersize=8)
-    axes.plot(THETA, result.js, **style.DOT, color=style.BCE, label="trained discriminator")
+    axes.plot(THETA, result.js, **style.DOT, color=style.BCE, label="JS by trained discriminator")
     axes.text(-0.95, np.log(2) + 0.03, "log 2", fontsize="x-small")
-    axes.text(0, 0.25, "TV: likewise a step, to 1\nKL: ∞ for all θ ≠ 0", ha="center",
-              fontsize="x-small", color="0.3")  # fmt: skip
-    axes.set_ylim(-0.06, 1.08)
-    style.label(axes, "No slope to follow", "θ", "nats")
-    style.legend(axes, loc="upper center")
+    axes.set(ylim=(-0.06, 1.4), yticks=[0, 0.5, 1])
+    style.label(axes, "No slope to follow", "θ", "nats (TV: probability)")
+    style.legend(axes, loc="center", bbox_to_anchor=(0.5, 0.28), labelspacing=0.3)
 
     axes = panels[2]
-    axes.plot(THETA, np.abs(THETA), **style.CLOSED_FORM, label="W₁(P₀, P_θ) = |θ|")
+    axes.plot(THETA, np.abs(THETA), **style.CLOSED_FORM, label="W₁ = |θ|")
     axes.plot(THETA, result.critic, **style.DOT, color=style.WGAN_GP, label="trained critic")
     axes.plot(THETA, result.transport, "x", color=style.FAKE, markersize=6,
               label="exact, 500 samples")  # fmt: skip

@@ -213,9 +213,9 @@ def draw(result: Result):
     critic = result.far["wgan_gp"]
     axes.plot(GRID, (critic - np.interp(FAR / 2, GRID, critic)) / 10 + 0.5, color=style.WGAN_GP,
               lw=2, label="critic / 10 + const.")  # fmt: skip
-    axes.set(xlim=(-4, 12), ylim=(-0.2, 1.6))
+    axes.set(xlim=(-4, 12), ylim=(-0.25, 1.6))
     style.label(axes, f"Data and generator {FAR:g}σ apart", "x")
-    style.legend(axes, loc="upper right", ncols=2, handlelength=1, columnspacing=1)
+    style.legend(axes, loc="upper right")
 
     looks = {
         "minimax": (style.MINIMAX, "GAN, minimax"),
@@ -228,6 +228,7 @@ def draw(result: Result):
         panels[1].plot(fine, closed, **style.CLOSED_FORM | {"color": color})
         panels[1].plot(DELTAS, result.gradients[name], **style.DOT, color=color, label=text)
         panels[2].plot(result.updates, np.maximum(result.history[name], 1e-5), ".-", color=color)
+    panels[1].plot([], [], **style.CLOSED_FORM, label="closed forms")
     for axes in panels[1:]:
         axes.set_yscale("log")
         axes.set_ylim(1e-5 if axes is panels[2] else 1e-3, 30)
