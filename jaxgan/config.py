@@ -79,6 +79,9 @@ class Config:
     """The generator's learning rate."""
     d_learning_rate: float = 1e-4
     """The critic's learning rate."""
+    decay_steps: int = 0
+    """Steps over which both learning rates fall to a hundredth, along half a cosine, where they then
+    stay however far --steps goes; 0 keeps them as they are."""
     b1: float = 0.5
     """Adam's decay of the first moment."""
     b2: float = 0.9
@@ -112,7 +115,7 @@ def check(config: Config) -> None:
     ]
     for name in [*positive, *(["image_size"] if config.image_size is not None else [])]:
         _check_range(config, name, lambda v: v >= 1, "at least 1")
-    for name in ("checkpoint_every", "sample_every", "seed"):
+    for name in ("checkpoint_every", "sample_every", "seed", "decay_steps"):
         _check_range(config, name, lambda v: v >= 0, "at least 0")
     for name in ("g_learning_rate", "d_learning_rate", "clip", "penalty"):
         _check_range(config, name, lambda v: 0 < v < math.inf, "positive and finite")
@@ -161,7 +164,8 @@ def make_model(config: Config, data_shape: tuple[int, ...]) -> GAN:
         critic,
         loss,
         g_tx=_optimizer(config, config.g_learning_rate),
-        d_tx=_optimizer(config, config.d_learning_rate),
+        # The critic's optimizer counts its own updates.
+        d_tx=_optimizer(config, config.d_learning_rate, updates_per_step=config.n_critic),
         n_critic=config.n_critic,
         ema_decay=config.ema_decay,
     )
@@ -184,7 +188,10 @@ def load(path: epath.PathLike) -> Config:
         raise ValueError(f"{path} is not a run's config: {error}") from error
 
 
-def _optimizer(config, learning_rate) -> optax.GradientTransformation:
+def _optimizer(config, learning_rate, updates_per_step=1) -> optax.GradientTransformation:
+    if config.decay_steps:
+        updates = config.decay_steps * updates_per_step
+        learning_rate = optax.cosine_decay_schedule(learning_rate, updates, alpha=0.01)
     if config.optimizer == "adam":
         return optax.adam(learning_rate, config.b1, config.b2)
     if config.optimizer == "rmsprop":

@@ -142,7 +142,7 @@ def batch_indices(
     return stream.reshape(count, n_critic, batch_size)
 
 
-@functools.lru_cache(maxsize=2)  # consecutive calls continue in the epoch of the last one
+@functools.lru_cache(maxsize=32)  # the current and the next epoch, of several seeds at once
 def _permutation(seed: int, epoch: int, size: int) -> np.ndarray:
     # numpy keeps the raw stream of a bit generator fixed for ever, but not what Generator
     # makes of it (NEP 19). A run must resume on the same data under another numpy.
