@@ -1,5 +1,6 @@
 """The real trainer, as its users run it."""
 
+import dataclasses
 import json
 import math
 import os
@@ -132,15 +133,17 @@ def test_sigterm_saves_and_exits_with_143(tmp_path):
     assert (tmp_path / "checkpoints" / str(step)).is_dir()
 
 
-def test_more_steps_extend_a_run_as_if_it_had_never_stopped(tmp_path):
+@pytest.mark.parametrize("decay_steps", [0, 4])
+def test_more_steps_extend_a_run_as_if_it_had_never_stopped(decay_steps, tmp_path):
+    arguments = ["--loss=bce", f"--decay-steps={decay_steps}"]
     for folder, stops in (("whole", [6]), ("parts", [2, 4, 6])):
         for steps in stops:
             assert not train_here(
-                "--loss=bce", f"--steps={steps}", f"--workdir={tmp_path / folder}"
+                *arguments, f"--steps={steps}", f"--workdir={tmp_path / folder}"
             )
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     assert read_metrics(parts) == read_metrics(whole)
-    assert_same_states(final_state(parts, ["--loss=bce"]), final_state(whole, ["--loss=bce"]))
+    assert_same_states(final_state(parts, arguments), final_state(whole, arguments))
 
 
 def test_resuming_forgets_metrics_logged_after_the_checkpoint(tmp_path):
@@ -228,6 +231,32 @@ def test_divergence_exits_with_3_and_names_the_step(tmp_path, capsys):
     assert "diverged at step" in error and "is not finite" in error
     rows = read_metrics(tmp_path) if (tmp_path / "metrics.jsonl").exists() else []
     assert all(math.isfinite(value) for row in rows for value in row.values())
+
+
+def test_both_learning_rates_decay_to_a_hundredth_over_as_many_steps():
+    config = dataclasses.replace(preset("wgan-gp", "ring8"), optimizer="sgd", n_critic=3, width=8)
+    reals = jax.random.normal(jax.random.key(1), (3, 16, 2))
+    constant, decayed = (
+        train.make_model(dataclasses.replace(config, decay_steps=steps), (2,)) for steps in (0, 2)
+    )
+    start = decayed.init(jax.random.key(0))
+    for steps, factor in ((0, 1), (1, 0.505), (2, 0.01), (5, 0.01)):
+        state = start
+        for _ in range(steps):
+            state, _ = decayed.step(state, reals)
+        for name in ("d_step", "g_step"):
+            player = {"d_step": "critic", "g_step": "generator"}[name]
+            before = getattr(state, player)
+            # The optimizer's state of a constant rate, at the same weights.
+            other = before._replace(opt_state=getattr(constant.init(state.key), player).opt_state)
+            moved, full = (
+                getattr(getattr(model, name)(at, reals[0], jax.random.key(2))[0], player)
+                for model, at in ((decayed, state), (constant, state._replace(**{player: other})))
+            )
+            for a, b, c in zip(
+                *map(jax.tree.leaves, (before.params, moved.params, full.params)), strict=True
+            ):
+                np.testing.assert_allclose(b - a, factor * (c - a), atol=1e-7)
 
 
 def test_dry_run_describes_and_writes_nothing(tmp_path, capsys):
