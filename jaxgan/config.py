@@ -80,7 +80,7 @@ class Config:
     d_learning_rate: float = 1e-4
     """The critic's learning rate."""
     decay_steps: int = 0
-    """Steps over which both learning rates fall to a hundredth, along half a cosine, where they then
+    """Steps over which both learning rates fall, along half a cosine, to a hundredth, where they
     stay however far --steps goes; 0 keeps them as they are."""
     b1: float = 0.5
     """Adam's decay of the first moment."""
