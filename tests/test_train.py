@@ -138,9 +138,7 @@ def test_more_steps_extend_a_run_as_if_it_had_never_stopped(decay_steps, tmp_pat
     arguments = ["--loss=bce", f"--decay-steps={decay_steps}"]
     for folder, stops in (("whole", [6]), ("parts", [2, 4, 6])):
         for steps in stops:
-            assert not train_here(
-                *arguments, f"--steps={steps}", f"--workdir={tmp_path / folder}"
-            )
+            assert not train_here(*arguments, f"--steps={steps}", f"--workdir={tmp_path / folder}")
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     assert read_metrics(parts) == read_metrics(whole)
     assert_same_states(final_state(parts, arguments), final_state(whole, arguments))
