@@ -23,6 +23,7 @@ def preset(loss: str, dataset: str, model: str = "auto") -> Config:
     check_choice("--model", model, MODELS)
     family = {"bce": "gan", "minimax": "gan", "wgan": "wgan", "wgan-gp": "wgan_gp"}[loss]
     kind = "toy" if dataset in TOYS else "digits" if dataset == "digits" else "images"
+    kind = dataset if (dataset, family) in _PRESETS else kind
     settings = dataclasses.replace(_PRESETS[kind, family](), loss=loss, dataset=dataset)
     if model in ("auto", settings.model):
         return settings
@@ -168,20 +169,24 @@ def toy_wgan() -> Config:
 
 
 def toy_wgan_gp() -> Config:
-    """WGAN-GP on the 2-D toys: Gulrajani 2017, sec. 4 and fig. 1, whose code takes λ 0.1.
+    """WGAN-GP on the 2-D toys: λ 0.1 as in the code of Gulrajani 2017 (sec. 4 and fig. 1).
+
+    The rest is ours: a generator ten times as fast as its critic, which has to make the steep steps
+    from mode to mode; two critic updates; rates that decay, so that nothing moves at the end.
 
     `python experiments/train.py --loss=wgan-gp --dataset=ring8`
 
-    Expect all modes: seed 0 had 8 of 8 with 91% of samples within 3σ, and 25 of 25 with 74%.
+    Expect all modes, and nearly all samples within 3σ of one: docs/results.md.
     """
     return Config(
         loss="wgan-gp",
-        **_WGAN_GP,
-        **_TOYS,
+        **(_WGAN_GP | {"n_critic": 2}),
+        **(_TOYS | {"batch_size": 128}),
         penalty=0.1,
         b1=0.0,
-        g_learning_rate=5e-4,
-        d_learning_rate=5e-4,
+        g_learning_rate=1e-2,
+        d_learning_rate=1e-3,
+        decay_steps=10_000,
     )
 
 

@@ -129,6 +129,15 @@ def test_points_are_scored_seed_by_seed(ring_run, scored):
     assert "classifier" not in result["protocol"] and "entropy" not in result["scores"]
 
 
+def test_modes_are_covered_by_as_many_samples_as_in_the_papers():
+    """A last sample finds a mode, too late to cover it."""
+    modes = np.array([[0, 0], [1, 1]], np.float32)
+    dataset = data.Dataset("two", *(modes.repeat(10, axis=0),) * 2, modes=modes, sigma=0.1)
+    score = evaluate.Scorer(dataset, None, jax.random.key(0))
+    scores = score(modes[[0] * 2500 + [1]])
+    assert scores["modes_covered"] == 1 and scores["histogram"] == [2500, 1]
+
+
 def test_the_generator_trained_last_is_another(digits_run, result, scored):
     last = scored(digits_run, "--no-ema")
     assert last["protocol"]["generator"] == "last"
@@ -221,7 +230,7 @@ def test_how_many_samples_are_scored():
     assert count("large", image, 60_000, 20_000) == 10_000
     assert count("digits", image, 1437, 360) == 360
     assert count("stacked_mnist", image, 128_000, 26_000) == 26_000
-    assert count("ring8", point, 100_000, 10_000) == 2500
+    assert count("ring8", point, 100_000, 10_000) == 25_000
     assert count("digits", image, 1437, 360, asked=1437) == 1437
 
 
