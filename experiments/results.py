@@ -1,0 +1,177 @@
+"""Tabulates scored runs: `python experiments/results.py runs/*` prints tables in Markdown.
+
+Each row has the command that repeats it, and scores as mean ± standard error over seeds; each table
+ends with the floors, what training data score in the samples' place. `evaluate.py` comes first.
+"""
+
+import dataclasses
+import json
+import sys
+from typing import Any
+
+from etils import epath
+from presets import preset
+
+from jaxgan import config as configs
+from jaxgan.config import Config
+from jaxgan.data import TOYS
+
+_NOT_IN_COMMAND = ("loss", "dataset", "model", "workdir", "data_dir")
+
+
+def main(arguments: list[str]) -> int:
+    """Runs the command line; returns 0, or 2 for bad input."""
+    try:
+        if not arguments or arguments[0].startswith("-"):
+            raise ValueError("give the folders of scored runs, as in results.py runs/*")
+        runs = [Scored(epath.Path(folder)) for folder in arguments]
+    except ValueError as error:
+        print(f"results.py: {error}", file=sys.stderr)
+        return 2
+    points = [run for run in runs if run.config.dataset in TOYS]
+    images = [run for run in runs if run.config.dataset not in TOYS]
+    for group, columns in ((points, POINT_COLUMNS), (images, IMAGE_COLUMNS)):
+        if group:
+            print("\n".join(tabulate(group, columns)), end="\n\n")
+    return 0
+
+
+class Scored:
+    """A run and its scores.
+
+    Raises:
+      ValueError: if the folder holds no run, or it has not been trained to the end and scored.
+    """
+
+    def __init__(self, folder: epath.Path):
+        if not (folder / "config.json").exists():
+            raise ValueError(f"{folder} holds no run: it has no config.json")
+        for name, program in (("summary.json", "train.py"), ("evaluation.json", "evaluate.py")):
+            if not (folder / name).exists():
+                raise ValueError(
+                    f"{folder} has no {name}: run {program} --workdir={folder} to the end first"
+                )
+        self.config = configs.load(folder / "config.json")
+        self.summary = json.loads((folder / "summary.json").read_text())
+        self.evaluation = json.loads((folder / "evaluation.json").read_text())
+
+    def value(self, *path: str) -> tuple[float, float | None] | None:
+        """A score's mean and standard error over seeds; None if the run has no such score."""
+        mean = _look_up(self.evaluation["scores"], path)
+        return mean and (mean, _look_up(self.evaluation.get("standard_error"), path))
+
+    def floor(self, *path: str) -> float | None:
+        """What training data score in the samples' place."""
+        return _look_up(self.evaluation["floor"], path)
+
+    def lowest(self, name: str) -> float:
+        """A score's least value over seeds."""
+        alone = [self.evaluation["scores"]]
+        return min(scores[name] for scores in self.evaluation.get("scores_of_seeds", alone))
+
+
+def command(config: Config) -> str:
+    """The command whose settings are these, presets left unsaid."""
+    words = [f"train.py --loss={config.loss} --dataset={config.dataset}"]
+    default = preset(config.loss, config.dataset)
+    if config.model != default.model:
+        words.append(f"--model={config.model}")
+        default = preset(config.loss, config.dataset, config.model)
+    for field in dataclasses.fields(Config):
+        value = getattr(config, field.name)
+        if field.name in _NOT_IN_COMMAND or value == getattr(default, field.name):
+            continue
+        flag = field.name.replace("_", "-")
+        words.append(
+            f"--{'' if value else 'no-'}{flag}" if isinstance(value, bool) else f"--{flag}={value}"
+        )
+    return " ".join(words + ["--data-dir=DIR"] * bool(config.data_dir))
+
+
+def tabulate(runs: list[Scored], columns: dict) -> list[str]:
+    """The lines of a table: a row for each run, and one for each data set's floor."""
+    lines = [f"| {' | '.join(['command', *columns])} |", "|---" * (len(columns) + 1) + "|"]
+    for run in runs:
+        cells = [cell(run) for cell, _ in columns.values()]
+        lines.append(f"| {' | '.join([f'`{command(run.config)}`', *cells])} |")
+    for run in {run.config.dataset: run for run in runs}.values():
+        cells = [floor(run) for _, floor in columns.values()]
+        lines.append(f"| {' | '.join([f'*training data of {run.config.dataset}*', *cells])} |")
+    return lines
+
+
+def _look_up(tree: Any, path: tuple[str, ...]) -> Any:
+    for name in path:
+        tree = tree and tree.get(name)
+    return tree
+
+
+def _number(digits, *path, percent=False):
+    """A column's two functions: the run's score, and its floor."""
+    factor, unit = (100, "%") if percent else (1, "")
+
+    def cell(run):
+        if (found := run.value(*path)) is None:
+            return "—"
+        mean, error = found
+        spread = "" if error is None else f" ± {factor * error:.{digits}f}"
+        return f"{factor * mean:.{digits}f}{spread}{unit}"
+
+    def floor(run):
+        value = run.floor(*path)
+        return "—" if value is None else f"{factor * value:.{digits}f}{unit}"
+
+    return cell, floor
+
+
+def _modes(run):
+    """All of them in every seed, or the mean and the worst seed's."""
+    total = run.evaluation["protocol"].get("modes")
+    if total is None:
+        return "—"
+    worst, mean = run.lowest("modes_covered"), run.evaluation["scores"]["modes_covered"]
+    if worst == total or len(run.evaluation["seeds"]) == 1:
+        return f"{worst:.0f}/{total}"
+    return f"{mean:.1f}/{total}, worst {worst:.0f}"
+
+
+def _transport_ratio(run):
+    mean, error = run.value("w1")
+    floor = run.floor("w1")
+    return f"{mean / floor:.3f}" + ("" if error is None else f" ± {error / floor:.3f}")
+
+
+def _seconds(run):
+    """Of training, compilation included; unknown if several processes shared it."""
+    summary = run.summary
+    if summary["resumed_from"]:
+        return "—"
+    return f"{summary['seconds'] + summary['compile_seconds']:.0f}"
+
+
+def _none(run):
+    return ""
+
+
+_SEEDS = {"seeds": (lambda run: str(len(run.evaluation["seeds"])), _none)}
+_TIME = {"seconds": (_seconds, _none)}
+POINT_COLUMNS = {
+    **_SEEDS,
+    "modes": (_modes, lambda run: str(run.floor("modes_covered"))),
+    "high quality": _number(1, "high_quality", percent=True),
+    "reverse KL": _number(4, "reverse_kl"),
+    **_TIME,
+}
+IMAGE_COLUMNS = {
+    **_SEEDS,
+    "classes": (_modes, lambda run: str(run.floor("modes_covered") or "—")),
+    "W1 / floor": (_transport_ratio, lambda run: "1"),
+    "W1": _number(3, "w1"),
+    "frechet_classifier": _number(2, "frechet_classifier"),
+    "nearer than held-out": _number(2, "memorisation", "closer"),
+    **_TIME,
+}
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,93 @@
+"""Tables of scored runs."""
+
+import dataclasses
+import json
+import pathlib
+import sys
+
+import pytest
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent.parent / "experiments"))
+
+import results
+from command_line import parse
+from presets import preset
+
+from jaxgan import config as configs
+
+
+def write_run(folder, config, evaluation, resumed_from=0):
+    folder.mkdir()
+    configs.save(config, folder / "config.json")
+    summary = {"seconds": 40.2, "compile_seconds": 2.0, "resumed_from": resumed_from}
+    (folder / "summary.json").write_text(json.dumps(summary))
+    (folder / "evaluation.json").write_text(json.dumps(evaluation))
+    return str(folder)
+
+
+def ring(first, second):
+    """An evaluation of two seeds that cover so many modes."""
+    scores = {"modes_covered": (first + second) / 2, "high_quality": 0.9712, "reverse_kl": 0.00031}
+    return {
+        "seeds": [0, 1],
+        "scores": scores,
+        "standard_error": {"modes_covered": 0.5, "high_quality": 0.0013, "reverse_kl": 0.00012},
+        "scores_of_seeds": [scores | {"modes_covered": n} for n in (first, second)],
+        "floor": {"modes_covered": 8, "high_quality": 0.9889, "reverse_kl": 0.00014},
+        "protocol": {"modes": 8},
+    }
+
+
+def test_points_by_mode_with_errors_over_seeds_and_the_floor_last(tmp_path, capsys):
+    config = dataclasses.replace(preset("wgan-gp", "ring8"), num_seeds=2)
+    whole = write_run(tmp_path / "whole", config, ring(8, 8))
+    lost = write_run(tmp_path / "lost", config, ring(8, 7), resumed_from=5)
+    assert results.main([whole, lost]) == 0
+    command = "`train.py --loss=wgan-gp --dataset=ring8 --num-seeds=2`"
+    assert capsys.readouterr().out.splitlines() == [
+        "| command | seeds | modes | high quality | reverse KL | seconds |",
+        "|---|---|---|---|---|---|",
+        f"| {command} | 2 | 8/8 | 97.1 ± 0.1% | 0.0003 ± 0.0001 | 42 |",
+        f"| {command} | 2 | 7.5/8, worst 7 | 97.1 ± 0.1% | 0.0003 ± 0.0001 | — |",
+        "| *training data of ring8* |  | 8 | 98.9% | 0.0001 |  |",
+        "",
+    ]
+
+
+def test_images_by_distance_over_its_floor(tmp_path, capsys):
+    scores = {"modes_covered": 10, "w1": 3.0, "frechet_classifier": None}
+    evaluation = {"seeds": [0], "scores": scores | {"memorisation": {"closer": 0.39}}}
+    evaluation |= {"floor": {"modes_covered": 10, "w1": 2.5}, "protocol": {"modes": 10}}
+    assert results.main([write_run(tmp_path / "run", preset("wgan", "digits"), evaluation)]) == 0
+    row, floor = capsys.readouterr().out.splitlines()[2:4]
+    assert row.endswith("| 1 | 10/10 | 1.200 | 3.000 | — | 0.39 | 42 |")
+    assert floor == "| *training data of digits* |  | 10 | 1 | 2.500 | — | — |  |"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--loss=wgan-gp", "--dataset=grid25", "--num-seeds=10", "--seed=3"],
+        ["--loss=bce", "--model=mlp", "--ema-decay=0.9"],
+        ["--loss=bce", "--no-critic-norm"],
+        ["--loss=wgan-gp", "--dataset=mnist", "--data-dir=DIR", "--steps=7"],
+    ],
+)
+def test_the_command_beside_a_row_repeats_it(arguments):
+    config, _ = parse(arguments)
+    again, _ = parse(results.command(config).split()[1:])
+    assert again == config
+
+
+@pytest.mark.parametrize("missing", ["config.json", "summary.json", "evaluation.json"])
+def test_a_run_that_is_not_scored_is_one_line(missing, tmp_path, capsys):
+    folder = write_run(tmp_path / "run", preset("wgan", "ring8"), ring(8, 8))
+    (tmp_path / "run" / missing).unlink()
+    assert results.main([folder]) == 2
+    error = capsys.readouterr().err
+    assert len(error.splitlines()) == 1 and missing in error
+
+
+def test_no_folder_is_one_line(capsys):
+    assert results.main([]) == 2
+    assert len(capsys.readouterr().err.splitlines()) == 1
