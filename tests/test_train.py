@@ -332,10 +332,10 @@ def test_an_unwritable_folder_is_refused(tmp_path, capsys):
 
 
 @pytest.mark.parametrize("loss", LOSSES)
-@pytest.mark.parametrize("dataset", ["digits", "ring8", "grid25", "cifar10"])
+@pytest.mark.parametrize("dataset", ["digits", "ring8", "grid25", "mnist", "cifar10"])
 def test_every_preset_is_documented_and_makes_a_model(loss, dataset):
     config = preset(loss, dataset)
     train.check(config)
     assert (config.loss, config.dataset) == (loss, dataset)
-    shape = {"digits": (8, 8, 1), "ring8": (2,), "grid25": (2,), "cifar10": (32, 32, 3)}[dataset]
-    assert train.make_model(config, shape)
+    shapes = {"digits": (8, 8, 1), "mnist": (28, 28, 1), "cifar10": (32, 32, 3)}
+    assert train.make_model(config, shapes.get(dataset, (2,)))
