@@ -257,7 +257,7 @@ def images_wgan_gp() -> Config:
 
 
 def mnist_wgan_gp() -> Config:
-    """WGAN-GP on MNIST, small enough for a CPU: half the width, and 4,000 updates at decaying rates.
+    """WGAN-GP on MNIST, small enough for a CPU: half the width, 4,000 updates, decaying rates.
 
     λ 10 and three critic updates; Adam with b1 0.5 at five times the rate of Gulrajani 2017,
     Algorithm 1, since the run is short.
