@@ -12,11 +12,29 @@ from presets import default_workdir, preset
 from jaxgan.config import Config
 
 
-def parse(arguments: list[str]) -> tuple[Config, bool]:
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """What a command line says besides a run's settings."""
+
+    dry_run: bool = False
+    """Print the settings and the sizes of the networks, and stop."""
+    distributed: bool = False
+    """This is one of several processes, on one machine or many, that train together. Start each
+    with the same flags. On Cloud TPU, under Slurm, Open MPI and in Kubernetes the next three are
+    found by themselves."""
+    coordinator_address: str | None = None
+    """HOST:PORT at which process 0 can be reached (--distributed)."""
+    num_processes: int | None = None
+    """How many processes there are (--distributed)."""
+    process_id: int | None = None
+    """Which of them this is, from 0 on (--distributed)."""
+
+
+def parse(arguments: list[str]) -> tuple[Config, Options]:
     """Reads the command line over the preset that its loss, data set and model choose.
 
     Returns:
-      The settings, and whether it is a dry run.
+      The settings, and what else it says.
 
     Raises:
       ValueError: for what is no setting, in one line.
@@ -29,15 +47,13 @@ def parse(arguments: list[str]) -> tuple[Config, bool]:
         model: str = Config.model
 
     @dataclasses.dataclass(frozen=True)
-    class Arguments(Config):
+    class Arguments(Options, Config):
         __doc__ = Config.__doc__
-        dry_run: bool = False
-        """Print the settings and the sizes of the networks, and stop."""
 
     wants_help = bool({"-h", "--help"} & set(arguments))
-    options = [a for a in arguments if a not in ("-h", "--help")]
+    flags = [a for a in arguments if a not in ("-h", "--help")]
     with one_line_errors():
-        choice, _ = tyro.cli(Choice, args=options, return_unknown_args=True, add_help=False)
+        choice, _ = tyro.cli(Choice, args=flags, return_unknown_args=True, add_help=False)
     if not choice.loss and not wants_help:
         raise ValueError("which --loss? One of bce, minimax, wgan, wgan-gp. Add --help for more.")
     defaults = preset(choice.loss or "wgan", choice.dataset, choice.model)
@@ -45,12 +61,19 @@ def parse(arguments: list[str]) -> tuple[Config, bool]:
     if wants_help:
         tyro.cli(Arguments, default=Arguments(**values), args=["--help"], prog="train.py")
     with one_line_errors():
-        parsed = tyro.cli(Arguments, default=Arguments(**values), args=options)
+        parsed = tyro.cli(Arguments, default=Arguments(**values), args=flags)
     values = {field.name: getattr(parsed, field.name) for field in dataclasses.fields(Config)}
     config = Config(**(values | {"model": defaults.model}))
     if config.workdir is None:
         config = dataclasses.replace(config, workdir=default_workdir(config))
-    return config, parsed.dry_run
+    options = Options(
+        **{field.name: getattr(parsed, field.name) for field in dataclasses.fields(Options)}
+    )
+    if not options.distributed:
+        for name in ("coordinator_address", "num_processes", "process_id"):
+            if getattr(options, name) is not None:
+                raise ValueError(f"--{name.replace('_', '-')} goes with --distributed.")
+    return config, options
 
 
 @contextlib.contextmanager

@@ -9,6 +9,7 @@ import tqdm
 from PIL import Image
 from run_folder import RunFolder
 
+from jaxgan import hosts
 from jaxgan.config import Config
 from jaxgan.data import Dataset
 
@@ -19,6 +20,8 @@ class DivergedError(Exception):
 
 class Log:
     """Writes down the metrics of every chunk, one chunk behind the device.
+
+    Of several processes the first writes; the others only watch for divergence.
 
     Args:
       config: the run's settings.
@@ -31,9 +34,15 @@ class Log:
         self._config, self._folder, self._dataset = config, folder, dataset
         self._pending: collections.deque = collections.deque()
         # Events after `step` are from a run that was cut off before its checkpoint.
-        self._events = tensorboardX.SummaryWriter(str(folder.path), purge_step=step + 1)
+        self._events = tensorboardX.SummaryWriter(
+            str(folder.path), purge_step=step + 1, write_to_disk=hosts.is_first()
+        )
         self._bar = tqdm.tqdm(
-            initial=step, total=config.steps, unit="step", disable=None, dynamic_ncols=True
+            initial=step,
+            total=config.steps,
+            unit="step",
+            disable=None if hosts.is_first() else True,
+            dynamic_ncols=True,
         )
 
     def say(self, line: str) -> None:
@@ -91,7 +100,7 @@ class Log:
             for i in range(count)
             if (step + i + 1) % every == 0 or step + i + 1 == last
         ]
-        if not rows:
+        if not rows or not hosts.is_first():
             return
         self._folder.append(rows)
         for row in rows:

@@ -32,6 +32,7 @@ class RunFolder:
 
     def __init__(self, config: Config):
         self.config = config
+        self._lock: IO | None = None
         self.path = epath.Path(config.workdir)
         self.resumes = (self.path / "config.json").exists()
         if self.resumes:
@@ -59,6 +60,14 @@ class RunFolder:
             ) from error
         except OSError as error:
             raise ValueError(f"--workdir={self.path} cannot be written: {error}") from error
+
+    def check_shared(self) -> None:
+        """Raises ValueError unless this process sees the folder that the first has made."""
+        if not (self.path / "config.json").exists():
+            raise ValueError(
+                f"--workdir={self.path} is not the folder that process 0 has made. Give all "
+                "processes one that they share."
+            )
 
     def rewind(self, step: int) -> None:
         """Forgets the metrics logged after `step`, from where a resumed run will log them again."""

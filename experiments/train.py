@@ -17,7 +17,7 @@ from command_line import parse
 from log import DivergedError, Log
 from run_folder import RunFolder
 
-from jaxgan import data, parallel
+from jaxgan import data, hosts, parallel
 from jaxgan.checkpoint import Checkpoints
 from jaxgan.config import Config, check, make_model
 from jaxgan.data import Dataset
@@ -71,22 +71,23 @@ def main(arguments: list[str]) -> int:
     """Runs the command line.
 
     Returns:
-      The exit status: 0 done, 2 bad input, 3 diverged, 128 plus the signal if interrupted.
+      The exit status: 0 done, 2 bad input, 3 diverged, 128 plus the signal if interrupted. Where
+      there are several processes and another is lost, this one ends with `hosts.LOST`.
     """
     try:
-        config, dry_run = parse(arguments)
-        run = prepare(config)
-        if dry_run:
-            describe(run)
+        config, options = parse(arguments)
+        if options.dry_run:
+            describe(prepare(config))
             return 0
-        run.folder.create()
-        checkpoints = Checkpoints(run.folder.path / "checkpoints")
-        state = checkpoints.restore(jax.eval_shape(run.model.init, run.init_keys()))
+        if options.distributed:
+            hosts.join(options.coordinator_address, options.num_processes, options.process_id)
+        with hosts.guard("train.py", ValueError):
+            run, checkpoints, state = start(config)
     except ValueError as error:
         print(f"train.py: {error}", file=sys.stderr)
         return 2
     try:
-        with Interrupt() as interrupt:
+        with Interrupt() as interrupt, hosts.guard("train.py", DivergedError):
             train(run, checkpoints, state, interrupt)
     except DivergedError as error:
         print(f"train.py: {error}", file=sys.stderr)
@@ -97,6 +98,33 @@ def main(arguments: list[str]) -> int:
     return 128 + interrupt.number if interrupt.number else 0
 
 
+def start(config: Config) -> tuple[Run, Checkpoints, GANState | None]:
+    """Prepares a run and its folder, which the first of several processes makes.
+
+    Returns:
+      The run, its checkpoints, and the state that it goes on from, if there is one.
+
+    Raises:
+      ValueError: for a mistake, in every process.
+    """
+    with hosts.together():
+        run = prepare(config)
+    places = {"workdir": None, "data_dir": None}
+    hosts.check_same(json.dumps(dataclasses.asdict(dataclasses.replace(config, **places))))
+    with hosts.together():
+        if hosts.is_first():
+            run.folder.create()
+    with hosts.together():
+        run.folder.check_shared()
+    checkpoints = Checkpoints(run.folder.path / "checkpoints")
+    place = parallel.sharding(run.mode)
+    template = jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place),
+        jax.eval_shape(run.model.init, run.init_keys()),
+    )
+    return run, checkpoints, checkpoints.restore(template, say)
+
+
 def prepare(config: Config) -> Run:
     """Checks everything that can be wrong with a run before anything is written.
 
@@ -104,10 +132,12 @@ def prepare(config: Config) -> Run:
       ValueError: for the first thing found wrong, in one line.
     """
     check(config)
-    devices = jax.local_device_count()
+    devices = jax.device_count()
     mode = config.parallel
     if mode == "auto":
         mode = "pmap" if devices > 1 else "jit"
+    if mode == "jit" and jax.process_count() > 1:
+        raise ValueError("--parallel=jit is for one device; --distributed takes pmap or mesh.")
     if mode != "jit":
         parallel.check_divides(config.batch_size, devices)
     folder = RunFolder(config)
@@ -142,11 +172,12 @@ def train(run: Run, checkpoints: Checkpoints, state: GANState | None, interrupt)
     """
     config, folder = run.config, run.folder
     state = run.model.init(run.init_keys()) if state is None else state
-    start = step = int(state.step.ravel()[0])
+    start = step = int(np.ravel(state.step)[0])
     if step >= config.steps and folder.finished:
-        print(f"{folder.path} is finished: {step} steps. Raise --steps to go on.")
+        say(f"{folder.path} is finished: {step} steps. Raise --steps to go on.")
         return
-    folder.rewind(step)
+    if hosts.is_first():
+        folder.rewind(step)
     hello(run, state)
     state = parallel.replicate(state, run.mode)
     program, batches, capacity = compile_program(run)
@@ -154,14 +185,16 @@ def train(run: Run, checkpoints: Checkpoints, state: GANState | None, interrupt)
     state, _ = program(state, batches(step, 0), 0)
     jax.block_until_ready(state)
     compile_seconds = time.perf_counter() - began
-    print(f"compiled in {compile_seconds:.1f} s" + (f"; on from step {step}" if step else ""))
+    say(f"compiled in {compile_seconds:.1f} s" + (f"; on from step {step}" if step else ""))
 
     log = Log(config, folder, run.dataset, step)
     if step == 0:
-        log.samples(0, run.sample(state))
-    length = 1
+        draw_samples(run, log, step, state)
+    wishes = [0, 1]  # a signal to stop at, and the length of the next chunk
+    stop, length = wishes
     began = clock = time.perf_counter()
-    while step < config.steps and not interrupt.number:
+    while step < config.steps and not stop:
+        vote = hosts.start_vote(wishes)
         count = min(length, capacity, to_next_stop(config, step))
         state, metrics = program(state, batches(step, count), count)
         # While the device runs this chunk, the host writes down the one before.
@@ -171,33 +204,49 @@ def train(run: Run, checkpoints: Checkpoints, state: GANState | None, interrupt)
         elapsed, clock = time.perf_counter() - clock, time.perf_counter()
         length = min(2 * length, max(1, int(CHUNK_SECONDS * waited / elapsed))) if waited else 1
         if config.sample_every and step % config.sample_every == 0 and step < config.steps:
-            log.samples(step, run.sample(state))
+            draw_samples(run, log, step, state)
         if config.checkpoint_every and step % config.checkpoint_every == 0:
             log.flush()  # only a state whose metrics are finite is worth keeping
             checkpoints.save(step, state)
+        wishes[:] = interrupt.number, length
+        stop, length = vote()
     log.flush()
     checkpoints.save(step, state)
     seconds = time.perf_counter() - began
     if step < config.steps:
         log.close()
-        print(f"interrupted at step {step}; the same command goes on from there")
+        interrupt.number = stop  # perhaps another process was told
+        say(f"interrupted at step {step}; the same command goes on from there")
         return
-    picture = log.samples(step, run.sample(state))
+    picture = draw_samples(run, log, step, state)
     log.close()
-    folder.finish(start, seconds, compile_seconds)
-    print(f"{step - start} steps in {seconds:.0f} s; samples in {picture}")
+    if hosts.is_first():
+        folder.finish(start, seconds, compile_seconds)
+    say(f"{step - start} steps in {seconds:.0f} s; samples in {picture}")
+
+
+def draw_samples(run: Run, log: Log, step: int, state: GANState) -> str:
+    """Draws a step's picture in the first process, and returns its path."""
+    return log.samples(step, run.sample(parallel.own_copy(state))) if hosts.is_first() else ""
+
+
+def say(line: str) -> None:
+    """Prints what one process says for all."""
+    if hosts.is_first():
+        print(line)
 
 
 def hello(run: Run, state: GANState) -> None:
     """Says what is about to run."""
-    config, devices = run.config, 1 if run.mode == "jit" else jax.local_device_count()
+    config, devices = run.config, 1 if run.mode == "jit" else jax.device_count()
+    processes = f" of {jax.process_count()} processes" if jax.process_count() > 1 else ""
     generator, critic = map(run.count_parameters, (state.generator, state.critic))
     seeds = f", {config.num_seeds} seeds" if config.num_seeds > 1 else ""
-    print(
+    say(
         f"{config.loss} on {config.dataset}: {len(run.dataset.train):,} examples of shape "
         f"{run.dataset.train.shape[1:]}, {config.model} with {generator:,} + {critic:,} "
-        f"parameters, {devices} {jax.devices()[0].device_kind} ({run.mode}){seeds}, in "
-        f"{run.folder.path}"
+        f"parameters, {devices} {jax.devices()[0].device_kind}{processes} ({run.mode}){seeds}, "
+        f"in {run.folder.path}"
     )
 
 
@@ -225,6 +274,8 @@ def compile_program(run: Run) -> tuple[Callable, Callable[[int, int], np.ndarray
         )
         if config.num_seeds == 1:
             indices = indices[:, 0]
+        if run.mode != "jit":
+            indices = indices[..., parallel.own_rows(config.batch_size)]
         chunk = indices if resident else train[indices]
         padded = np.zeros((capacity, *chunk.shape[1:]), chunk.dtype)
         padded[:count] = chunk

@@ -14,6 +14,8 @@ import numpy as np
 import orbax.checkpoint as ocp
 from etils import epath
 
+from jaxgan import hosts
+
 
 class Checkpoints:
     """The checkpoints in a folder, newest three kept.
@@ -55,16 +57,20 @@ class Checkpoints:
         template = jax.tree.map(ocp.utils.to_shape_dtype_struct, template)
         unreadable = []
         for step in sorted(self._manager.all_steps(), reverse=True):
+            state, reason = None, "another process cannot"
             try:
                 with one_error():
                     state = self._read(step, template)
             except Exception as error:  # orbax and tensorstore raise many kinds for damage
                 reason = (str(error).strip() or repr(error)).splitlines()[0][:200]
+            if not hosts.all_true(state is not None):
                 warn(f"checkpoint {step} in {self._folder} cannot be read: {reason}")
                 unreadable.append(step)
                 continue
-            for step in unreadable:
-                _set_aside(self._folder / str(step))
+            if hosts.is_first():
+                for step in unreadable:
+                    _set_aside(self._folder / str(step))
+            hosts.all_true(True)  # none goes on before the first has done that
             self._manager.reload()
             return state
         if unreadable:
