@@ -1,0 +1,180 @@
+"""Real processes on this machine, joined as the hosts of a pod are, train as one process does."""
+
+import json
+import os
+import pathlib
+import signal
+import socket
+import subprocess
+import sys
+
+import chex
+import jax
+import numpy as np
+import pytest
+
+import jaxgan
+from jaxgan import hosts
+
+EXPERIMENTS = pathlib.Path(__file__).parent.parent / "experiments"
+sys.path.insert(0, str(EXPERIMENTS))
+
+import train  # noqa: E402
+
+# Long enough for a busy machine; a test never waits for it unless it fails.
+PATIENCE = 300
+SMALL = ["--optimizer=sgd", "--batch-size=16", "--width=16", "--depth=1", "--log-every=1"]
+SMALL += ["--steps=6", "--checkpoint-every=2", "--sample-every=0"]
+# Under SGD: Adam would hide a gradient that is N times too large.
+TOY = [*SMALL, "--loss=wgan-gp", "--dataset=ring8", "--n-critic=2"]
+IMAGES = [*SMALL, "--loss=bce", "--dataset=digits", "--latent-dim=4"]  # BatchNorm in both networks
+# Six iterations whose means over 16 examples are added in another order. See test_parallel.py.
+TOLERANCE = {"rtol": 1e-5, "atol": 5e-6}
+
+# Trains one run after another. In the last process of a run with a signal, that signal comes with
+# the first metrics of step `at` or later.
+DRIVER = """
+import json, os, sys
+sys.path.insert(0, sys.argv[1])
+import train
+
+train.MAX_CHUNK = 1
+put = train.Log.put
+for run in json.loads(sys.argv[2]):
+    def put_and_fall(log, step, count, metrics, run=run):
+        put(log, step, count, metrics)
+        if run["signal"] and step >= run["at"] and os.environ["LAST"]:
+            os.kill(os.getpid(), run["signal"])
+            run["signal"] = 0
+    train.Log.put = put_and_fall
+    status = train.main(run["arguments"] + sys.argv[3:])
+    print("status", status, flush=True)
+"""
+
+
+def run(arguments, workdir, fall=0, at=0):
+    return {"arguments": [*arguments, f"--workdir={workdir}"], "signal": int(fall), "at": at}
+
+
+class Session:
+    """So many processes that do the same runs, each with two devices."""
+
+    def __init__(self, count, *runs):
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            address = f"127.0.0.1:{free.getsockname()[1]}"
+        self.processes = [
+            subprocess.Popen(
+                [sys.executable, "-c", DRIVER, str(EXPERIMENTS), json.dumps(runs)]
+                + ["--distributed", f"--coordinator-address={address}"]
+                + [f"--num-processes={count}", f"--process-id={index}"],
+                env=os.environ
+                | {"XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
+                | {"LAST": "yes" if index == count - 1 else ""},
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+            for index in range(count)
+        ]
+        ends = [process.communicate(timeout=PATIENCE) for process in self.processes]
+        self.codes = [process.returncode for process in self.processes]
+        self.outs, self.errors = zip(*ends, strict=True)
+
+    def statuses(self):
+        """What each process's runs ended with."""
+        return [
+            [int(line.split()[1]) for line in out.splitlines() if line.startswith("status ")]
+            for out in self.outs
+        ]
+
+
+def read_state(folder):
+    state = jaxgan.load(folder).state
+    return jax.tree.map(np.asarray, state._replace(key=jax.random.key_data(state.key)))
+
+
+def read_metrics(folder):
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def assert_same_run(folder, reference, exactly=False):
+    """The same metrics, each of them once, and the same state."""
+    ours, theirs = ((read_state(path), read_metrics(path)) for path in (folder, reference))
+    if exactly:
+        chex.assert_trees_all_equal(ours, theirs)
+    else:
+        chex.assert_trees_all_close(ours, theirs, **TOLERANCE)
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    """The toy and the images, as one process on one device trains them."""
+    root = tmp_path_factory.mktemp("alone")
+    for name, arguments in (("toy", TOY), ("images", IMAGES)):
+        assert not train.main([*arguments, "--parallel=jit", f"--workdir={root / name}"])
+    return root
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory):
+    """What two processes made of several runs, and how they ended."""
+    root = tmp_path_factory.mktemp("pair")
+    diverging = [*TOY, "--parallel=mesh", "--d-learning-rate=1e30"]
+    session = Session(
+        2,
+        run([*IMAGES, "--parallel=pmap"], root / "images"),
+        run([*TOY, "--parallel=mesh"], root / "toy"),
+        run(diverging, root / "diverged"),
+        run([*TOY, "--parallel=mesh"], root / "stopped", signal.SIGTERM, at=1),
+    )
+    assert session.codes == [0, 0], session.errors
+    return root, session
+
+
+def test_two_processes_train_as_one(pair, alone):
+    root, session = pair
+    assert [statuses[:2] for statuses in session.statuses()] == [[0, 0], [0, 0]]
+    for name in ("images", "toy"):
+        assert_same_run(root / name, alone / name)
+
+
+def test_the_first_process_writes_and_speaks_for_all(pair):
+    root, session = pair
+    for name in ("images", "toy"):
+        folder = root / name
+        assert len(list(folder.glob("events.out.tfevents.*"))) == 1
+        assert json.loads((folder / "summary.json").read_text())["device"]["count"] == 4
+    assert "4 cpu of 2 processes (pmap)" in session.outs[0]
+    others = [line for line in session.outs[1].splitlines() if "Gloo" not in line]
+    assert all(line.startswith("status ") for line in others)
+
+
+def test_divergence_ends_all_processes(pair):
+    _, session = pair
+    assert [statuses[2] for statuses in session.statuses()] == [3, 3]
+    for error in session.errors:
+        assert "diverged" in error and "Traceback" not in error
+
+
+def test_sigterm_to_one_saves_the_same_step_in_all(pair):
+    root, session = pair
+    assert [statuses[3] for statuses in session.statuses()] == [143, 143]
+    assert "interrupted at step" in session.outs[0]
+    steps = [row["step"] for row in read_metrics(root / "stopped")]
+    assert jaxgan.load(root / "stopped").step == steps[-1] < 6
+
+
+def test_after_a_kill_the_others_end_with_a_line_and_all_go_on(pair, tmp_path):
+    root, _ = pair
+    killed = run([*TOY, "--parallel=mesh"], tmp_path / "killed", signal.SIGKILL, at=3)
+    stopped = run([*TOY, "--parallel=mesh"], root / "stopped")
+    session = Session(2, stopped, killed)
+    assert session.codes == [hosts.LOST, -signal.SIGKILL], session.errors
+    [line] = session.errors[0].splitlines()
+    assert line.startswith("train.py: another process of this run has ended")
+    killed["signal"] = 0
+    session = Session(2, killed)
+    assert session.statuses() == [[0], [0]], session.errors
+    for folder in (root / "stopped", tmp_path / "killed"):
+        assert_same_run(folder, root / "toy", exactly=True)
