@@ -25,10 +25,6 @@ run, resume and keep need train.py's flags after --, such as -- --loss=wgan.
 END
 }
 
-# train.py runs on one host, over all its chips. Once it has --distributed, remove this variable
-# and the refusal in `check`: the rest is written for any number of hosts.
-readonly MULTI_HOST=${LAUNCH_TPU_MULTI_HOST:-no}
-
 readonly POLL_SECONDS=${LAUNCH_TPU_POLL_SECONDS:-30}
 readonly UPLOAD_SECONDS=60
 [[ ${BASH_SOURCE[0]} == */* ]] && HERE=${BASH_SOURCE[0]%/*} || HERE=.
@@ -90,8 +86,6 @@ check() {
   local chips=${accelerator##*-}
   hosts=1
   [[ $chips -le 8 ]] || hosts=$((chips / 4))
-  [[ $hosts -eq 1 || $MULTI_HOST == yes ]] ||
-    die "$accelerator has $hosts hosts, and train.py runs on one: use ${accelerator%-*}-8 or less."
 
   case $action in
     run | resume | keep | worker)
@@ -149,8 +143,7 @@ run() {
   on_workers all "cd ~/jaxgan && sudo systemctl reset-failed jaxgan 2>/dev/null
 sudo systemd-run --unit=jaxgan --uid=\"\$USER\" --working-directory=\"\$PWD\" \
 --property=KillMode=mixed --property=TimeoutStopSec=90 --setenv=PATH=\"\$PATH\" \
---setenv=PYTHONUNBUFFERED=1 --setenv=LAUNCH_TPU_MULTI_HOST=$MULTI_HOST \
-bash experiments/launch_tpu.sh worker$(quoted "${flags[@]}" -- "$@")"
+--setenv=PYTHONUNBUFFERED=1 bash experiments/launch_tpu.sh worker$(quoted "${flags[@]}" -- "$@")"
 }
 
 resume() {
@@ -182,7 +175,8 @@ keep() {
     ended=$(exit_status) || ended=''
     case $now/$ended in
       */0) break ;;
-      ACTIVE/130 | ACTIVE/143) again "$@" ;;
+      # Interrupted; or, of several hosts, another was lost: 75 if train.py noticed, 134 if jax did.
+      */130 | */143 | */75 | */134) again "$@" ;;
       */[1-9]*) die "train.py ended with status $ended. See its last lines with: $0 watch" ;;
       ACTIVE/*) [[ $(training) == active ]] || again "$@" ;;
       /* | FAILED/* | SUSPEND*/*) again "$@" ;;
@@ -228,7 +222,7 @@ worker() {
   local place=$bucket/$name folder=$HOME/runs/$name flags=() listing train uploads status=0
   # First of all, so that the listing is never empty: gcloud takes that for a failure. A failure
   # here must end the start, or a new run would take the place of the one in the bucket.
-  printf 'running' | gcloud storage cp - "$place.status"
+  tell running
   if [[ $hosts -gt 1 ]]; then
     flags+=(--distributed --workdir="$place")
   else
@@ -258,8 +252,19 @@ worker() {
   done
   kill "$uploads" 2>/dev/null || true
   upload "$folder" "$place"
-  printf '%s' "$status" | gcloud storage cp - "$place.status"
+  tell "$status"
   exit "$status"
+}
+
+# Writes how the training is to the bucket. Of several hosts the first does: the service refuses
+# many writes to one object at once.
+tell() {
+  local attributes=http://metadata.google.internal/computeMetadata/v1/instance/attributes worker=0
+  if [[ $hosts -gt 1 ]]; then
+    worker=$(curl --silent --fail --header 'Metadata-Flavor: Google' \
+      "$attributes/agent-worker-number")
+  fi
+  [[ $worker -ne 0 ]] || printf '%s' "$1" | gcloud storage cp - "$bucket/$name.status"
 }
 
 # Checkpoints first, so that the metrics in the bucket are never behind them. Those that are still

@@ -191,7 +191,14 @@ def _join(tree, devices, spec):
     """The global arrays of which each process has a part, or a copy."""
     if len(_own(devices)) == len(devices):
         return tree
-    return multihost_utils.host_local_array_to_global_array(tree, Mesh(devices, (AXIS,)), spec)
+    mesh = Mesh(devices, (AXIS,))
+
+    def join(x):
+        if isinstance(x, jax.Array) and not x.is_fully_addressable:
+            return x
+        return multihost_utils.host_local_array_to_global_array(x, mesh, spec)
+
+    return jax.tree.map(join, tree)
 
 
 def _split_axis(x, axis, parts):

@@ -168,25 +168,11 @@ def test_every_command_of_the_guide_is_understood():
     assert actions == set(re.findall(r"^  ([a-z]+)  +\w", launch("--help").stdout, re.MULTILINE))
 
 
-# Many hosts: refused until train.py has --distributed.
-
-
-@pytest.mark.parametrize(("slice_type", "hosts"), [("v5litepod-64", 16), ("v6e-16", 4)])
-def test_slices_of_many_hosts_are_refused_for_now(slice_type, hosts):
-    result = launch("create", *TPU, f"--type={slice_type}", "--dry-run")
-    assert result.returncode == 2
-    assert f"{slice_type} has {hosts} hosts, and train.py runs on one" in result.stderr
-
-
-def test_train_has_no_distributed_yet():
-    """Once this fails: remove MULTI_HOST from the script, as it says, this and the test above."""
-    flag = re.compile(r"^ +distributed\b", re.MULTILINE)
-    for path in ("experiments/train.py", "jaxgan/config.py"):
-        assert not flag.search((ROOT / path).read_text())
+# Many hosts.
 
 
 def test_slices_of_many_hosts_run_on_all_workers():
-    commands = dry_run("resume", "--type=v5litepod-64", *TRAIN, LAUNCH_TPU_MULTI_HOST="yes")
+    commands = dry_run("resume", "--type=v5litepod-64", *TRAIN)
     assert "--accelerator-type=v5litepod-64" in commands[1]
     for words in commands[4:]:
         assert "--worker=all" in words
@@ -365,6 +351,19 @@ def test_keep_goes_on_after_preemption_and_reboot_until_the_end(cloud):
     assert result.stdout.endswith("digits has finished: gs://bucket/runs/digits\n")
 
 
+@pytest.mark.parametrize(
+    ("state", "status"),
+    [("SUSPENDED", 143), ("ACTIVE", 143), ("ACTIVE", 75), ("SUSPENDED", 75), ("ACTIVE", 134)],
+)
+def test_keep_goes_on_after_an_interrupt_and_after_a_host_was_lost(state, status, cloud):
+    cloud.answer(
+        states=["ACTIVE", state, state, "ACTIVE"], training=["inactive"], ended=[status, "0"]
+    )
+    assert cloud.launch("keep", *TPU, *TRAIN).returncode == 0
+    preempted = ["delete", "create"] if state == "SUSPENDED" else []
+    assert cloud.did() == ["install", "run", *preempted, "install", "run"]
+
+
 @pytest.mark.parametrize("status", [2, 3])
 def test_keep_does_not_repeat_what_failed(cloud, status):
     cloud.answer(states=["ACTIVE"], training=["inactive"], ended=[status])
@@ -404,6 +403,18 @@ def test_the_worker_trains_from_the_bucket_and_back_into_it(cloud):
     assert (cloud.folder / "found").read_text() == "100\n"
     assert (cloud.bucket / "digits/checkpoints/200/state").exists()
     assert (cloud.bucket / "digits.status").read_text() == "0"
+
+
+@pytest.mark.parametrize(("worker", "told"), [("0", True), ("3", False)])
+def test_workers_of_several_hosts_train_in_the_bucket_and_the_first_tells_how(worker, told, cloud):
+    cloud.write("home/jaxgan-env/bin/python", '#!/bin/bash\necho "$*" > "$CLOUD/trained"')
+    cloud.write("bin/curl", f"#!/bin/bash\necho {worker}")
+    result = cloud.launch("worker", *TPU, "--type=v5litepod-16", *TRAIN)
+    assert (result.returncode, result.stderr) == (0, "")
+    _, *flags = (cloud.folder / "trained").read_text().split()
+    assert flags == ["--distributed", "--workdir=gs://bucket/runs/digits", *TRAIN[1:]]
+    assert (cloud.bucket / "digits.status").exists() == told
+    assert "rsync" not in ((cloud.folder / "asked").read_text() if told else "")
 
 
 def test_the_worker_hands_on_the_exit_status(cloud):
