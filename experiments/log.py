@@ -1,13 +1,15 @@
 """What a run says of itself: the metrics file, TensorBoard, a progress bar and lines of text."""
 
 import collections
+import tempfile
 
 import jax
 import numpy as np
 import tensorboardX
 import tqdm
+from etils import epath
 from PIL import Image
-from run_folder import RunFolder
+from run_folder import RunFolder, is_remote
 
 from jaxgan import hosts
 from jaxgan.config import Config
@@ -34,8 +36,10 @@ class Log:
         self._config, self._folder, self._dataset = config, folder, dataset
         self._pending: collections.deque = collections.deque()
         # Events after `step` are from a run that was cut off before its checkpoint.
+        # In an object store they are copies of files here, which can grow.
+        self._events_folder = tempfile.mkdtemp() if is_remote(folder.path) else str(folder.path)
         self._events = tensorboardX.SummaryWriter(
-            str(folder.path), purge_step=step + 1, write_to_disk=hosts.is_first()
+            self._events_folder, purge_step=step + 1, write_to_disk=hosts.is_first()
         )
         self._bar = tqdm.tqdm(
             initial=step,
@@ -86,12 +90,20 @@ class Log:
         with path.open("rb") as file:
             picture = np.asarray(Image.open(file).convert("RGB"))
         self._events.add_image("samples", picture, step, dataformats="HWC")
+        self._upload_events()
         return str(path)
 
     def close(self) -> None:
         """Closes the bar and the event file."""
         self._bar.close()
         self._events.close()
+        self._upload_events()
+
+    def _upload_events(self):
+        self._events.flush()
+        if self._events_folder != str(self._folder.path):
+            for path in epath.Path(self._events_folder).iterdir():
+                (self._folder.path / path.name).write_bytes(path.read_bytes())
 
     def _write(self, step, count, columns):
         every, last = self._config.log_every, self._config.steps

@@ -34,7 +34,11 @@ class RunFolder:
         self.config = config
         self._lock: IO | None = None
         self.path = epath.Path(config.workdir)
-        self.resumes = (self.path / "config.json").exists()
+        try:
+            self.resumes = (self.path / "config.json").exists()
+        except Exception as error:  # a store's client raises its own kinds, or is not installed
+            reason = " ".join(str(error).split())[:300]
+            raise ValueError(f"--workdir={self.path} cannot be reached: {reason}") from error
         if self.resumes:
             _check_unchanged(configs.load(self.path / "config.json"), config, self.path)
         elif self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
@@ -98,8 +102,13 @@ class RunFolder:
 
     def append(self, rows: Sequence[Mapping]) -> None:
         """Adds rows to the metrics."""
-        with (self.path / "metrics.jsonl").open("a") as file:
-            file.write("".join(json.dumps(row) + "\n" for row in rows))
+        text = "".join(json.dumps(row) + "\n" for row in rows)
+        path = self.path / "metrics.jsonl"
+        if is_remote(self.path):  # objects in a store cannot grow
+            path.write_text((path.read_text() if path.exists() else "") + text)
+        else:
+            with path.open("a") as file:
+                file.write(text)
 
     def save_samples(self, step: int, samples, dataset: Dataset) -> epath.Path:
         """Draws the samples of a step, and says where."""
@@ -137,13 +146,18 @@ class RunFolder:
         return path.exists() and json.loads(path.read_text())["steps"] == self.config.steps
 
 
+def is_remote(path: epath.Path) -> bool:
+    """Whether it is in an object store, as gs://BUCKET/FOLDER is."""
+    return "://" in str(path)
+
+
 def lock(folder: epath.Path) -> IO | None:
     """Takes a local folder for this process, until it ends or closes the file returned.
 
     Raises:
       BlockingIOError: if another process has it.
     """
-    if "://" in str(folder):  # object stores have no locks
+    if is_remote(folder):  # object stores have no locks
         return None
     file = open(folder / ".lock", "w")  # noqa: SIM115  held while the run lasts
     try:

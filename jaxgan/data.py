@@ -65,7 +65,8 @@ def load(
         * `folder:PATH`: the images under a local folder, sub-folders included, a fixed random
           tenth of them held out. They are grey [N, S, S, 1] if every one is grey.
       data_dir: where tensorflow-datasets keeps its sets; `$TFDS_DATA_DIR` or
-        `~/tensorflow_datasets` by default.
+        `~/tensorflow_datasets` by default. Sets in an object store, `gs://BUCKET/FOLDER`, are
+        copied to the user's cache before they are read.
       image_size: images are resized so that their shorter side has this many pixels, and the
         centre square is kept. By default 32 for folders; TFDS images keep their own size.
       log: called with a line when something deserves notice, such as skipped files.
@@ -212,6 +213,9 @@ def _load_digits(
         folder = place / "digits" / str(Digits.VERSION)
         try:
             if not folder.exists():
+                if "://" in str(place):
+                    failures.append(f"{place} (array_record is written to disks only)")
+                    continue
                 prepared.prepare(Digits(data_dir=place, file_format="array_record"))
                 log(f"prepared digits in {folder}")
         except OSError as error:

@@ -3,12 +3,15 @@
 import contextlib
 import difflib
 import io
+import os
 import re
 import shlex
+import shutil
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from etils import epath
 
 from jaxgan import images
 
@@ -79,9 +82,31 @@ def open_set(folder: Any) -> Any:
     import tensorflow_datasets as tfds
 
     try:
-        return tfds.builder_from_directory(folder)
+        return tfds.builder_from_directory(_local_copy(folder))
     except Exception as error:
         raise _unreadable(folder, error) from error
+
+
+def _local_copy(folder: Any) -> Any:
+    """The folder or, of one in an object store, a copy in the user's cache.
+
+    The files of a prepared set never change, so that one of the same size is the same.
+    """
+    place = str(folder)
+    if "://" not in place:
+        return folder
+    home = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    copy = epath.Path(home).expanduser() / "jaxgan" / "data" / place.partition("://")[2]
+    copy.mkdir(parents=True, exist_ok=True)
+    for file in folder.iterdir():
+        target = copy / file.name
+        if not target.exists() or target.stat().length != file.stat().length:
+            # Another process may be copying too: what has its final name is whole.
+            part = copy / f".{file.name}.{os.getpid()}"
+            with file.open("rb") as source, part.open("wb") as sink:
+                shutil.copyfileobj(source, sink, 2**24)
+            part.replace(target)
+    return copy
 
 
 def _unreadable(folder: Any, error: Exception) -> ValueError:

@@ -37,7 +37,9 @@ DRIVER = """
 import json, os, sys
 sys.path.insert(0, sys.argv[1])
 import train
+from jaxgan import hosts
 
+hosts.HEARTBEAT_SECONDS = 20
 train.MAX_CHUNK = 1
 put = train.Log.put
 for run in json.loads(sys.argv[2]):
@@ -56,6 +58,16 @@ def run(arguments, workdir, fall=0, at=0):
     return {"arguments": [*arguments, f"--workdir={workdir}"], "signal": int(fall), "at": at}
 
 
+CACHE = pathlib.Path()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cache(tmp_path_factory):
+    """What one session has compiled another need not."""
+    global CACHE
+    CACHE = tmp_path_factory.mktemp("cache")
+
+
 class Session:
     """So many processes that do the same runs, each with two devices."""
 
@@ -70,6 +82,8 @@ class Session:
                 + [f"--num-processes={count}", f"--process-id={index}"],
                 env=os.environ
                 | {"XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
+                | {"JAX_COMPILATION_CACHE_DIR": str(CACHE)}
+                | {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1"}
                 | {"LAST": "yes" if index == count - 1 else ""},
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
@@ -170,9 +184,14 @@ def test_after_a_kill_the_others_end_with_a_line_and_all_go_on(pair, tmp_path):
     killed = run([*TOY, "--parallel=mesh"], tmp_path / "killed", signal.SIGKILL, at=3)
     stopped = run([*TOY, "--parallel=mesh"], root / "stopped")
     session = Session(2, stopped, killed)
-    assert session.codes == [hosts.LOST, -signal.SIGKILL], session.errors
-    [line] = session.errors[0].splitlines()
-    assert line.startswith("train.py: another process of this run has ended")
+    assert session.codes[1] == -signal.SIGKILL
+    # Where it waits for the other's numbers it learns of its end at once, and says so; where it
+    # waits for its part of a checkpoint, jax ends it when no sign of life has come for long enough.
+    status, error = session.codes[0], session.errors[0]
+    assert status in (hosts.LOST, -signal.SIGABRT), error
+    words = "train.py: another process of this run has ended"
+    assert words in error or (status == -signal.SIGABRT and "another task died" in error)
+    assert "Traceback" not in error
     killed["signal"] = 0
     session = Session(2, killed)
     assert session.statuses() == [[0], [0]], session.errors
