@@ -130,7 +130,9 @@ def guard(program: str, *passing: type[Exception]) -> Iterator[None]:
     """Ends this process at once if the body fails and others wait for it.
 
     A usual exit would wait for them, for minutes, as they would for it. It ends with a line and
-    status `LOST` if it was another that failed, else with the traceback and status 1.
+    status `LOST` if it was another that failed, else with the traceback and status 1. Where python
+    waits in jax or orbax and cannot be told of the loss, jax ends the process itself, with lines of
+    its own and SIGABRT, after `HEARTBEAT_SECONDS`.
 
     Args:
       program: whose line it is.

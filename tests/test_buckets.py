@@ -20,7 +20,7 @@ from jaxgan import checkpoint, data
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent.parent / "experiments"))
 
-import train  # noqa: E402
+import train
 
 SMALL = ["--loss=bce", "--model=mlp", "--width=8", "--depth=1", "--batch-size=16"]
 SMALL += ["--parallel=jit", "--log-every=1", "--sample-every=2"]

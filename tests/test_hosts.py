@@ -185,13 +185,15 @@ def test_after_a_kill_the_others_end_with_a_line_and_all_go_on(pair, tmp_path):
     stopped = run([*TOY, "--parallel=mesh"], root / "stopped")
     session = Session(2, stopped, killed)
     assert session.codes[1] == -signal.SIGKILL
-    # Where it waits for the other's numbers it learns of its end at once, and says so; where it
-    # waits for its part of a checkpoint, jax ends it when no sign of life has come for long enough.
+    # Where it waits for the other's numbers it learns of its end at once, and says so last; where it
+    # waits for its part of a checkpoint, jax aborts when no sign of life has come for long enough.
     status, error = session.codes[0], session.errors[0]
     assert status in (hosts.LOST, -signal.SIGABRT), error
-    words = "train.py: another process of this run has ended"
-    assert words in error or (status == -signal.SIGABRT and "another task died" in error)
-    assert "Traceback" not in error
+    if status == hosts.LOST:
+        last = error.splitlines()[-1]
+        assert last.startswith("train.py: another process of this run has ended"), error
+    else:
+        assert "another task died" in error
     killed["signal"] = 0
     session = Session(2, killed)
     assert session.statuses() == [[0], [0]], session.errors
