@@ -185,8 +185,8 @@ def test_after_a_kill_the_others_end_with_a_line_and_all_go_on(pair, tmp_path):
     stopped = run([*TOY, "--parallel=mesh"], root / "stopped")
     session = Session(2, stopped, killed)
     assert session.codes[1] == -signal.SIGKILL
-    # Where it waits for the other's numbers it learns of its end at once, and says so last; where it
-    # waits for its part of a checkpoint, jax aborts when no sign of life has come for long enough.
+    # Where it waits for the other's numbers it learns of its end at once, and says so; where it
+    # waits for its part of a checkpoint, jax aborts when no sign of life has come for some time.
     status, error = session.codes[0], session.errors[0]
     assert status in (hosts.LOST, -signal.SIGABRT), error
     if status == hosts.LOST:
