@@ -181,17 +181,17 @@ def toy_wgan_gp() -> Config:
     return Config(
         loss="wgan-gp",
         **(_WGAN_GP | {"n_critic": 2}),
-        **(_TOYS | {"batch_size": 128}),
+        **(_TOYS | {"batch_size": 128, "steps": 16_000}),
         penalty=0.1,
         b1=0.0,
         g_learning_rate=1e-2,
         d_learning_rate=1e-3,
-        decay_steps=10_000,
+        decay_steps=16_000,
     )
 
 
 def grid25_wgan_gp() -> Config:
-    """The same on grid25, whose 25 modes take a deeper pair and twice as long.
+    """The same on grid25, whose 25 modes take a deeper pair.
 
     `python experiments/train.py --loss=wgan-gp --dataset=grid25`
 
