@@ -51,7 +51,7 @@ class Config:
     """Train this many independent runs, of seeds SEED, SEED + 1, ..., as one program; metrics are
     their means and standard errors, pictures those of the first."""
     workdir: str | None = None
-    """The run's folder; by default runs/DATASET-LOSS-SEED."""
+    """The run's folder, also in a bucket, gs://BUCKET/FOLDER; by default runs/DATASET-LOSS-SEED."""
     data_dir: str | None = None
     """Where data sets are; by default where tensorflow-datasets keeps them."""
     parallel: str = "auto"

@@ -31,10 +31,11 @@ IMAGES = [*SMALL, "--loss=bce", "--dataset=digits", "--latent-dim=4"]  # BatchNo
 # Six iterations whose means over 16 examples are added in another order. See test_parallel.py.
 TOLERANCE = {"rtol": 1e-5, "atol": 5e-6}
 
-# Trains one run after another. In the last process of a run with a signal, that signal comes with
-# the first metrics of step `at` or later.
+# Trains one run after another. Where a run has a signal, it comes to one process with the first
+# metrics of step `at` or later.
 DRIVER = """
 import json, os, sys
+import jax
 sys.path.insert(0, sys.argv[1])
 import train
 from jaxgan import hosts
@@ -45,7 +46,7 @@ put = train.Log.put
 for run in json.loads(sys.argv[2]):
     def put_and_fall(log, step, count, metrics, run=run):
         put(log, step, count, metrics)
-        if run["signal"] and step >= run["at"] and os.environ["LAST"]:
+        if run["signal"] and step >= run["at"] and jax.process_index() == run["process"]:
             os.kill(os.getpid(), run["signal"])
             run["signal"] = 0
     train.Log.put = put_and_fall
@@ -54,8 +55,9 @@ for run in json.loads(sys.argv[2]):
 """
 
 
-def run(arguments, workdir, fall=0, at=0):
-    return {"arguments": [*arguments, f"--workdir={workdir}"], "signal": int(fall), "at": at}
+def run(arguments, workdir, fall=0, at=0, process=1):
+    arguments = [*arguments, f"--workdir={workdir}"]
+    return {"arguments": arguments, "signal": int(fall), "at": at, "process": process}
 
 
 CACHE = pathlib.Path()
@@ -83,8 +85,7 @@ class Session:
                 env=os.environ
                 | {"XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
                 | {"JAX_COMPILATION_CACHE_DIR": str(CACHE)}
-                | {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1"}
-                | {"LAST": "yes" if index == count - 1 else ""},
+                | {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1"},
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 text=True,
@@ -199,3 +200,33 @@ def test_after_a_kill_the_others_end_with_a_line_and_all_go_on(pair, tmp_path):
     assert session.statuses() == [[0], [0]], session.errors
     for folder in (root / "stopped", tmp_path / "killed"):
         assert_same_run(folder, root / "toy", exactly=True)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--process-id=0"], ["--process-id", "--distributed"]),
+        (["--distributed", "--coordinator-address=here"], ["HOST:PORT", "'here'"]),
+        (["--distributed", "--num-processes=0"], ["--num-processes", "0"]),
+        (["--distributed", "--num-processes=2", "--process-id=2"], ["--process-id", "got 2"]),
+    ],
+)
+def test_a_mistake_in_joining_is_one_line(arguments, words, tmp_path, capsys):
+    assert train.main([*TOY, *arguments, f"--workdir={tmp_path / 'run'}"]) == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert all(word in line for word in words), line
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fallen", [0, 3])
+def test_four_processes_train_as_one_and_survive_the_loss_of_any(fallen, alone, tmp_path):
+    images, toy = [*IMAGES, "--parallel=mesh"], [*TOY, "--parallel=pmap"]
+    lost = run(toy, tmp_path / "toy", signal.SIGKILL, at=3, process=fallen)
+    session = Session(4, run(images, tmp_path / "images"), lost)
+    assert session.codes[fallen] == -signal.SIGKILL
+    others = set(session.codes) - {-signal.SIGKILL}
+    assert others <= {hosts.LOST, -signal.SIGABRT}, session.errors
+    assert [statuses[0] for statuses in session.statuses()] == [0] * 4
+    assert Session(4, run(toy, tmp_path / "toy")).statuses() == [[0]] * 4
+    for name in ("images", "toy"):
+        assert_same_run(tmp_path / name, alone / name)
