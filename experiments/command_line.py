@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import tyro
 from presets import default_workdir, preset
 
+from jaxgan import hosts
 from jaxgan.config import Config
 
 
@@ -69,7 +70,9 @@ def parse(arguments: list[str]) -> tuple[Config, Options]:
     options = Options(
         **{field.name: getattr(parsed, field.name) for field in dataclasses.fields(Options)}
     )
-    if not options.distributed:
+    if options.distributed:
+        hosts.check(options.coordinator_address, options.num_processes, options.process_id)
+    else:
         for name in ("coordinator_address", "num_processes", "process_id"):
             if getattr(options, name) is not None:
                 raise ValueError(f"--{name.replace('_', '-')} goes with --distributed.")

@@ -62,7 +62,7 @@ class RunFolder:
                 f"another process is training in --workdir={self.path}. Wait for it, or use "
                 "another folder."
             ) from error
-        except OSError as error:
+        except (OSError, ValueError) as error:  # the second for names with a null byte
             raise ValueError(f"--workdir={self.path} cannot be written: {error}") from error
 
     def check_shared(self) -> None:

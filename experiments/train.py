@@ -17,7 +17,7 @@ from command_line import parse
 from log import DivergedError, Log
 from run_folder import RunFolder
 
-from jaxgan import data, hosts, parallel
+from jaxgan import data, hosts, images, parallel
 from jaxgan.checkpoint import Checkpoints
 from jaxgan.config import Config, check, make_model
 from jaxgan.data import Dataset
@@ -84,7 +84,8 @@ def main(arguments: list[str]) -> int:
         with hosts.guard("train.py", ValueError):
             run, checkpoints, state = start(config)
     except ValueError as error:
-        print(f"train.py: {error}", file=sys.stderr)
+        # Values are quoted as they were given, and may hold line breaks.
+        print(f"train.py: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
     try:
         with Interrupt() as interrupt, hosts.guard("train.py", DivergedError):
@@ -150,7 +151,20 @@ def prepare(config: Config) -> Run:
     model = make_model(config, dataset.train.shape[1:])
     if config.num_seeds > 1:
         model = over_seeds(model)
-    return Run(config, dataset, model, mode, folder)
+    run = Run(config, dataset, model, mode, folder)
+    check_size(run)
+    return run
+
+
+def check_size(run: Run) -> None:
+    """Raises ValueError if the state would take more than this machine's memory."""
+    leaves = jax.tree.leaves(jax.eval_shape(run.model.init, run.init_keys()))
+    needed = sum(leaf.size * leaf.dtype.itemsize for leaf in leaves)
+    if needed > images.memory():
+        raise ValueError(
+            f"the networks and their optimizers take {needed / 1e9:,.0f} GB, more than this "
+            "machine's memory. Lower --width, --depth, --latent-dim or --num-seeds."
+        )
 
 
 def describe(run: Run) -> None:

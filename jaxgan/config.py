@@ -8,7 +8,6 @@ to rebuild the model.
 import dataclasses
 import difflib
 import json
-import math
 from typing import Any
 
 import jax.numpy as jnp
@@ -103,24 +102,26 @@ def check(config: Config) -> None:
     check_choice("--parallel", config.parallel, ("auto", *parallel.MODES))
     check_choice("--optimizer", config.optimizer, OPTIMIZERS)
     check_choice("--precision", config.precision, PRECISIONS)
-    positive = [
-        "steps",
-        "batch_size",
-        "n_critic",
-        "num_seeds",
-        "log_every",
-        "latent_dim",
-        "width",
-        "depth",
-    ]
-    for name in [*positive, *(["image_size"] if config.image_size is not None else [])]:
-        _check_range(config, name, lambda v: v >= 1, "at least 1")
-    for name in ("checkpoint_every", "sample_every", "seed", "decay_steps"):
-        _check_range(config, name, lambda v: v >= 0, "at least 0")
+    # The step is an int32, a key's seed a uint32; a hidden layer and a critic update of a program
+    # are written out, so that very many of them would be compiled for hours.
+    for name, most in {
+        "steps": 2**31 - 1,
+        "n_critic": 10_000,
+        "num_seeds": 1000,
+        "depth": 100,
+        **dict.fromkeys(("batch_size", "log_every", "latent_dim", "width"), 2**31 - 1),
+        **({} if config.image_size is None else {"image_size": 2**31 - 1}),
+    }.items():
+        _check_range(config, name, lambda v, most=most: 1 <= v <= most, f"from 1 to {most}")
+    for name in ("checkpoint_every", "sample_every", "decay_steps"):
+        _check_range(config, name, lambda v: 0 <= v < 2**31, f"from 0 to {2**31 - 1}")
+    last = 2**32 - config.num_seeds
+    _check_range(config, "seed", lambda v: 0 <= v <= last, f"from 0 to {last}")
+    # In float32, which is what they are computed in.
     for name in ("g_learning_rate", "d_learning_rate", "clip", "penalty"):
-        _check_range(config, name, lambda v: 0 < v < math.inf, "positive and finite")
+        _check_range(config, name, lambda v: 1e-37 <= v <= 1e38, "from 1e-37 to 1e38")
     for name in ("b1", "b2", "ema_decay"):
-        _check_range(config, name, lambda v: 0 <= v < 1, "in [0, 1)")
+        _check_range(config, name, lambda v: 0 <= v <= 0.9999999, "from 0 to 0.9999999")
     if config.critic_norm and config.model == "mlp":
         raise ValueError("--critic-norm goes with --model=dcgan: the mlp has no BatchNorm.")
     if config.loss == "wgan-gp" and config.critic_norm:

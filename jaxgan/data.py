@@ -260,7 +260,7 @@ def _load_stacked(data_dir: str | os.PathLike | None, image_size: int | None) ->
 
 def _load_folder(name: str, size: int, log: Callable[[str], None]) -> Dataset:
     root = pathlib.Path(name.removeprefix("folder:")).expanduser()
-    if name == "folder:" or not root.is_dir():
+    if name == "folder:" or not os.path.isdir(root):
         raise ValueError(f"{name!r} is not a folder; give folder:PATH with an existing folder")
     pixels = images.decode_folder(root, name, size, log)
     # Sorted files come class by class, so the held-out tenth is a random one.

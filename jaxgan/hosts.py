@@ -50,7 +50,7 @@ def join(
     """
     if jax.distributed.is_initialized():
         return
-    _check_arguments(coordinator_address, num_processes, process_id)
+    check(coordinator_address, num_processes, process_id)
     # The trainer takes SIGTERM itself, and all agree where to stop: see `Vote`.
     jax.config.update("jax_enable_preemption_service", False)
     try:
@@ -66,6 +66,16 @@ def join(
             f"--distributed cannot join the other processes: {reason} Off Cloud TPU and clusters "
             "that jax knows, give each --coordinator-address, --num-processes and --process-id."
         ) from error
+
+
+def check(address: str | None, count: int | None, index: int | None) -> None:
+    """Raises ValueError for an argument that `join` cannot take."""
+    if address is not None and not re.fullmatch(r".+:\d{1,5}", address):
+        raise ValueError(f"--coordinator-address must be HOST:PORT; got {address!r}.")
+    if count is not None and count < 1:
+        raise ValueError(f"--num-processes must be at least 1; got {count}.")
+    if index is not None and not 0 <= index < (count or index + 1):
+        raise ValueError(f"--process-id must be from 0 to --num-processes - 1; got {index}.")
 
 
 def is_first() -> bool:
@@ -182,12 +192,3 @@ def _mesh():
 @functools.cache
 def _largest(mesh):
     return jax.jit(lambda x: x.max(axis=0), out_shardings=NamedSharding(mesh, PartitionSpec()))
-
-
-def _check_arguments(address, count, index):
-    if address is not None and not re.fullmatch(r".+:\d{1,5}", address):
-        raise ValueError(f"--coordinator-address must be HOST:PORT; got {address!r}.")
-    if count is not None and count < 1:
-        raise ValueError(f"--num-processes must be at least 1; got {count}.")
-    if index is not None and not 0 <= index < (count or index + 1):
-        raise ValueError(f"--process-id must be from 0 to --num-processes - 1; got {index}.")

@@ -1,6 +1,7 @@
 """Image files as arrays: one at a time, or every one under a folder."""
 
 import io
+import math
 import os
 import pathlib
 import warnings
@@ -110,16 +111,20 @@ def decode_folder(
 
 def check_memory(name: str, count: int, shape: tuple[int, ...]) -> None:
     """Raises ValueError if so many images would take more than half of the machine's memory."""
-    needed = count * int(np.prod(shape))
-    try:
-        available = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, ValueError):  # not told on this system
-        return
-    if needed > available / 2:
+    needed = count * math.prod(shape)
+    if needed > memory() / 2:
         raise ValueError(
             f"{count} images of shape {shape} take {needed / 1e9:.1f} GB, more than half of this "
             f"machine's memory: give a smaller image_size for {name!r}"
         )
+
+
+def memory() -> float:
+    """This machine's memory in bytes; infinite where the system does not tell."""
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError):
+        return math.inf
 
 
 def bar(steps: range, label: str) -> Iterable[int]:
