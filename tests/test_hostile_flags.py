@@ -1,0 +1,90 @@
+"""Whatever the command line says, train.py does it or refuses it in one line."""
+
+import contextlib
+import dataclasses
+import io
+import pathlib
+import sys
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent.parent / "experiments"))
+
+import train
+from command_line import Options
+
+from jaxgan.config import Config
+
+FLAGS = [
+    "--" + field.name.replace("_", "-")
+    for kind in (Config, Options)
+    for field in dataclasses.fields(kind)
+]
+HOSTILE = ["", " ", "0", "-1", "-0.0", "1e-400", "1e400", "nan", "-inf", "inf", "1e3", "0x10", "٣"]
+HOSTILE += [
+    "None",
+    "True",
+    "[]",
+    "9" * 40,
+    "-" + "9" * 40,
+    "--",
+    "--loss",
+    "../..",
+    "/",
+    "~",
+    "$HOME",
+]
+HOSTILE += ["\0", "a\nb", "\udcff", "é✓", "%s{0}", "x" * 300, "mlp", "folder:", "folder:\0"]
+HOSTILE += ["folder:" + "x" * 300, "gs://", "gs://none/none", "mnist/..", "mnist:9.9.9"]
+VALUES = (
+    st.sampled_from(HOSTILE)
+    | st.integers().map(str)
+    | st.integers(-(2**70), 2**70).map(str)
+    | st.floats().map(str)
+    | st.text(max_size=8)
+)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def empty_folder(tmp_path_factory):
+    """Relative paths lead nowhere, and sets of data are not prepared."""
+    with pytest.MonkeyPatch.context() as patch, contextlib.chdir(tmp_path_factory.mktemp("empty")):
+        patch.setenv("TFDS_DATA_DIR", str(tmp_path_factory.mktemp("data")))
+        yield
+
+
+def dry_run(*arguments):
+    """The exit status, and what was said on standard error."""
+    error = io.StringIO()
+    small = ["--loss=wgan", "--dataset=ring8", "--model=mlp", "--width=8", "--depth=1"]
+    with contextlib.redirect_stderr(error), contextlib.redirect_stdout(io.StringIO()):
+        status = train.main([*small, "--parallel=jit", *arguments, "--dry-run"])
+    return status, error.getvalue()
+
+
+def check(status, error, *names):
+    """Done in silence, or refused in a line that names one of these."""
+    assert status in (0, 2), error
+    if status == 0:
+        assert not error
+    else:
+        assert error.startswith("train.py: ") and error.count("\n") == 1, error
+        assert len(error.splitlines()) == 1, error
+        shown = [form for name in names for form in (" ".join(name.split()), repr(name)[1:-1])]
+        assert any(form[:40] in error for form in shown), error  # tyro breaks long words
+
+
+@pytest.mark.parametrize("flag", FLAGS)
+def test_every_flag_takes_or_refuses_every_hostile_value(flag):
+    for value in HOSTILE:
+        check(*dry_run(f"{flag}={value}"), flag, value)
+
+
+@settings(max_examples=150, deadline=None, derandomize=True)
+@given(st.sampled_from(FLAGS), VALUES, st.sampled_from(FLAGS), VALUES)
+@example("--num-seeds", "1000", "--depth", "100")
+@example("--seed", "4294967295", "--num-seeds", "2")
+def test_flags_together_are_taken_or_refused(first, a, second, b):
+    check(*dry_run(f"{first}={a}", second, b), first, second, a, b)
