@@ -93,7 +93,8 @@ def main(arguments: list[str]) -> int:
     names = list(CLAIMS) if options.only == "all" else [options.only]
     numbers = measure_and_draw(names, options.scale, out, entries)
     if options.doc is not None:
-        epath.Path(options.doc).write_text(replace_table(options.doc, entries))
+        in_order = read_entries(out / "theory.json")
+        epath.Path(options.doc).write_text(replace_table(options.doc, in_order))
     print(f"figures and {len(numbers)} numbers in {out}")
     astray = [name for name, number in numbers.items() if not number.holds]
     for name in astray:
@@ -158,15 +159,17 @@ def read_entries(path: epath.Path) -> dict:
         raise ValueError(f"{path} is not a file that theory.py wrote: {error}") from error
 
 
-def make_table(entries: dict) -> str:
-    """The numbers in Markdown, but for the points of curves, which have an @ in their name."""
+def make_tables(entries: dict) -> str:
+    """The numbers in Markdown; points of curves, which have an @ in their name, folded away."""
     columns = ("closed_form", "measured", "error", "tolerance")
-    lines = ["| number | source | closed form | measured | error | tolerance |", "|---" * 6 + "|"]
+    head = ["| number | source | closed form | measured | error | tolerance |", "|---" * 6 + "|"]
+    lines: dict[bool, list[str]] = {True: [], False: []}
     for key, entry in entries.items():
-        if "@" not in key:
-            cells = [entry["what"].replace("|", "\\|"), entry["source"]]
-            lines.append(f"| {' | '.join(cells + [show(entry[name]) for name in columns])} |")
-    return "\n".join(lines) + "\n"
+        cells = [entry["what"].replace("|", "\\|"), entry["source"]]
+        cells += [show(entry[name]) for name in columns]
+        lines["@" in key].append(f"| {' | '.join(cells)} |")
+    fold = "<details><summary>Points of curves</summary>"
+    return "\n".join([*head, *lines[False], "", fold, "", *head, *lines[True], "", "</details>\n"])
 
 
 def show(value: float | str | None) -> str:
@@ -187,7 +190,7 @@ def replace_table(path: str, entries: dict) -> str:
     _, end, after = rest.partition(END)
     if not (begin and end):
         raise ValueError(f"{path} has no table between {BEGIN.strip()} and {END}.")
-    return before + begin + make_table(entries) + end + after
+    return before + begin + make_tables(entries) + end + after
 
 
 if __name__ == "__main__":

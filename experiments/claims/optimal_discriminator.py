@@ -36,6 +36,7 @@ class Pair(NamedTuple):
     """Data and generator, two densities on the line."""
 
     name: str
+    text: str
     p: jax.Array
     q: jax.Array
     draw: object
@@ -72,6 +73,7 @@ def make_pairs() -> list[Pair]:
     return [
         Pair(
             "gaussians",
+            "two Gaussians",
             norm.pdf(GRID, -1, 0.6),
             norm.pdf(GRID, 0.5, 1.2),
             draw_gaussian,
@@ -79,6 +81,7 @@ def make_pairs() -> list[Pair]:
         ),
         Pair(
             "mixture",
+            "a mixture and a Gaussian",
             0.4 * norm.pdf(GRID, -1.5, 0.4) + 0.6 * norm.pdf(GRID, 1.0, 0.6),
             norm.pdf(GRID),
             draw_mixture,
@@ -104,7 +107,7 @@ def measure(scale: float = 1.0, tick=lambda: None) -> Result:
             # What remains is the noise of a million samples, and most at the edges, where few of
             # them fall: an error of 0.05 in D.
             f"optimal_discriminator.largest_error.{pair.name}": Number(
-                "largest |D − p/(p + q)| where (p + q)/2 > 0.02",
+                f"largest |D − p/(p + q)| where (p + q)/2 > 0.02, {pair.text}",
                 "Goodfellow 2014, proposition 1",
                 0.0,
                 float(error[alive].max()),
@@ -112,7 +115,7 @@ def measure(scale: float = 1.0, tick=lambda: None) -> Result:
             ),
             # V is flat at its maximum, so it is off by the square of the error in D.
             f"optimal_discriminator.js.{pair.name}": Number(
-                "(log 4 + V(D))/2 against JS(p, q), nats",
+                f"(log 4 + V(D))/2 against JS(p, q), nats, {pair.text}",
                 "Goodfellow 2014, theorem 1",
                 float(divergences.js(pair.p, pair.q, DX)),
                 (np.log(4) + float(value)) / 2,

@@ -104,8 +104,15 @@ def measure(scale: float = 1.0, tick=lambda: None) -> Result:
         ("bce", "non-saturating", "Goodfellow 2014, sec. 3", 0.15),
         ("wgan_gp", "critic's", "Arjovsky 2017, fig. 2", 0.03),
     ):
-        for delta, c, g in zip(DELTAS, closed[name], gradients[name], strict=True):
-            if name == "wgan_gp" or delta <= 3:
+        farthest = DELTAS[-1] if name == "wgan_gp" else 3.0
+        held = farthest >= DELTAS
+        errors = np.abs(gradients[name] / closed[name] - 1)[held]
+        numbers[f"vanishing_gradients.{name}.largest_error"] = Number(
+            f"{text} generator gradient: largest relative error up to δ = {farthest:g}",
+            source, 0.0, float(errors.max()), tolerance,
+        )  # fmt: skip
+        for delta, c, g, holds in zip(DELTAS, closed[name], gradients[name], held, strict=True):
+            if holds:
                 numbers[f"vanishing_gradients.{name}@delta={delta:g}"] = Number(
                     f"{text} generator gradient, δ = {delta:g}", source,
                     float(c), float(g), tolerance * float(c),
