@@ -12,16 +12,18 @@ eight, chunked or resumed, the same numbers are drawn.
 import functools
 import inspect
 from collections.abc import Callable
-from numbers import Integral
+from numbers import Integral, Real
 from typing import NamedTuple
 
 import chex
+import flax
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
 
 from jaxgan.losses import Loss, Metrics, check_key
+from jaxgan.mixing import mixes_examples
 
 
 class Player(NamedTuple):
@@ -109,12 +111,12 @@ def gan(
 
     Raises:
       ValueError: if n_critic or ema_decay is out of range, the generator has no latent_dim, the
-        critic's scores are not `[B]`, or the loss penalises the gradient of a critic that
-        normalises by its batch.
+        critic's scores are not `[B]`, a network needs random numbers of its own, or the loss
+        penalises the gradient of a critic whose scores depend on the whole batch.
     """
-    if not (isinstance(n_critic, Integral) and n_critic >= 1):
+    if not (isinstance(n_critic, Integral) and n_critic >= 1) or isinstance(n_critic, bool):
         raise ValueError(f"n_critic must be a whole number from 1 up; got {n_critic}.")
-    if not 0 <= ema_decay < 1:
+    if not (isinstance(ema_decay, Real) and 0 <= ema_decay < 1) or isinstance(ema_decay, bool):
         raise ValueError(f"ema_decay must be in [0, 1), where 0 turns it off; got {ema_decay}.")
     data_shape = _check_networks(generator, critic, loss)
 
@@ -294,21 +296,32 @@ def _check_networks(generator, critic, loss):
 
     def forward(module, x):
         params, stats = _init_variables(module, jax.random.key(0), x)
-        return _apply(module, params, stats, x)[0], stats
+        return _apply(module, params, stats, x)[0], (params, stats)
+
+    def trace(module, x):
+        try:
+            return jax.eval_shape(lambda x: forward(module, x), x)
+        except flax.errors.InvalidRngError as error:
+            raise ValueError(
+                f"{type(module).__name__} draws random numbers, as Dropout does, and the steps "
+                "give a network none. Leave that layer out."
+            ) from error
 
     latents = jax.ShapeDtypeStruct((2, generator.latent_dim), jnp.float32)
-    fake, _ = jax.eval_shape(lambda z: forward(generator, z), latents)
-    scores, stats = jax.eval_shape(lambda x: forward(critic, x), fake)
+    fake, _ = trace(generator, latents)
+    scores, variables = trace(critic, fake)
     if scores.shape != (2,):
         raise ValueError(
             f"the critic must return one score per example, shape [B]; for a batch of 2 it "
             f"returned shape {scores.shape}. Squeeze its last axis, or sum over it."
         )
-    if loss.per_example and "batch_stats" in stats:
+    if loss.per_example and mixes_examples(
+        lambda both, x: _apply(critic, both[0], both[1], x)[0], variables, fake
+    ):
         raise ValueError(
-            "a critic with a gradient penalty must not use BatchNorm, which makes each score "
-            "depend on the whole batch, so that the penalty is no longer per example (Gulrajani "
-            f"2017, sec. 4); {type(critic).__name__} does. Drop it, or use LayerNorm."
+            "a critic with a gradient penalty must not use BatchNorm or anything else that makes a "
+            "score depend on the whole batch, so that the penalty is no longer per example "
+            f"(Gulrajani 2017, sec. 4); {type(critic).__name__} does. Drop it, or use LayerNorm."
         )
     return fake.shape[1:]
 

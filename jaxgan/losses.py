@@ -14,6 +14,7 @@ References:
 
 import math
 from collections.abc import Callable
+from numbers import Real
 from typing import NamedTuple, Protocol
 
 import chex
@@ -240,12 +241,15 @@ def _identity(params):
 
 def _scores(critic_fn, x):
     """The critic's scores, refused unless [B]: [B, 1] would broadcast against [B] in silence."""
+    _check_batch("what the critic scores", x)
     scores = critic_fn(x)
     if scores.shape != x.shape[:1]:
         raise ValueError(
             f"the critic must return one score per example, shape {x.shape[:1]}; got shape "
             f"{scores.shape} for input of shape {x.shape}. Squeeze its last axis, or sum over it."
         )
+    if not jnp.issubdtype(scores.dtype, jnp.floating):
+        raise ValueError(f"the critic's scores must be floating point; got {scores.dtype}.")
     return scores.astype(_at_least_float32(scores))
 
 
@@ -263,21 +267,34 @@ def _uniform(key, batch, dtype):
 
 def check_key(key: chex.PRNGKey, many: tuple[int, ...] = ()) -> None:
     """Raises ValueError unless key is a typed PRNG key, or an array of them of shape `many`."""
-    if not jnp.issubdtype(key.dtype, jax.dtypes.prng_key) or key.shape not in ((), many):
+    dtype, shape = getattr(key, "dtype", type(key)), getattr(key, "shape", ())
+    if not jnp.issubdtype(dtype, jax.dtypes.prng_key) or shape not in ((), many):
         or_many = f", or one for each of the {many[0]} examples" if many else ""
         raise ValueError(
-            f"key must be a typed PRNG key (jax.random.key){or_many}; got dtype {key.dtype}, "
-            f"shape {key.shape}."
+            f"key must be a typed PRNG key (jax.random.key){or_many}; got dtype {dtype}, shape "
+            f"{shape}."
         )
 
 
 def _check_same_shape(real, fake):
+    _check_batch("real", real)
+    _check_batch("fake", fake)
     if real.shape != fake.shape:
         raise ValueError(
             f"real and fake must have the same shape [B, ...]; got {real.shape} and {fake.shape}."
         )
 
 
+def _check_batch(name, x):
+    """An empty batch has no mean, and would give NaN."""
+    if not hasattr(x, "shape") or len(x.shape) < 1 or x.shape[0] < 1:
+        got = f"shape {x.shape}" if hasattr(x, "shape") else type(x).__name__
+        raise ValueError(f"{name} must be an array [B, ...] of at least one example; got {got}.")
+    if not jnp.issubdtype(x.dtype, jnp.floating):
+        raise ValueError(f"{name} must be floating point; got {x.dtype}.")
+
+
 def _check_positive(name, value):
-    if not (math.isfinite(value) and value > 0):
+    number = isinstance(value, Real) and not isinstance(value, bool)
+    if not (number and math.isfinite(value) and value > 0):
         raise ValueError(f"{name} must be a positive finite number; got {value}.")

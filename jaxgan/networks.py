@@ -229,8 +229,16 @@ def _halvings(side: int) -> tuple[int, int]:
     return side, layers
 
 
-def _check_positive(**sizes):
-    for name, size in sizes.items():
+def _check_positive(data_shape, **sizes):
+    if not isinstance(data_shape, tuple | list):
+        raise ValueError(
+            f"data_shape must be the shape of one example, such as (2,) or (32, 32, 3); got "
+            f"{data_shape!r}."
+        )
+    for name, size in {"data_shape": data_shape, **sizes}.items():
         values = size if isinstance(size, tuple | list) else (size,)
-        if not values or not all(isinstance(v, Integral) and int(v) >= 1 for v in values):
-            raise ValueError(f"{name} must be made of positive whole numbers; got {size}.")
+        whole = (
+            isinstance(v, Integral) and not isinstance(v, bool) and int(v) >= 1 for v in values
+        )
+        if not values or not all(whole):
+            raise ValueError(f"{name} must be made of positive whole numbers; got {size!r}.")
