@@ -159,7 +159,7 @@ POINT_COLUMNS = {
     **_SEEDS,
     "modes": (_modes, lambda run: str(run.floor("modes_covered"))),
     "high quality": _number(1, "high_quality", percent=True),
-    "reverse KL": _number(4, "reverse_kl"),
+    "reverse KL": _number(5, "reverse_kl"),
     **_TIME,
 }
 IMAGE_COLUMNS = {

@@ -47,9 +47,9 @@ def test_points_by_mode_with_errors_over_seeds_and_the_floor_last(tmp_path, caps
     assert capsys.readouterr().out.splitlines() == [
         "| command | seeds | modes | high quality | reverse KL | seconds |",
         "|---|---|---|---|---|---|",
-        f"| {command} | 2 | 8/8 | 97.1 ± 0.1% | 0.0003 ± 0.0001 | 42 |",
-        f"| {command} | 2 | 7.5/8, worst 7 | 97.1 ± 0.1% | 0.0003 ± 0.0001 | — |",
-        "| *training data of ring8* |  | 8 | 98.9% | 0.0001 |  |",
+        f"| {command} | 2 | 8/8 | 97.1 ± 0.1% | 0.00031 ± 0.00012 | 42 |",
+        f"| {command} | 2 | 7.5/8, worst 7 | 97.1 ± 0.1% | 0.00031 ± 0.00012 | — |",
+        "| *training data of ring8* |  | 8 | 98.9% | 0.00014 |  |",
         "",
     ]
 
