@@ -19,6 +19,9 @@ class Options:
 
     dry_run: bool = False
     """Print the settings and the sizes of the networks, and stop."""
+    replay: str = ""
+    """A diverged-STEP.npz of a run's folder: repeat that step and show what is not finite in it.
+    Goes without other settings."""
     distributed: bool = False
     """This is one of several processes, on one machine or many, that train together. Start each
     with the same flags. On Cloud TPU, under Slurm, Open MPI and in Kubernetes the next three are
@@ -77,6 +80,27 @@ def parse(arguments: list[str]) -> tuple[Config, Options]:
             if getattr(options, name) is not None:
                 raise ValueError(f"--{name.replace('_', '-')} goes with --distributed.")
     return config, options
+
+
+def parse_replay(arguments: list[str]) -> str:
+    """The file to replay, or nothing.
+
+    Raises:
+      ValueError: if there are other settings beside it, in one line.
+    """
+
+    @dataclasses.dataclass(frozen=True)
+    class Choice:
+        replay: str = ""
+
+    with one_line_errors():
+        choice, others = tyro.cli(Choice, args=arguments, return_unknown_args=True, add_help=False)
+    if choice.replay and others:
+        raise ValueError(
+            f"--replay={choice.replay} goes without other settings, which the file holds; got "
+            f"{' '.join(others)}."
+        )
+    return choice.replay
 
 
 @contextlib.contextmanager

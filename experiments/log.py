@@ -3,6 +3,7 @@
 import collections
 import tempfile
 
+import chex
 import jax
 import numpy as np
 import tensorboardX
@@ -17,7 +18,16 @@ from jaxgan.data import Dataset
 
 
 class DivergedError(Exception):
-    """A metric is no longer finite."""
+    """A metric, or a number in the state, is no longer finite.
+
+    Attributes:
+      start: the state of this step is finite.
+      stop: that of this step, or its metrics, are not.
+    """
+
+    def __init__(self, start: int, stop: int):
+        self.start, self.stop = start, stop
+        super().__init__(f"training diverged between steps {start} and {stop}")
 
 
 class Log:
@@ -53,9 +63,12 @@ class Log:
         """Prints a line, above the progress bar if there is one."""
         tqdm.tqdm.write(line)
 
-    def put(self, step: int, count: int, metrics: dict[str, jax.Array]) -> None:
-        """Takes the metrics of `count` iterations from `step` on, without waiting for them."""
-        self._pending.append((step, count, metrics))
+    def put(self, step: int, count: int, metrics: dict[str, jax.Array], finite: jax.Array) -> None:
+        """Takes the metrics of `count` iterations from `step` on, without waiting for them.
+
+        `finite` says whether the state after them is.
+        """
+        self._pending.append((step, count, metrics, finite))
 
     def flush(self) -> int:
         """Waits for all metrics put so far and writes them.
@@ -64,23 +77,19 @@ class Log:
           How many iterations it waited for.
 
         Raises:
-          DivergedError: if a metric is not finite; those before it are written.
+          DivergedError: if the state is not finite or, where updates that are not are not skipped,
+            a metric is not; the metrics before it are written.
         """
         waited = 0
         while self._pending:
-            step, count, metrics = self._pending.popleft()
+            step, count, metrics, finite = self._pending.popleft()
             columns = {name: np.asarray(column)[:count] for name, column in metrics.items()}
-            good = count_finite(columns)
+            good = count if self._config.on_divergence == "skip" else count_finite(columns)
             self._write(step, good, columns)
             self._bar.update(good)
-            if good < count:
+            if good < count or not finite:
                 self._bar.close()
-                bad = [name for name, c in columns.items() if not np.isfinite(c[good]).all()]
-                raise DivergedError(
-                    f"training diverged at step {step + good + 1}: {', '.join(bad)} is not "
-                    f"finite. {self._folder.path} keeps the last good checkpoint. A smaller "
-                    "--d-learning-rate or --g-learning-rate may help."
-                )
+                raise DivergedError(step, min(step + good + 1, step + count))
             waited += count
         return waited
 
@@ -117,35 +126,49 @@ class Log:
         self._folder.append(rows)
         for row in rows:
             for name in columns:
-                self._events.add_scalar(name, row[name], row["step"])
+                if row[name] is not None:
+                    self._events.add_scalar(name, row[name], row["step"])
             self.say(f"step {row['step']:>{len(str(last))}}/{last}  {describe(row, columns)}")
 
 
-def count_finite(columns: dict[str, np.ndarray]) -> int:
-    """How many iterations come before the first with a metric that is not finite."""
+def count_finite(columns: chex.ArrayTree) -> int:
+    """How many entries along the leaves' first axis come before one that is not finite."""
     finite = np.logical_and.reduce(
-        [np.isfinite(column).reshape(len(column), -1).all(axis=1) for column in columns.values()]
+        [
+            np.isfinite(column).reshape(len(column), -1).all(axis=1)
+            for column in jax.tree.leaves(columns)
+        ]
     )
     return len(finite) if finite.all() else int(np.argmin(finite))
 
 
 def make_row(step: int, metrics: dict[str, np.ndarray]) -> dict:
-    """A logged step: each metric, or its mean, standard error and values over several seeds."""
+    """A logged step: each metric, or its mean, standard error and values over several seeds.
+
+    What is not finite, as in a skipped update, is None: JSON knows no such numbers.
+    """
     row: dict = {"step": step}
     for name, value in metrics.items():
-        row[name] = float(np.mean(value, dtype=np.float64))
+        row[name] = _to_json(np.mean(value, dtype=np.float64))
         if value.ndim:
-            row[f"{name}_stderr"] = float(
-                np.std(value, dtype=np.float64, ddof=1) / len(value) ** 0.5
-            )
-            row[f"{name}_seeds"] = [float(v) for v in value]
+            with np.errstate(invalid="ignore"):  # infinite less infinite
+                error = np.std(value, dtype=np.float64, ddof=1) / len(value) ** 0.5
+            row[f"{name}_stderr"] = _to_json(error)
+            row[f"{name}_seeds"] = [_to_json(v) for v in value]
     return row
 
 
 def describe(row: dict, names) -> str:
     """A logged step in one line."""
-    return "  ".join(
-        f"{name} {row[name]:.4g}"
-        + (f" ± {row[f'{name}_stderr']:.2g}" if f"{name}_stderr" in row else "")
-        for name in names
-    )
+
+    def show(name):
+        if row[name] is None:
+            return "not finite"
+        error = row.get(f"{name}_stderr")
+        return f"{row[name]:.4g}" + (f" ± {error:.2g}" if error is not None else "")
+
+    return "  ".join(f"{name} {show(name)}" for name in names)
+
+
+def _to_json(value):
+    return float(value) if np.isfinite(value) else None

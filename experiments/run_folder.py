@@ -41,7 +41,7 @@ class RunFolder:
             raise ValueError(f"--workdir={self.path} cannot be reached: {reason}") from error
         if self.resumes:
             _check_unchanged(configs.load(self.path / "config.json"), config, self.path)
-        elif self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+        elif self.path.exists() and (not self.path.is_dir() or _holds_more_than_a_start(self.path)):
             raise ValueError(
                 f"--workdir={self.path} exists and is no run's folder (it has no config.json). "
                 "Choose a new or an empty folder."
@@ -75,12 +75,11 @@ class RunFolder:
 
     def rewind(self, step: int) -> None:
         """Forgets the metrics logged after `step`, from where a resumed run will log them again."""
-        rows = self.metrics()
-        if rows and rows[-1]["step"] > step:
-            kept = "".join(json.dumps(row) + "\n" for row in rows if row["step"] <= step)
-            part = self.path / "metrics.jsonl.part"
-            part.write_text(kept)
-            part.replace(self.path / "metrics.jsonl")
+        path = self.path / "metrics.jsonl"
+        kept = "".join(json.dumps(row) + "\n" for row in self.metrics() if row["step"] <= step)
+        # Also where only half a line is too much: the next one would be joined to it.
+        if path.exists() and path.read_text() != kept:
+            configs.write_whole(path, kept)
 
     def metrics(self) -> list[dict]:
         """The logged rows, oldest first."""
@@ -137,7 +136,7 @@ class RunFolder:
                 for name in ("jaxgan", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint")
             },
         }
-        (self.path / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
+        configs.write_whole(self.path / "summary.json", json.dumps(summary, indent=2) + "\n")
 
     @property
     def finished(self) -> bool:
@@ -166,6 +165,11 @@ def lock(folder: epath.Path) -> IO | None:
         file.close()
         raise
     return file
+
+
+def _holds_more_than_a_start(path: epath.Path) -> bool:
+    """Whether there is more than a run leaves that was killed before it wrote its settings."""
+    return any(p.name not in (".lock", "samples", "config.json.part") for p in path.iterdir())
 
 
 def _check_unchanged(old: Config, new: Config, path: epath.Path) -> None:

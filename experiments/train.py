@@ -1,5 +1,6 @@
 """Trains a GAN: `python experiments/train.py --loss=wgan`. Add --help for all settings."""
 
+import contextlib
 import dataclasses
 import json
 import math
@@ -10,18 +11,19 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple
 
+import divergence
 import jax
 import jax.numpy as jnp
 import numpy as np
-from command_line import parse
-from log import DivergedError, Log
+from command_line import parse, parse_replay
+from log import DivergedError, Log, count_finite
 from run_folder import RunFolder
 
 from jaxgan import data, hosts, images, parallel
-from jaxgan.checkpoint import Checkpoints
+from jaxgan.checkpoint import Checkpoints, SaveError, one_error
 from jaxgan.config import Config, check, make_model
 from jaxgan.data import Dataset
-from jaxgan.gan import GAN, GANState, over_seeds
+from jaxgan.gan import GAN, GANState, all_finite, over_seeds
 
 # Data sets up to this size live on the device whole; of larger ones the host sends the batches.
 DEVICE_BYTES = 2**30
@@ -56,11 +58,35 @@ class Run(NamedTuple):
         """The seeds that are trained at once."""
         return range(self.config.seed, self.config.seed + self.config.num_seeds)
 
+    def restore(self, checkpoints: Checkpoints) -> GANState | None:
+        """The newest good checkpoint, None where there is none at all.
+
+        Raises:
+          ValueError: if there are checkpoints and none can be read.
+        """
+        place = parallel.sharding(self.mode)
+        template = jax.tree.map(
+            lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place),
+            jax.eval_shape(self.model.init, self.init_keys()),
+        )
+        return checkpoints.restore(template, say)
+
     def sample(self, state: GANState) -> jax.Array:
         """The samples that a picture shows: the first seed's."""
         n = 64 if self.dataset.train.ndim == 4 else 2500
         samples = self.model.sample(state, self.sample_keys(), n)
         return samples[0] if self.config.num_seeds > 1 else samples
+
+    def iteration(self, state: GANState, step: int, index: int) -> divergence.Iteration:
+        """The iteration from a state, that of `step`, as the seed of this index alone does it."""
+        state = parallel.own_copy(state)._replace(skipped=None)
+        if self.config.num_seeds > 1:
+            state = jax.tree.map(lambda x: x[index], state)
+        seed, train = self.seeds()[index], self.dataset.train
+        sizes = self.config.n_critic, self.config.batch_size
+        rows = data.batch_indices(seed, step, 1, *sizes, len(train))[0]
+        config = dataclasses.replace(self.config, num_seeds=1, seed=seed, on_divergence="stop")
+        return divergence.Iteration(config, state, np.asarray(data.to_float(train[rows])))
 
     def count_parameters(self, player) -> int:
         """The number of one seed's parameters."""
@@ -71,10 +97,13 @@ def main(arguments: list[str]) -> int:
     """Runs the command line.
 
     Returns:
-      The exit status: 0 done, 2 bad input, 3 diverged, 128 plus the signal if interrupted. Where
-      there are several processes and another is lost, this one ends with `hosts.LOST`.
+      The exit status: 0 done, 2 bad input, 3 diverged, 4 the folder cannot be written any more,
+      128 plus the signal if interrupted. Where there are several processes and another is lost,
+      this one ends with `hosts.LOST`.
     """
     try:
+        if file := parse_replay(arguments):
+            return 3 if divergence.replay(file) else 0
         config, options = parse(arguments)
         if options.dry_run:
             describe(prepare(config))
@@ -88,14 +117,26 @@ def main(arguments: list[str]) -> int:
         print(f"train.py: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
     try:
-        with Interrupt() as interrupt, hosts.guard("train.py", DivergedError):
+        with one_error(), contextlib.closing(run.folder), contextlib.closing(checkpoints):
+            return run_to_end(run, checkpoints, state)
+    except (SaveError, OSError) as error:
+        print(
+            f"train.py: {error}. What {run.folder.path} holds is intact: make room, and the same "
+            "command goes on.",
+            file=sys.stderr,
+        )
+        return 4
+
+
+def run_to_end(run: Run, checkpoints: Checkpoints, state: GANState | None) -> int:
+    """Trains until done, diverged or interrupted, and returns the exit status."""
+    with Interrupt() as interrupt, hosts.guard("train.py"):
+        try:
             train(run, checkpoints, state, interrupt)
-    except DivergedError as error:
-        print(f"train.py: {error}", file=sys.stderr)
-        return 3
-    finally:
-        checkpoints.close()
-        run.folder.close()
+        except DivergedError as error:
+            state = run.restore(checkpoints)
+            print(f"train.py: {explain(run, state, error, interrupt)}", file=sys.stderr)
+            return 3
     return 128 + interrupt.number if interrupt.number else 0
 
 
@@ -117,13 +158,9 @@ def start(config: Config) -> tuple[Run, Checkpoints, GANState | None]:
             run.folder.create()
     with hosts.together():
         run.folder.check_shared()
-    checkpoints = Checkpoints(run.folder.path / "checkpoints")
-    place = parallel.sharding(run.mode)
-    template = jax.tree.map(
-        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place),
-        jax.eval_shape(run.model.init, run.init_keys()),
-    )
-    return run, checkpoints, checkpoints.restore(template, say)
+    keep_period = config.keep_every * config.checkpoint_every
+    checkpoints = Checkpoints(run.folder.path / "checkpoints", keep_period or None)
+    return run, checkpoints, run.restore(checkpoints)
 
 
 def prepare(config: Config) -> Run:
@@ -182,7 +219,7 @@ def train(run: Run, checkpoints: Checkpoints, state: GANState | None, interrupt)
     """Trains from a state, or from the beginning, until the last step or an interrupt.
 
     Raises:
-      DivergedError: if a metric is no longer finite.
+      DivergedError: if a metric, or a number in the state, is no longer finite.
     """
     config, folder = run.config, run.folder
     state = run.model.init(run.init_keys()) if state is None else state
@@ -210,17 +247,17 @@ def train(run: Run, checkpoints: Checkpoints, state: GANState | None, interrupt)
     while step < config.steps and not stop:
         vote = hosts.start_vote(wishes)
         count = min(length, capacity, to_next_stop(config, step))
-        state, metrics = program(state, batches(step, count), count)
+        state, (metrics, finite) = program(state, batches(step, count), count)
         # While the device runs this chunk, the host writes down the one before.
         waited = log.flush()
-        log.put(step, count, metrics)
+        log.put(step, count, metrics, finite)
         step += count
         elapsed, clock = time.perf_counter() - clock, time.perf_counter()
         length = min(2 * length, max(1, int(CHUNK_SECONDS * waited / elapsed))) if waited else 1
         if config.sample_every and step % config.sample_every == 0 and step < config.steps:
             draw_samples(run, log, step, state)
         if config.checkpoint_every and step % config.checkpoint_every == 0:
-            log.flush()  # only a state whose metrics are finite is worth keeping
+            log.flush()  # which stops here if this state is not finite
             checkpoints.save(step, state)
         wishes[:] = interrupt.number, length
         stop, length = vote()
@@ -264,11 +301,65 @@ def hello(run: Run, state: GANState) -> None:
     )
 
 
+def explain(run: Run, state: GANState | None, error: DivergedError, interrupt) -> str:
+    """Finds the step that diverged, saves what led to it, and says all that in one line."""
+    say(f"{error}; repeating them from the last checkpoint to find the step")
+    folder = run.folder.path
+    held = "no checkpoint yet" if state is None else f"checkpoint {int(np.ravel(state.step)[0])}"
+    iteration = find_diverged(run, state, error, interrupt)
+    if iteration is None:
+        return (
+            f"{error}, and was stopped, or did not diverge again, when those were repeated. "
+            f"{folder} holds {held}."
+        )
+    path = folder / f"diverged-{iteration.step}.npz"
+    if hosts.is_first():
+        divergence.save(iteration, path)
+    found = divergence.locate(iteration)
+    seed = f" of seed {iteration.config.seed}" if run.config.num_seeds > 1 else ""
+    return (
+        f"training diverged at step {iteration.step}{seed}: {found[0] if found else 'a number'} is "
+        f"not finite. {folder} holds {held}; train.py --replay={path} shows the operation. A "
+        "smaller --d-learning-rate or --g-learning-rate may help, or, in another --workdir, "
+        "--on-divergence=skip."
+    )
+
+
+def find_diverged(
+    run: Run, state: GANState | None, error: DivergedError, interrupt
+) -> divergence.Iteration | None:
+    """Trains again, from a state or the beginning, up to the iteration that breaks.
+
+    Returns:
+      That iteration, of the first seed that it breaks for; None if interrupted, or if on this
+      device a program's results are not always the same.
+    """
+    state = run.model.init(run.init_keys()) if state is None else state
+    step = int(np.ravel(state.step)[0])
+    state = parallel.replicate(state, run.mode)
+    program, batches, capacity = compile_program(run)
+    # Several processes must do the same, and hear of signals one by one.
+    while step < error.stop and not (interrupt.number and jax.process_count() == 1):
+        count = min(capacity, error.start - step) if step < error.start else 1
+        before = jax.tree.map(jnp.copy, state)
+        state, (metrics, finite) = program(state, batches(step, count), count)
+        metrics = {name: np.asarray(column)[:count] for name, column in metrics.items()}
+        if not (finite and all_finite(metrics)):
+            index = 0
+            if run.config.num_seeds > 1:
+                last = {name: column[-1] for name, column in metrics.items()}
+                index = count_finite((parallel.own_copy(state)._replace(key=()), last))
+            return run.iteration(before, step, index)
+        step += count
+    return None
+
+
 def compile_program(run: Run) -> tuple[Callable, Callable[[int, int], np.ndarray], int]:
     """The training program and its feed.
 
     Returns:
-      `program(state, batches, count)`, which runs `count` iterations; `batches(step, count)`,
+      `program(state, batches, count) -> (state, (metrics, finite))`, which runs `count` iterations
+      and says whether the state after them is finite; `batches(step, count)`,
       their data, padded to the capacity so that there is one program for all chunks; and that
       capacity.
     """
@@ -295,10 +386,15 @@ def compile_program(run: Run) -> tuple[Callable, Callable[[int, int], np.ndarray
         padded[:count] = chunk
         return padded
 
+    many = parallel.many_steps(run.model.step, fetch)
+
+    def run_chunk(state, *chunk, axis_name=None):
+        state, metrics = many(state, *chunk, axis_name=axis_name)
+        # Once a chunk costs nothing, and is enough: what is not finite stays so.
+        return state, (metrics, all_finite(state))
+
     batch_axis = 2 if config.num_seeds == 1 else 3
-    program = parallel.wrap(
-        parallel.many_steps(run.model.step, fetch), run.mode, split=(None, batch_axis, None)
-    )
+    program = parallel.wrap(run_chunk, run.mode, split=(None, batch_axis, None))
     whole = parallel.replicate(train, run.mode) if resident else ()
     return lambda state, chunk, count: program(state, whole, chunk, count), batches, capacity
 
@@ -310,7 +406,7 @@ def to_next_stop(config: Config, step: int) -> int:
 
 
 class Interrupt:
-    """Within it, SIGINT and SIGTERM only leave their number; a second SIGINT stops at once."""
+    """Within it SIGINT and SIGTERM only leave their number; a SIGINT after one stops at once."""
 
     number = 0
 
@@ -323,9 +419,9 @@ class Interrupt:
             signal.signal(number, handler)
 
     def _take(self, number, frame):
-        if self.number:
-            raise KeyboardInterrupt
         self.number = number
+        # The system's own way stops a compiled program too, which no Python handler could.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def cache_compiled_programs() -> None:

@@ -6,6 +6,7 @@ import hashlib
 import logging
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterator
 
 import chex
@@ -17,27 +18,40 @@ from etils import epath
 from jaxgan import hosts
 
 
+class SaveError(Exception):
+    """A checkpoint could not be written; those before it are as they were."""
+
+
 class Checkpoints:
-    """The checkpoints in a folder, newest three kept.
+    """The checkpoints in a folder: the newest three, and those kept for good.
 
     `save` copies the state off the device and returns; writing goes on in the background. A
     checkpoint appears under its final name only once it is complete, and carries a digest of the
     state, so that damage is noticed whatever it hits.
+
+    Args:
+      folder: where they are; made if need be.
+      keep_period: keep each whose step is a multiple of this, beside the newest three.
     """
 
-    def __init__(self, folder: epath.PathLike):
+    def __init__(self, folder: epath.PathLike, keep_period: int | None = None):
         self._folder = epath.Path(folder).resolve()
-        options = ocp.CheckpointManagerOptions(max_to_keep=3)
+        options = ocp.CheckpointManagerOptions(max_to_keep=3, keep_period=keep_period)
         self._manager = ocp.CheckpointManager(self._folder, options=options)
 
     def save(self, step: int, state: chex.ArrayTree) -> None:
-        """Saves the state as that step's checkpoint, unless there is one."""
+        """Saves the state as that step's checkpoint, unless there is one.
+
+        Raises:
+          SaveError: if it, or the one before, which was being written since, cannot be written.
+        """
         if step in self._manager.all_steps():
             return
         items = ocp.args.Composite(
             state=ocp.args.StandardSave(state), digest=ocp.args.JsonSave({"sha256": digest(state)})
         )
-        self._manager.save(step, args=items)
+        with self._one_save_error():
+            self._manager.save(step, args=items)
 
     def restore(
         self, template: chex.ArrayTree, warn: Callable[[str], None] = print
@@ -53,7 +67,9 @@ class Checkpoints:
 
         Raises:
           ValueError: if there are checkpoints and none can be read. All are left as they are.
+          SaveError: if one that was still being written cannot be.
         """
+        self.wait()
         template = jax.tree.map(ocp.utils.to_shape_dtype_struct, template)
         unreadable = []
         for step in sorted(self._manager.all_steps(), reverse=True):
@@ -80,10 +96,38 @@ class Checkpoints:
             )
         return None
 
+    def wait(self) -> None:
+        """Waits until what was saved is on disk.
+
+        Raises:
+          SaveError: if it cannot be written.
+        """
+        with self._one_save_error():
+            self._manager.wait_until_finished()
+
     def close(self) -> None:
-        """Waits until what was saved is on disk."""
-        self._manager.wait_until_finished()
-        self._manager.close()
+        """Waits until what was saved is on disk, and lets go of the folder.
+
+        Raises:
+          SaveError: if it cannot be written.
+        """
+        try:
+            self.wait()
+        finally:
+            self._manager.close()
+
+    @contextlib.contextmanager
+    def _one_save_error(self):
+        try:
+            yield
+        except Exception as error:  # orbax and tensorstore raise many kinds
+            if jax.process_count() > 1:  # another may be lost: `hosts.guard` tells
+                raise
+            reason = (str(error).strip() or repr(error)).splitlines()[0]
+            if len(reason) > 200:  # the system's own words come last
+                reason = "..." + reason[-100:]
+            message = f"a checkpoint in {self._folder} cannot be written: {reason}"
+            raise SaveError(message) from error
 
     def _read(self, step, template):
         items = ocp.args.Composite(
@@ -109,28 +153,36 @@ def digest(state: chex.ArrayTree) -> str:
 
 @contextlib.contextmanager
 def one_error() -> Iterator[None]:
-    """Keeps a damaged checkpoint from being told of once for each of its arrays.
+    """Keeps a checkpoint's failure from being told of once for each of its arrays.
 
-    At the first array that cannot be read orbax raises, and closes its event loop. What becomes of
-    the reads still under way, in tensorstore's threads, python and asyncio then print as exceptions
-    that nobody took.
+    At the first array that cannot be read or written orbax logs that, raises, and closes its event
+    loop. What becomes of the others, under way in tensorstore's threads, python and asyncio then
+    print as exceptions that nobody took and coroutines that nobody awaited.
     """
-    report, logger = sys.unraisablehook, logging.getLogger("asyncio")
+    report, loggers = sys.unraisablehook, [logging.getLogger(name) for name in ("asyncio", "absl")]
 
     def report_others(unraisable):
         error = unraisable.exc_value
         if not (isinstance(error, RuntimeError) and "Event loop is closed" in str(error)):
             report(unraisable)
 
-    sys.unraisablehook, logger.disabled = report_others, True
-    try:
-        yield
-    except Exception:
-        time.sleep(0.2)  # nothing tells when those reads have ended
-        gc.collect()  # asyncio logs an exception when it is collected
-        raise
-    finally:
-        sys.unraisablehook, logger.disabled = report, False
+    def disable(value):
+        for logger in loggers:
+            logger.disabled = value
+
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
+        sys.unraisablehook = report_others
+        disable(True)
+        try:
+            yield
+        except Exception:
+            time.sleep(0.2)  # nothing tells when those reads and writes have ended
+            gc.collect()  # asyncio logs an exception when it is collected
+            raise
+        finally:
+            sys.unraisablehook = report
+            disable(False)
 
 
 def _set_aside(folder: epath.Path) -> None:

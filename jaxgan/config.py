@@ -17,6 +17,7 @@ from etils import epath
 from jaxgan import losses, networks, parallel
 from jaxgan.gan import GAN, gan
 
+ON_DIVERGENCE = ("stop", "skip")
 LOSSES = ("bce", "minimax", "wgan", "wgan-gp")
 MODELS = ("auto", "mlp", "dcgan")
 OPTIMIZERS = ("adam", "rmsprop", "sgd")
@@ -60,6 +61,12 @@ class Config:
     float32."""
     checkpoint_every: int = 5000
     """Steps between checkpoints; 0 for one at the end only."""
+    keep_every: int = 10
+    """Beside the newest three, keep every so many checkpoints one, those at multiples of
+    KEEP_EVERY * CHECKPOINT_EVERY steps; 0 for none."""
+    on_divergence: str = "stop"
+    """What to do with an update that is not finite: stop (exit status 3), or skip it, count it and
+    go on."""
     log_every: int = 100
     """Steps between lines of metrics."""
     sample_every: int = 1000
@@ -100,6 +107,7 @@ def check(config: Config) -> None:
     check_choice("--loss", config.loss, LOSSES)
     check_choice("--model", config.model, MODELS)
     check_choice("--parallel", config.parallel, ("auto", *parallel.MODES))
+    check_choice("--on-divergence", config.on_divergence, ON_DIVERGENCE)
     check_choice("--optimizer", config.optimizer, OPTIMIZERS)
     check_choice("--precision", config.precision, PRECISIONS)
     # The step is an int32, a key's seed a uint32; a hidden layer and a critic update of a program
@@ -113,7 +121,7 @@ def check(config: Config) -> None:
         **({} if config.image_size is None else {"image_size": 2**31 - 1}),
     }.items():
         _check_range(config, name, lambda v, most=most: 1 <= v <= most, f"from 1 to {most}")
-    for name in ("checkpoint_every", "sample_every", "decay_steps"):
+    for name in ("checkpoint_every", "keep_every", "sample_every", "decay_steps"):
         _check_range(config, name, lambda v: 0 <= v < 2**31, f"from 0 to {2**31 - 1}")
     last = 2**32 - config.num_seeds
     _check_range(config, "seed", lambda v: 0 <= v <= last, f"from 0 to {last}")
@@ -169,12 +177,20 @@ def make_model(config: Config, data_shape: tuple[int, ...]) -> GAN:
         d_tx=_optimizer(config, config.d_learning_rate, updates_per_step=config.n_critic),
         n_critic=config.n_critic,
         ema_decay=config.ema_decay,
+        skip_nonfinite=config.on_divergence == "skip",
     )
 
 
 def save(config: Config, path: epath.PathLike) -> None:
     """Writes the config as JSON."""
-    epath.Path(path).write_text(json.dumps(dataclasses.asdict(config), indent=2) + "\n")
+    write_whole(epath.Path(path), json.dumps(dataclasses.asdict(config), indent=2) + "\n")
+
+
+def write_whole(path: epath.Path, text: str) -> None:
+    """Writes a file so that, killed at any moment, it holds all of the text or what it held."""
+    part = path.with_name(path.name + ".part")
+    part.write_text(text)
+    part.replace(path)
 
 
 def load(path: epath.PathLike) -> Config:

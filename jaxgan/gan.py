@@ -51,6 +51,8 @@ class GANState(NamedTuple):
       ema: moving average of the generator's parameters; None if `ema_decay` is 0.
       ema_stats: the same average of its statistics.
       key: the run's PRNG key. It never changes.
+      skipped: updates of either network skipped so far because they were not finite, an int32
+        scalar; None unless they are skipped.
     """
 
     step: chex.Array
@@ -59,6 +61,7 @@ class GANState(NamedTuple):
     ema: chex.ArrayTree | None
     ema_stats: chex.ArrayTree | None
     key: chex.PRNGKey
+    skipped: chex.Array | None = None
 
 
 class GAN(NamedTuple):
@@ -73,7 +76,7 @@ class GAN(NamedTuple):
       step: `step(state, reals) -> (state, metrics)`, one iteration: n_critic critic updates, each
         on its own batch of reals `[n_critic, B, *data_shape]`, then one generator update. Its
         noise comes from `state.key`; metrics are those of the last critic update and of the
-        generator's.
+        generator's; they are not finite if those of any of the critic updates were not.
       sample: `sample(state, key, n) -> [n, *data_shape]`, from the averaged generator where there
         is one. The first samples of a larger n are those of a smaller.
     """
@@ -93,6 +96,7 @@ def gan(
     d_tx: optax.GradientTransformation,
     n_critic: int = 5,
     ema_decay: float = 0.999,
+    skip_nonfinite: bool = False,
 ) -> GAN:
     """Builds the training functions of a GAN.
 
@@ -108,6 +112,9 @@ def gan(
       n_critic: critic updates per generator update (Arjovsky 2017, Algorithm 1, line 2).
       ema_decay: decay of the averaged generator, in [0, 1); 0 turns it off. At step t the decay is
         at most t/(9 + t), so that the average forgets the untrained generator at once.
+      skip_nonfinite: leave a network as it was where its loss, gradient or any part of its next
+        state is not finite, and count that in the state and in the metric `skipped`; the step
+        counts on. Without it such numbers stay: none is ever clipped or averaged away.
 
     Raises:
       ValueError: if n_critic or ema_decay is out of range, the generator has no latent_dim, the
@@ -134,7 +141,20 @@ def gan(
             ema=average and average[0],
             ema_stats=average and average[1],
             key=key,
+            skipped=jnp.zeros((), jnp.int32) if skip_nonfinite else None,
         )
+
+    def settle(state, changes, seen):
+        """The state with the changes, or without where something is not finite, if so wished."""
+        if not skip_nonfinite:
+            return state._replace(**changes)
+        good = all_finite((changes, seen))
+        kept = {name: getattr(state, name) for name in changes}
+        changes = jax.tree.map(functools.partial(jnp.where, good), changes, kept)
+        return state._replace(**changes, skipped=state.skipped + jnp.where(good, 0, 1))
+
+    def count(state, metrics):
+        return metrics | {"skipped": state.skipped} if skip_nonfinite else metrics
 
     def d_step(state, real, key, axis_name=None):
         _check_real("real", real, data_shape)
@@ -150,8 +170,10 @@ def gan(
 
         gradients, metrics = jax.grad(objective, has_aux=True)(state.critic.params)
         gradients, metrics = _mean((gradients, metrics), axis_name)
-        updated = _update(state.critic, gradients, d_tx)
-        return state._replace(critic=updated._replace(params=loss.project(updated.params))), metrics
+        player = _update(state.critic, gradients, d_tx)
+        player = player._replace(params=loss.project(player.params))
+        state = settle(state, {"critic": player}, (gradients, metrics))
+        return state, count(state, metrics)
 
     def g_step(state, real, key, axis_name=None):
         _check_real("real", real, data_shape)
@@ -169,13 +191,14 @@ def gan(
         gradients, (metrics, stats) = _mean((gradients, aux), axis_name)
         player = _update(state.generator, gradients, g_tx)._replace(stats=stats)
         step = state.step + 1
+        changes = {"generator": player}
         if ema_decay:
             decay = jnp.minimum(ema_decay, step / (9 + step))
-            ema, ema_stats = optax.incremental_update(
+            changes["ema"], changes["ema_stats"] = optax.incremental_update(
                 (player.params, player.stats), (state.ema, state.ema_stats), 1 - decay
             )
-            state = state._replace(ema=ema, ema_stats=ema_stats)
-        return state._replace(step=step, generator=player), metrics
+        state = settle(state, changes, (gradients, metrics))._replace(step=step)
+        return state, count(state, metrics)
 
     def step(state, reals, axis_name=None):
         if reals.ndim < 1 or reals.shape[0] != n_critic:
@@ -191,7 +214,7 @@ def gan(
 
         state, metrics = jax.lax.scan(critic_update, state, (reals, jnp.arange(n_critic)))
         state, g_metrics = g_step(state, reals[-1], jax.random.fold_in(key, n_critic), axis_name)
-        return state, jax.tree.map(lambda m: m[-1], metrics) | g_metrics
+        return state, jax.tree.map(_last_of_finite, metrics) | g_metrics
 
     def sample(state, key, n):
         if not (isinstance(n, Integral) and n >= 0):
@@ -238,6 +261,17 @@ def over_seeds(model: GAN) -> GAN:
         step=mapped(model.step),
         sample=jax.jit(sample, static_argnums=2),
     )
+
+
+def all_finite(tree: chex.ArrayTree) -> chex.Array:
+    """Whether no number in the tree is infinite or NaN, a boolean scalar."""
+    floats = [x for x in jax.tree.leaves(tree) if jnp.issubdtype(x.dtype, jnp.inexact)]
+    return jnp.all(jnp.array([jnp.all(jnp.isfinite(x)) for x in floats]))
+
+
+def _last_of_finite(column):
+    """The last of a metric's values, or if any is not finite one that is not, lest it go unseen."""
+    return jnp.where(jnp.all(jnp.isfinite(column)), column[-1], jnp.sum(column))
 
 
 def _apply(module, params, stats, x, axis_name=None, train=True):

@@ -130,7 +130,10 @@ def wgan(clip: float = 0.01) -> Loss:
         return -wasserstein, {"d_loss": -wasserstein, "wasserstein": wasserstein}
 
     def project(params):
-        return jax.tree.map(lambda w: jnp.clip(w, -clip, clip), params)
+        # An infinite weight stays so: as c it would hide that training has diverged.
+        return jax.tree.map(
+            lambda w: jnp.where(jnp.isfinite(w), jnp.clip(w, -clip, clip), w), params
+        )
 
     return Loss(critic, _wasserstein_generator, project)
 

@@ -77,6 +77,14 @@ def test_the_newest_three_are_kept(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["3", "4", "5"]
 
 
+def test_every_so_many_are_kept_beside_the_newest_three(tmp_path):
+    checkpoints = Checkpoints(tmp_path, keep_period=2)
+    for step in range(1, 8):
+        checkpoints.save(step, {"x": jnp.float32(step)})
+    checkpoints.close()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["2", "4", "5", "6", "7"]
+
+
 def data_files(folder):
     files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
     return [path for path in files if path.stat().st_size > 1000]

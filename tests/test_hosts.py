@@ -44,8 +44,8 @@ hosts.HEARTBEAT_SECONDS = 20
 train.MAX_CHUNK = 1
 put = train.Log.put
 for run in json.loads(sys.argv[2]):
-    def put_and_fall(log, step, count, metrics, run=run):
-        put(log, step, count, metrics)
+    def put_and_fall(log, step, *chunk, run=run):
+        put(log, step, *chunk)
         if run["signal"] and step >= run["at"] and jax.process_index() == run["process"]:
             os.kill(os.getpid(), run["signal"])
             run["signal"] = 0

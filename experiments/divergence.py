@@ -1,0 +1,213 @@
+"""When numbers break: which ones, the evidence in a file, and its replay."""
+
+import dataclasses
+import io
+import json
+import pathlib
+import traceback
+import zipfile
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import chex
+import jax
+import numpy as np
+from etils import epath
+
+import jaxgan
+from jaxgan.config import Config, make_model
+from jaxgan.gan import GAN, GANState, all_finite
+
+_PACKAGE = pathlib.Path(jaxgan.__file__).parent
+
+
+class Iteration(NamedTuple):
+    """One iteration of one seed: `GAN.step(state, reals)` gives numbers that are not finite.
+
+    Attributes:
+      config: the run's settings.
+      state: the state before it.
+      reals: its data, `[n_critic, B, *data_shape]`.
+    """
+
+    config: Config
+    state: GANState
+    reals: np.ndarray
+
+    @property
+    def step(self) -> int:
+        """The step that it was to make."""
+        return int(self.state.step) + 1
+
+
+class Update(NamedTuple):
+    """One of an iteration's updates.
+
+    Attributes:
+      network: "critic" or "generator".
+      name: what it is called in a sentence.
+      method: its field in `GAN`.
+      real: its batch.
+      key: its key.
+    """
+
+    network: str
+    name: str
+    method: str
+    real: np.ndarray
+    key: jax.Array
+
+
+def updates(iteration: Iteration) -> Iterator[Update]:
+    """The iteration's updates, with the keys that `GAN.step` gives them."""
+    key = jax.random.fold_in(iteration.state.key, iteration.state.step)
+    n_critic = len(iteration.reals)
+    for index, real in enumerate(iteration.reals):
+        name = f"critic update {index + 1} of {n_critic}"
+        yield Update("critic", name, "d_step", real, jax.random.fold_in(key, index))
+    last = jax.random.fold_in(key, n_critic)
+    yield Update("generator", "the generator's update", "g_step", iteration.reals[-1], last)
+
+
+def locate(iteration: Iteration) -> tuple[str, GANState, Update] | None:
+    """Finds the first update whose result is not finite.
+
+    Returns:
+      What is not finite, in words; the state before that update; and the update. None if all is
+      finite: a chunk of many iterations is another program, which may round differently.
+    """
+    model = make_model(iteration.config, iteration.reals.shape[2:])
+    state = iteration.state
+    for update in updates(iteration):
+        after, metrics = getattr(model, update.method)(state, update.real, update.key)
+        if not all_finite((after, metrics)):
+            quantity = _quantity(iteration, state, update, after, metrics)
+            return f"the {update.network}'s {quantity}, in {update.name},", state, update
+        state = after
+    return None
+
+
+def save(iteration: Iteration, path: epath.Path) -> None:
+    """Writes the iteration to an npz file of plain arrays."""
+    state = iteration.state._replace(key=jax.random.key_data(iteration.state.key))
+    arrays = {
+        "config": np.array(json.dumps(dataclasses.asdict(iteration.config))),
+        "reals": np.asarray(iteration.reals),
+        **{name: np.asarray(leaf) for name, leaf in _named_leaves(state)},
+    }
+    file = io.BytesIO()
+    np.savez(file, **arrays)
+    path.write_bytes(file.getvalue())
+
+
+def load(path: epath.PathLike) -> Iteration:
+    """Reads what `save` wrote; nothing in it is run.
+
+    Raises:
+      ValueError: if the file is no such iteration, in one line.
+    """
+    try:
+        with np.load(io.BytesIO(epath.Path(path).read_bytes()), allow_pickle=False) as file:
+            arrays = dict(file)
+        config, reals = Config(**json.loads(str(arrays["config"]))), arrays["reals"]
+        model = make_model(config, reals.shape[2:])
+        template = jax.eval_shape(model.init, jax.random.key(0))
+        template = template._replace(key=jax.eval_shape(jax.random.key_data, template.key))
+        leaves = [_checked(name, arrays[name], leaf) for name, leaf in _named_leaves(template)]
+    except (OSError, ValueError, TypeError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise ValueError(
+            f"--replay={path} cannot be read ({error}). Give the diverged-STEP.npz of a run's "
+            "folder."
+        ) from error
+    state: Any = jax.tree.unflatten(jax.tree.structure(template), leaves)
+    return Iteration(config, state._replace(key=jax.random.wrap_key_data(state.key)), reals)
+
+
+def replay(path: epath.PathLike) -> bool:
+    """Repeats a saved iteration, and prints the first operation whose result is not finite.
+
+    Returns:
+      Whether there is one.
+
+    Raises:
+      ValueError: if the file is no saved iteration.
+    """
+    iteration = load(path)
+    config = iteration.config
+    print(f"step {iteration.step} of {config.loss} on {config.dataset}, seed {config.seed}")
+    found = locate(iteration)
+    if found is None:
+        print("every number of it is finite here")
+        return False
+    words, state, update = found
+    print(f"{words} is not finite")
+    model = make_model(config, iteration.reals.shape[2:])
+    print(_first_operation(model, state, update) or "operation by operation every number is finite")
+    return True
+
+
+def _first_operation(model: GAN, state: GANState, update: Update) -> str | None:
+    """Repeats the update operation by operation until a result is not finite."""
+    try:
+        with jax.debug_nans(True), jax.debug_infs(True), jax.disable_jit():
+            getattr(model, update.method)(state, update.real, update.key)
+    except FloatingPointError as error:
+        # An operation of a gradient has as its cause the lines that it is the gradient of.
+        source = error.__cause__ or error
+        frames = traceback.extract_tb(source.__traceback__)
+        ours = [f for f in frames if pathlib.Path(f.filename).is_relative_to(_PACKAGE)]
+        where = f"{ours[-1].filename}, line {ours[-1].lineno}, in {ours[-1].name}: {ours[-1].line}"
+        return f"{error}\n  {where}"
+    return None
+
+
+def _quantity(iteration, state, update, after, metrics) -> str:
+    """The first of loss, gradient, optimizer's state and parameters that is not finite."""
+    bad = [name for name, value in metrics.items() if not np.isfinite(value).all()]
+    if bad:
+        return f"loss ({', '.join(bad)})"
+    gradient = _gradient_probe(iteration, state, update)
+    player = getattr(after, update.network)
+    for name, tree in (
+        ("gradient", gradient),
+        ("optimizer state", player.opt_state),
+        ("parameter", player.params),
+        ("batch statistic", player.stats),
+    ):
+        bad = [path for path, leaf in _named_leaves(tree) if not all_finite([leaf])]
+        if bad:
+            return f"{name} ({', '.join(bad[:3])}{', ...' if len(bad) > 3 else ''})"
+    return "moving average"
+
+
+def _gradient_probe(iteration, state, update) -> chex.ArrayTree:
+    """Numbers that are finite just where the gradient is: what tiny steps along it lead to."""
+    rate = 1e-30
+    config = dataclasses.replace(
+        iteration.config,
+        optimizer="sgd",
+        d_learning_rate=rate,
+        g_learning_rate=rate,
+    )
+    model = make_model(config, iteration.reals.shape[2:])
+    fresh = model.init(iteration.state.key)
+    player = getattr(state, update.network)
+    player = player._replace(opt_state=getattr(fresh, update.network).opt_state)
+    state = state._replace(**{update.network: player})
+    after, _ = getattr(model, update.method)(state, update.real, update.key)
+    return getattr(after, update.network).params
+
+
+def _named_leaves(tree) -> list[tuple[str, Any]]:
+    return [
+        (jax.tree_util.keystr(path, simple=True, separator="/"), leaf)
+        for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
+    ]
+
+
+def _checked(name, array, like):
+    if array.shape != like.shape or array.dtype != like.dtype:
+        raise ValueError(
+            f"{name} is {array.dtype}{array.shape}, not {like.dtype}{like.shape} as its config says"
+        )
+    return array

@@ -1,0 +1,174 @@
+"""A run outlives kills, a full disk and another machine, and ends as if nothing had happened."""
+
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import jax
+import numpy as np
+import pytest
+
+EXPERIMENTS = pathlib.Path(__file__).parent.parent / "experiments"
+sys.path.insert(0, str(EXPERIMENTS))
+
+import train  # noqa: E402
+
+from jaxgan.checkpoint import Checkpoints  # noqa: E402
+
+SMALL = ["--dataset=ring8", "--width=8", "--depth=1", "--batch-size=8", "--n-critic=1"]
+OFTEN = ["--checkpoint-every=1", "--log-every=1", "--sample-every=0", "--parallel=jit"]
+
+
+def start(folder, *arguments, before=()):
+    """A real process, on one device."""
+    command = [sys.executable, str(EXPERIMENTS / "train.py"), *SMALL, *OFTEN, *arguments]
+    return subprocess.Popen(
+        [*before, *command, f"--workdir={folder}"],
+        env=os.environ | {"XLA_FLAGS": ""},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def train_here(folder, *arguments):
+    return train.main([*SMALL, *OFTEN, *arguments, f"--workdir={folder}"])
+
+
+def read_state(folder, *arguments):
+    """The newest checkpoint as plain arrays."""
+    config, _ = train.parse([*SMALL, *OFTEN, *arguments])
+    run = train.prepare(config)
+    checkpoints = Checkpoints(folder / "checkpoints")
+    state = run.restore(checkpoints)
+    checkpoints.close()
+    return jax.tree.map(np.asarray, state._replace(key=jax.random.key_data(state.key)))
+
+
+def assert_same_runs(a, b, *arguments):
+    assert (a / "metrics.jsonl").read_text() == (b / "metrics.jsonl").read_text()
+    jax.tree.map(
+        np.testing.assert_array_equal, read_state(a, *arguments), read_state(b, *arguments)
+    )
+
+
+# Kills.
+
+
+def newest(folder):
+    path = folder / "checkpoints"
+    names = [p.name for p in path.iterdir()] if path.exists() else []
+    return max((int(name) for name in names if name.isdigit()), default=0)
+
+
+def kill(process, folder, step, random):
+    """Kills it at a random moment after that step's checkpoint; says whether it was saving."""
+    while newest(folder) < step:
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.002)
+    time.sleep(random.uniform(0, 0.1))
+    process.kill()
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL
+    return any("tmp" in path.name for path in (folder / "checkpoints").iterdir())
+
+
+def run_with_kills(tmp_path, kills, seed):
+    """Kills one run again and again, resumes it to its end, and compares it with another.
+
+    Returns:
+      How many of the kills hit a checkpoint that was being saved.
+    """
+    steps = 4 * (kills + 1)
+    arguments = ("--loss=wgan-gp", f"--steps={steps}")
+    random = np.random.default_rng(seed)
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    saving = 0
+    for index in range(kills):
+        process = start(parts, *arguments)
+        if index % 6 == 5:  # while it starts
+            time.sleep(random.uniform(0, 4))
+            process.kill()
+            process.communicate()
+        else:
+            saving += kill(process, parts, max(newest(parts), 3 * index) + 1, random)
+    for folder in (parts, whole):
+        process = start(folder, *arguments)
+        out, err = process.communicate()
+        assert process.returncode == 0, err
+        assert "cannot be read" not in out
+    assert [row["step"] for row in read_rows(parts)] == list(range(1, steps + 1))
+    assert_same_runs(parts, whole, *arguments)
+    return saving
+
+
+def read_rows(folder):
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_a_run_killed_five_times_ends_as_one_that_never_was(tmp_path):
+    run_with_kills(tmp_path, kills=5, seed=0)
+
+
+@pytest.mark.slow
+def test_a_run_killed_thirty_times_ends_as_one_that_never_was(tmp_path):
+    saving = run_with_kills(tmp_path, kills=30, seed=1)
+    print(f"{saving} of 30 kills hit a checkpoint that was being saved")
+    assert saving >= 5
+
+
+def test_a_run_killed_before_it_wrote_its_settings_starts_again(tmp_path):
+    (tmp_path / "samples").mkdir()
+    for name in (".lock", "config.json.part"):
+        (tmp_path / name).write_text("{")
+    assert not train_here(tmp_path, "--loss=bce", "--steps=1")
+
+
+def test_half_a_line_of_metrics_is_not_joined_to_the_next(tmp_path):
+    assert not train_here(tmp_path, "--loss=bce", "--steps=2")
+    with (tmp_path / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 3, "d_lo')
+    assert not train_here(tmp_path, "--loss=bce", "--steps=4")
+    assert [row["step"] for row in read_rows(tmp_path)] == [1, 2, 3, 4]
+
+
+def test_a_second_interrupt_stops_at_once():
+    script = """
+import os, signal, train
+with train.Interrupt() as interrupt:
+    os.kill(os.getpid(), signal.SIGTERM)
+    assert interrupt.number == signal.SIGTERM
+    os.kill(os.getpid(), signal.SIGINT)
+    print("still here")
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=EXPERIMENTS, capture_output=True, text=True
+    )
+    assert done.returncode == -signal.SIGINT, done.stderr
+    assert "still here" not in done.stdout and "Traceback" not in done.stderr
+
+
+# A full disk.
+
+
+def test_a_full_disk_stops_the_run_in_a_line_and_harms_nothing(tmp_path):
+    """A limit on the size of files that all keep to but those of a checkpoint."""
+    arguments = ("--loss=bce", "--width=512", "--depth=2")
+    parts, whole = tmp_path / "parts", tmp_path / "whole"
+    assert not train_here(parts, *arguments, "--steps=2")
+    before, rows = read_state(parts, *arguments), read_rows(parts)
+    limited = ("bash", "-c", 'ulimit -f 500; exec "$@"', "bash")  # in KiB
+    process = start(parts, *arguments, "--steps=5", before=limited)
+    _, error = process.communicate()
+    assert process.returncode == 4, error
+    assert len(error.strip().splitlines()) == 1 and "cannot be written" in error, error
+    assert "the same command goes on" in error
+    jax.tree.map(np.testing.assert_array_equal, read_state(parts, *arguments), before)
+    assert read_rows(parts)[: len(rows)] == rows
+    assert not train_here(parts, *arguments, "--steps=5")
+    assert not train_here(whole, *arguments, "--steps=5")
+    assert_same_runs(parts, whole, *arguments)
