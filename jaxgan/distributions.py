@@ -1,0 +1,94 @@
+"""What counts as a distribution: its values as floats, and errors that name what is wrong.
+
+Values are checked wherever there are values to check: under `jit`, `vmap` and `grad` only shapes
+are.
+"""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
+
+_TOLERANCE = 1e-4  # on a sum of probabilities: float32 rounding, and a grid's cut-off tails
+
+
+def as_float(a: ArrayLike) -> jax.Array:
+    """An array of floats: integers become float32, other floats stay as they are."""
+    a = jnp.asarray(a)
+    return a.astype(jnp.result_type(float, a))
+
+
+def is_traced(a: ArrayLike) -> bool:
+    """Whether a has no values yet, under `jit`, `vmap` or `grad`."""
+    return isinstance(a, jax.core.Tracer)
+
+
+def check_broadcast(**arrays: jax.Array) -> None:
+    """Refuses arrays whose last axes differ or whose other axes do not broadcast."""
+    shapes = [a.shape for a in arrays.values()]
+    last = {shape[-1:] for shape in shapes}
+    try:
+        jnp.broadcast_shapes(*shapes)
+    except ValueError:
+        last = set()
+    if len(last) != 1:
+        listed = ", ".join(f"{name} {shape}" for name, shape in zip(arrays, shapes, strict=True))
+        raise ValueError(f"shapes do not match: {listed}")
+
+
+def check_values(
+    rule: str, allowed: Callable[[np.ndarray], np.ndarray], **arrays: ArrayLike
+) -> None:
+    """Refuses arrays with values that are not allowed, where there are values to see."""
+    for name, array in arrays.items():
+        if not is_traced(array) and not (good := allowed(np.asarray(array))).all():
+            index = tuple(np.argwhere(~good)[0].tolist())
+            raise ValueError(f"{name} must {rule}, got {np.asarray(array)[index]} at {index}")
+
+
+def check_probabilities(dx: ArrayLike, **arrays: ArrayLike) -> list[jax.Array]:
+    """Refuses what is no distribution over the last axis; returns floats."""
+    floats, dx = {name: as_float(array) for name, array in arrays.items()}, jnp.asarray(dx)
+    for name, p in floats.items():
+        if p.ndim == 0 or p.size == 0:
+            raise ValueError(f"{name} must be probabilities [..., k], got shape {p.shape}")
+        if dx.shape not in ((), p.shape[-1:]):
+            raise ValueError(f"dx must be a scalar or {p.shape[-1:]}, got shape {dx.shape}")
+    check_broadcast(**floats)
+    check_values("be positive", lambda v: v > 0, dx=dx)
+    check_values("be non-negative", lambda v: v >= 0, **floats)
+    for name, p in floats.items():
+        if not is_traced(p) and not is_traced(dx):
+            total = np.sum(np.asarray(p, np.float64) * np.asarray(dx), axis=-1)
+            if not (good := np.abs(total - 1) <= _TOLERANCE).all():
+                raise ValueError(f"{name} must sum to 1 (times dx), got {total[~good].flat[0]}")
+    return list(floats.values())
+
+
+def check_weights(n: int, **array: ArrayLike) -> jax.Array:
+    """Refuses what is not n weights that sum to 1."""
+    (name,), (weights,) = array, check_probabilities(1.0, **array)
+    if weights.shape != (n,):
+        raise ValueError(f"{name} must be ({n},), one per point, got shape {weights.shape}")
+    return weights
+
+
+def check_gaussians(mean_p, cov_p, mean_q, cov_q) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Checks two Gaussians; returns the difference of means and the Cholesky factors."""
+    means = {
+        "mean_p": jnp.atleast_1d(as_float(mean_p)),
+        "mean_q": jnp.atleast_1d(as_float(mean_q)),
+    }
+    covs = {"cov_p": jnp.atleast_2d(as_float(cov_p)), "cov_q": jnp.atleast_2d(as_float(cov_q))}
+    d = means["mean_p"].shape[0]
+    for name, array in (means | covs).items():
+        wanted = (d,) if name in means else (d, d)
+        if array.shape != wanted:
+            raise ValueError(f"{name} must be {wanted} as mean_p, got {array.shape}")
+    roots = {name: jnp.linalg.cholesky(cov) for name, cov in covs.items()}
+    for name, root in roots.items():
+        if not is_traced(root) and not np.isfinite(root).all():
+            raise ValueError(f"{name} must be positive definite, got {covs[name].tolist()}")
+    return means["mean_q"] - means["mean_p"], roots["cov_p"], roots["cov_q"]
