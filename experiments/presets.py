@@ -264,7 +264,7 @@ def mnist_wgan_gp() -> Config:
 
     `python experiments/train.py --loss=wgan-gp --dataset=mnist`
 
-    Expect digits of all ten classes: docs/results.md.
+    Expect digits of all ten classes, most of them readable at a glance: docs/results.md.
     """
     return dataclasses.replace(
         images_wgan_gp(),
