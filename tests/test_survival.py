@@ -172,3 +172,45 @@ def test_a_full_disk_stops_the_run_in_a_line_and_harms_nothing(tmp_path):
     assert not train_here(parts, *arguments, "--steps=5")
     assert not train_here(whole, *arguments, "--steps=5")
     assert_same_runs(parts, whole, *arguments)
+
+
+# Stopping and going on.
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--loss=bce", "--dataset=digits", "--model=dcgan", "--critic-norm", "--ema-decay=0.9"],
+        ["--loss=minimax", "--ema-decay=0"],
+        ["--loss=wgan", "--ema-decay=0.9"],
+        ["--loss=wgan-gp", "--ema-decay=0"],
+    ],
+    ids=lambda arguments: arguments[0],
+)
+def test_stops_and_checkpoints_do_not_show_in_a_single_bit(arguments, tmp_path):
+    """BatchNorm or none, averaged or not, extended twice, and at any interval."""
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    assert not train_here(whole, *arguments, "--checkpoint-every=0", "--steps=7")
+    for steps in (3, 7):
+        assert not train_here(parts, *arguments, "--checkpoint-every=2", f"--steps={steps}")
+    assert [row["step"] for row in read_rows(parts)] == list(range(1, 8))
+    assert_same_runs(parts, whole, *arguments)
+
+
+def test_a_run_goes_on_with_other_devices(tmp_path):
+    """Eight, then one that knows of no others, then eight again; under SGD, which hides nothing."""
+    sgd = ("--loss=wgan-gp", "--optimizer=sgd", "--d-learning-rate=0.05", "--g-learning-rate=0.05")
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    assert not train_here(whole, *sgd, "--steps=6")
+    auto = (*sgd, "--parallel=auto")
+    assert not train_here(parts, *auto, "--steps=2")
+    process = start(parts, *auto, "--steps=4")
+    out, err = process.communicate()
+    assert process.returncode == 0, err
+    assert "1 cpu (jit)" in out and "on from step 2" in out
+    assert not train_here(parts, *auto, "--steps=6")
+    for ours, theirs in zip(read_rows(parts), read_rows(whole), strict=True):
+        # Means in another order: a few roundings a step.
+        assert ours == pytest.approx(theirs, rel=1e-4, abs=1e-6)
+    states = read_state(parts, *auto), read_state(whole, *sgd)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), *states)

@@ -134,16 +134,6 @@ def test_sigterm_saves_and_exits_with_143(tmp_path):
 
 
 @pytest.mark.parametrize("decay_steps", [0, 4])
-def test_more_steps_extend_a_run_as_if_it_had_never_stopped(decay_steps, tmp_path):
-    arguments = ["--loss=bce", f"--decay-steps={decay_steps}"]
-    for folder, stops in (("whole", [6]), ("parts", [2, 4, 6])):
-        for steps in stops:
-            assert not train_here(*arguments, f"--steps={steps}", f"--workdir={tmp_path / folder}")
-    whole, parts = tmp_path / "whole", tmp_path / "parts"
-    assert read_metrics(parts) == read_metrics(whole)
-    assert_same_states(final_state(parts, arguments), final_state(whole, arguments))
-
-
 def test_resuming_forgets_metrics_logged_after_the_checkpoint(tmp_path):
     arguments = ("--loss=bce", f"--workdir={tmp_path}")
     assert not train_here(*arguments, "--steps=3")
