@@ -74,11 +74,13 @@ class Checkpoints:
         unreadable = []
         for step in sorted(self._manager.all_steps(), reverse=True):
             state, reason = None, "another process cannot"
-            try:
-                with one_error():
+            with one_error():
+                try:
                     state = self._read(step, template)
-            except Exception as error:  # orbax and tensorstore raise many kinds for damage
-                reason = (str(error).strip() or repr(error)).splitlines()[0][:200]
+                except Exception as error:  # orbax and tensorstore raise many kinds for damage
+                    reason = (str(error).strip() or repr(error)).splitlines()[0][:200]
+                if state is None:
+                    _drop_leftovers()
             if not hosts.all_true(state is not None):
                 warn(f"checkpoint {step} in {self._folder} cannot be read: {reason}")
                 unreadable.append(step)
@@ -162,8 +164,8 @@ def one_error() -> Iterator[None]:
     report, loggers = sys.unraisablehook, [logging.getLogger(name) for name in ("asyncio", "absl")]
 
     def report_others(unraisable):
-        error = unraisable.exc_value
-        if not (isinstance(error, RuntimeError) and "Event loop is closed" in str(error)):
+        told = ("Event loop is closed", "error while reading array index")
+        if not any(words in str(unraisable.exc_value) for words in told):
             report(unraisable)
 
     def disable(value):
@@ -177,12 +179,16 @@ def one_error() -> Iterator[None]:
         try:
             yield
         except Exception:
-            time.sleep(0.2)  # nothing tells when those reads and writes have ended
-            gc.collect()  # asyncio logs an exception when it is collected
+            _drop_leftovers()
             raise
         finally:
             sys.unraisablehook = report
             disable(False)
+
+
+def _drop_leftovers():
+    time.sleep(0.2)  # nothing tells when those reads and writes have ended
+    gc.collect()  # asyncio logs an exception when it is collected
 
 
 def _set_aside(folder: epath.Path) -> None:

@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import shutil
 
 import chex
 import jax
@@ -141,6 +142,61 @@ def test_any_flipped_bit_is_noticed(tmp_path):
         noticed += len(told)
         assert_same(restored, state._replace(step=jnp.int32(step)))
     assert noticed, "not one of the flips was noticed"
+
+
+def cut(path):
+    os.truncate(path, path.stat().st_size // 2)
+
+
+def flip(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 16
+    path.write_bytes(content)
+
+
+def clear(path):
+    os.truncate(path, 0)
+
+
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory):
+    """A folder of two checkpoints, whose files are of all kinds."""
+    folder = tmp_path_factory.mktemp("sound")
+    checkpoints = Checkpoints(folder)
+    for step in (1, 2):
+        checkpoints.save(step, {"w": step * jnp.arange(2000.0), "step": jnp.int32(step)})
+    checkpoints.close()
+    return folder
+
+
+@pytest.mark.parametrize("harm", [cut, clear, flip, pathlib.Path.unlink])
+def test_whichever_file_is_harmed_what_is_restored_was_saved(harm, sound, tmp_path):
+    """The checkpoint before, and a word of it; or the newest, if that file tells nothing of it."""
+    files = [path.relative_to(sound) for path in sorted((sound / "2").rglob("*")) if path.is_file()]
+    assert len(files) > 5
+    fell_back = 0
+    for index, file in enumerate(files):
+        folder = tmp_path / str(index)
+        shutil.copytree(sound, folder)
+        if not (folder / file).stat().st_size:
+            continue
+        harm(folder / file)
+        left = contents(folder / "2")
+        template = {"w": jnp.zeros(2000), "step": jnp.int32(0)}
+        restored, told = read(folder, template)
+        step = 1 if told else 2
+        assert restored["step"] == step, file
+        np.testing.assert_array_equal(restored["w"], step * np.arange(2000.0))
+        assert contents(folder / ("2.unreadable" if told else "2")) == left, file
+        fell_back += len(told)
+    assert fell_back >= 2
+
+
+def contents(folder):
+    """What is in each file."""
+    return {
+        path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()
+    }
 
 
 def test_nothing_readable_is_an_error_and_touches_nothing(tmp_path):
