@@ -89,9 +89,12 @@ class RunFolder:
         rows = []
         for line in path.read_text().splitlines():
             try:
-                rows.append(json.loads(line))
+                row = json.loads(line)
             except ValueError:  # a last line cut short by a kill
                 break
+            if not isinstance(row, dict) or not isinstance(row.get("step"), int):
+                raise ValueError(f"{path} holds a line that is no metrics: {line[:60]!r}")
+            rows.append(row)
         return rows
 
     def close(self) -> None:
@@ -142,7 +145,11 @@ class RunFolder:
     def finished(self) -> bool:
         """Whether a summary tells of as many steps as are asked for."""
         path = self.path / "summary.json"
-        return path.exists() and json.loads(path.read_text())["steps"] == self.config.steps
+        try:
+            summary = json.loads(path.read_text()) if path.exists() else None
+        except ValueError:  # damaged: a new one is written at the end
+            return False
+        return isinstance(summary, dict) and summary.get("steps") == self.config.steps
 
 
 def is_remote(path: epath.Path) -> bool:

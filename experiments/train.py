@@ -155,6 +155,7 @@ def start(config: Config) -> tuple[Run, Checkpoints, GANState | None]:
     hosts.check_same(json.dumps(dataclasses.asdict(dataclasses.replace(config, **places))))
     with hosts.together():
         if hosts.is_first():
+            run.folder.metrics()  # lest they be found damaged later
             run.folder.create()
     with hosts.together():
         run.folder.check_shared()

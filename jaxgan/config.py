@@ -200,9 +200,16 @@ def load(path: epath.PathLike) -> Config:
       ValueError: if the file is no config.
     """
     try:
-        return Config(**json.loads(epath.Path(path).read_text()))
-    except (ValueError, TypeError) as error:
+        config = Config(**json.loads(epath.Path(path).read_text()))
+    except (ValueError, TypeError, RecursionError) as error:
         raise ValueError(f"{path} is not a run's config: {error}") from error
+    for field in dataclasses.fields(Config):
+        value, kind = getattr(config, field.name), field.type
+        whole = kind is float and isinstance(value, int)  # JSON has but one kind of number
+        right = whole or isinstance(value, kind)  # type: ignore[arg-type]  # no name of a type
+        if not right or (isinstance(value, bool) and kind is not bool):
+            raise ValueError(f"{path} is not a run's config: {field.name} cannot be {value!r}")
+    return config
 
 
 def _optimizer(config, learning_rate, updates_per_step=1) -> optax.GradientTransformation:

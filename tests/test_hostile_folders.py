@@ -1,0 +1,113 @@
+"""A run's folder is data: nothing in it is run as code, and what is damaged is named in a line."""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+import jaxgan
+
+EXPERIMENTS = pathlib.Path(__file__).parent.parent / "experiments"
+sys.path.insert(0, str(EXPERIMENTS))
+
+import sample  # noqa: E402
+import train  # noqa: E402
+
+SMALL = ["--loss=bce", "--dataset=ring8", "--width=8", "--depth=1", "--log-every=1"]
+
+# Every use of a folder, with a hook that python calls before a pickle may name what it would run.
+WATCHED = """
+import os, sys, traceback
+sys.path.insert(0, sys.argv[1])
+folder, small = sys.argv[2], sys.argv[3:]
+import sample, train
+import jaxgan
+
+def watch(event, arguments):
+    if event == "pickle.find_class":
+        frames = traceback.extract_stack()
+        # tensorboardX hands events to its writing thread in a queue, which pickles them in memory.
+        if not any(frame.filename.endswith("multiprocessing/queues.py") for frame in frames):
+            print(*(f"{f.filename}:{f.lineno}" for f in frames[-4:]), file=sys.stderr)
+            print("unpickled", arguments, flush=True)
+            os._exit(1)
+
+sys.addaudithook(watch)
+assert train.main([*small, "--steps=2", f"--workdir={folder}"]) == 0
+assert train.main([*small, "--steps=3", f"--workdir={folder}"]) == 0
+jaxgan.load(folder)
+assert sample.main([f"--workdir={folder}", "--n=10"]) == 0
+try:
+    import pickle
+    pickle.loads(pickle.dumps(os.getcwd))
+finally:
+    print("not watched")
+"""
+
+
+def test_nothing_is_unpickled_from_a_run(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-c", WATCHED, str(EXPERIMENTS), str(tmp_path / "run"), *SMALL],
+        env=os.environ | {"XLA_FLAGS": ""},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    # The last line shows that the hook would have told.
+    last = done.stdout.splitlines()[-1:]
+    assert last == ["unpickled ('posix', 'getcwd')"], done.stdout + done.stderr
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("trained")
+    assert not train.main([*SMALL, "--steps=2", "--parallel=jit", f"--workdir={folder}"])
+    return folder
+
+
+CONFIGS = [b"", b"{", b"[]", b"5", b"null", b"{}", b'"loss"', b"\xff\xfe", b"[" * 5000]
+CHANGES = [("steps", "2"), ("steps", 2.5), ("steps", None), ("steps", True), ("loss", 5)]
+CHANGES += [("loss", ["bce"]), ("width", {}), ("b1", "0.5"), ("b1", None), ("data_dir", 5)]
+CHANGES += [("width", -1), ("width", 10**30), ("loss", "wgam"), ("__class__", "os"), ("extra", 1)]
+
+
+@pytest.mark.parametrize("content", [*CONFIGS, *CHANGES], ids=repr)
+def test_a_damaged_config_is_refused_in_a_line(content, trained, capsys):
+    path = trained / "config.json"
+    good = path.read_bytes()
+    if isinstance(content, tuple):
+        content = json.dumps(json.loads(good) | dict([content])).encode()
+    path.write_bytes(content)
+    try:
+        capsys.readouterr()
+        assert train.main([*SMALL, "--steps=3", "--parallel=jit", f"--workdir={trained}"]) == 2
+        assert len(capsys.readouterr().err.splitlines()) == 1
+        assert sample.main([f"--workdir={trained}"]) == 2
+        with pytest.raises(ValueError, match=r"."):
+            jaxgan.load(trained)
+    finally:
+        path.write_bytes(good)
+
+
+@pytest.mark.parametrize("line", ["5", "[]", "{}", '{"step": "1"}', "null"])
+def test_metrics_that_are_none_are_refused_in_a_line_and_left_alone(line, trained, capsys):
+    path = trained / "metrics.jsonl"
+    good = path.read_text()
+    path.write_text(damaged := line + "\n" + good)
+    try:
+        assert train.main([*SMALL, "--steps=3", "--parallel=jit", f"--workdir={trained}"]) == 2
+        error = capsys.readouterr().err
+        assert "holds a line that is no metrics" in error and len(error.splitlines()) == 1
+        assert path.read_text() == damaged
+    finally:
+        path.write_text(good)
+
+
+@pytest.mark.parametrize("content", ["{", "5"])
+def test_a_damaged_summary_is_written_again(content, trained):
+    (trained / "summary.json").write_text(content)
+    assert not train.main([*SMALL, "--steps=2", "--parallel=jit", f"--workdir={trained}"])
+    assert json.loads((trained / "summary.json").read_text())["steps"] == 2
