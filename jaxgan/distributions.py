@@ -87,6 +87,11 @@ def check_gaussians(mean_p, cov_p, mean_q, cov_q) -> tuple[jax.Array, jax.Array,
         wanted = (d,) if name in means else (d, d)
         if array.shape != wanted:
             raise ValueError(f"{name} must be {wanted} as mean_p, got {array.shape}")
+    check_values("be finite", np.isfinite, **means)
+    for name, cov in covs.items():
+        # Cholesky would take the mean of cov and its transpose, and say nothing.
+        if not is_traced(cov) and not np.allclose(cov, cov.T, equal_nan=True):
+            raise ValueError(f"{name} must be symmetric, got {cov.tolist()}")
     roots = {name: jnp.linalg.cholesky(cov) for name, cov in covs.items()}
     for name, root in roots.items():
         if not is_traced(root) and not np.isfinite(root).all():

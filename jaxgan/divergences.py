@@ -217,7 +217,8 @@ def gaussian_kl(
       A scalar.
 
     Raises:
-      ValueError: if shapes do not match or a covariance is not positive definite.
+      ValueError: if shapes do not match, a mean is not finite, or a covariance is not symmetric and
+        positive definite.
 
     References:
       Duchi, Derivations for Linear Algebra and Optimization, 2007, p. 13.

@@ -9,10 +9,11 @@ from typing import NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax.typing import ArrayLike
 
-from jaxgan.distributions import as_float, check_weights
+from jaxgan.distributions import as_float, check_values, check_weights
 
 Theta = TypeVar("Theta")
 LogDensity = Callable[[Theta, jax.Array], jax.Array]
@@ -70,8 +71,8 @@ def log_likelihood(
       A scalar.
 
     Raises:
-      ValueError: if there are no samples, the densities are not `[n]`, or weights are negative or
-        do not sum to 1.
+      ValueError: if there are no samples or one is not finite, the densities are not `[n]`, or
+        weights are negative or do not sum to 1.
 
     References:
       Arjovsky 2017, sec. 1.
@@ -79,6 +80,7 @@ def log_likelihood(
     x = jnp.asarray(x)
     if x.ndim == 0 or x.size == 0:
         raise ValueError(f"x must be samples [n, ...], got shape {x.shape}")
+    check_values("be finite", np.isfinite, x=x)
     values = log_density(theta, x)
     if values.shape != x.shape[:1]:
         raise ValueError(f"log_density must be {x.shape[:1]}, one per sample, got {values.shape}")

@@ -436,6 +436,11 @@ SAMPLES = np.zeros((3, 2))
             r"cov_q must be positive definite, got \[\[-2.0\]\]",
         ),
         (lambda: div.gaussian_w2([0, 0], 1, 0, 1), r"mean_q must be \(2,\)"),
+        (lambda: div.gaussian_kl(0, 1, np.nan, 1), r"mean_q must be finite, got nan at \(0,\)"),
+        (
+            lambda: div.gaussian_w2([0, 0], [[1, 0.5], [0, 1]], [0, 0], np.eye(2)),
+            r"cov_p must be symmetric, got \[\[1.0, 0.5\], \[0.0, 1.0\]\]",
+        ),
         (lambda: div.wasserstein_1d([], [1.0]), r"x must be samples \[..., n\], got shape \(0,\)"),
         (lambda: div.wasserstein_1d([0.0], [np.inf]), r"y must be finite, got inf at \(0,\)"),
         (lambda: div.wasserstein_1d([0.0], [1.0], p=0.5), "p must be at least 1, got 0.5"),
@@ -456,6 +461,10 @@ SAMPLES = np.zeros((3, 2))
             r"log_density must be \(3,\), one per sample, got \(3, 2\)",
         ),
         (lambda: div.log_likelihood(lambda _, x: x, 0.0, []), r"x must be samples .* \(0,\)"),
+        (
+            lambda: div.log_likelihood(lambda _, x: x, 0.0, [0.0, np.nan]),
+            r"x must be finite, got nan at \(1,\)",
+        ),
     ],
 )
 def test_bad_input_is_named(call, message):
