@@ -51,7 +51,7 @@ def join(
     if jax.distributed.is_initialized():
         return
     check(coordinator_address, num_processes, process_id)
-    # The trainer takes SIGTERM itself, and all agree where to stop: see `Vote`.
+    # The trainer takes SIGTERM itself, and all agree where to stop: see `start_vote`.
     jax.config.update("jax_enable_preemption_service", False)
     try:
         jax.distributed.initialize(

@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import shutil
 import signal
 import socket
 import subprocess
@@ -230,3 +231,17 @@ def test_four_processes_train_as_one_and_survive_the_loss_of_any(fallen, alone, 
     assert Session(4, run(toy, tmp_path / "toy")).statuses() == [[0]] * 4
     for name in ("images", "toy"):
         assert_same_run(tmp_path / name, alone / name)
+
+
+@pytest.mark.slow
+def test_all_fall_back_together_from_a_damaged_checkpoint(pair, tmp_path):
+    root, _ = pair
+    folder = shutil.copytree(root / "toy", tmp_path / "toy")
+    for path in (folder / "checkpoints" / "6" / "state").rglob("*"):
+        if path.is_file():
+            os.truncate(path, path.stat().st_size // 2)
+    session = Session(2, run([*TOY, "--parallel=mesh"], folder))
+    assert session.statuses() == [[0], [0]], session.errors
+    assert "checkpoint 6" in session.outs[0] and "on from step 4" in session.outs[0]
+    assert (folder / "checkpoints" / "6.unreadable").is_dir()
+    assert_same_run(folder, root / "toy", exactly=True)
