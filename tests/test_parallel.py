@@ -1,6 +1,7 @@
 """One step, whatever runs it: the same numbers on any devices and in any chunks."""
 
 import functools
+import itertools
 
 import chex
 import flax.linen as nn
@@ -14,11 +15,16 @@ import jaxgan
 from jaxgan import losses, networks, parallel
 
 N_CRITIC, BATCH, K = 2, 8, 4
+ITERATIONS = 20
 KEY = jax.random.key(0)
 # Two iterations whose means over 8 examples are added in another order: seen to differ by 2.4e-7 at
 # most, four roundings of a number near one. Noise, data or statistics of a device's own would show
 # as a part of the update, which is at least a thousand times the tolerance.
 TOLERANCE = {"rtol": 1e-5, "atol": 5e-6}
+# After twenty the same, but that under WGAN-GP, whose steps are ten times as steep, each rounding
+# grows: to 9.2e-5, where parameters have moved by 0.66.
+AFTER_ITERATIONS = {name: TOLERANCE for name in ("bce", "minimax", "wgan")}
+AFTER_ITERATIONS["wgan_gp"] = {"rtol": 1e-3, "atol": 5e-4}
 
 
 class NormedGenerator(nn.Module):
@@ -78,14 +84,14 @@ def data_of(state):
 
 @functools.cache
 def trained(loss_name, mode, count):
-    """The state after two iterations on `count` devices, and the metrics of the last.
+    """The state after `ITERATIONS` on `count` devices, and the metrics of the last.
 
     Each iteration consumes the state before it, and leaves a whole one on each of the devices.
     """
     devices = jax.local_devices()[:count]
     step = parallel.wrap(model_of(loss_name).step, mode, (1,), devices)
     state = placed(loss_name, mode, devices)
-    for seed in range(2):
+    for seed in range(ITERATIONS):
         donated = state.generator.params["Dense_0"]["kernel"]
         state, metrics = step(state, reals(seed))
         assert donated.is_deleted()
@@ -108,14 +114,22 @@ CASES = [
     ("bce", "mesh", 8),
     *((loss, mode, 8) for loss in ("minimax", "wgan") for mode in ("pmap", "mesh")),
 ]
+# The others that there are.
+CASES += [
+    pytest.param(*case, marks=pytest.mark.slow)
+    for case in itertools.product(
+        ("bce", "minimax", "wgan", "wgan_gp"), ("pmap", "mesh"), (1, 2, 4, 8)
+    )
+    if case not in CASES
+]
 
 
 @pytest.mark.parametrize(("loss_name", "mode", "count"), CASES)
 def test_devices_compute_the_same_update_as_one(loss_name, mode, count):
     state, metrics = trained(loss_name, "jit", 1)
     ours, our_metrics = trained(loss_name, mode, count)
-    chex.assert_trees_all_close(ours, state, **TOLERANCE)
-    chex.assert_trees_all_close(our_metrics, metrics, **TOLERANCE)
+    chex.assert_trees_all_close(ours, state, **AFTER_ITERATIONS[loss_name])
+    chex.assert_trees_all_close(our_metrics, metrics, **AFTER_ITERATIONS[loss_name])
 
 
 @pytest.mark.parametrize("mode", ["pmap", "mesh"])
@@ -136,7 +150,7 @@ def test_updates_are_large_against_the_tolerance(loss_name):
     after, _ = trained(loss_name, "jit", 1)
     for old, new in ((before.generator, after.generator), (before.critic, after.critic)):
         change = jax.tree.map(lambda a, b: np.max(np.abs(a - b)), old.params, new.params)
-        assert max(jax.tree.leaves(change)) > 1000 * TOLERANCE["atol"]
+        assert max(jax.tree.leaves(change)) > 1000 * AFTER_ITERATIONS[loss_name]["atol"]
 
 
 def test_jit_runs_on_the_first_of_the_devices():
