@@ -11,10 +11,13 @@ from typing import Any, NamedTuple
 
 import chex
 import jax
+import jax.numpy as jnp
 import numpy as np
 from etils import epath
+from log import DivergedError, count_finite
 
 import jaxgan
+from jaxgan import data, hosts, parallel
 from jaxgan.config import Config, make_model
 from jaxgan.gan import GAN, GANState, all_finite
 
@@ -56,6 +59,78 @@ class Update(NamedTuple):
     method: str
     real: np.ndarray
     key: jax.Array
+
+
+def explain(run, state: GANState | None, error: DivergedError, compiled, interrupt) -> str:
+    """Finds the step that diverged, saves what led to it, and says all that in one line.
+
+    Args:
+      run: the trainer's `Run`.
+      state: that of the last checkpoint, None if there is none yet.
+      error: says between which steps to look.
+      compiled: the trainer's program, its feed and its capacity.
+      interrupt: a signal makes it give up.
+    """
+    folder = run.folder.path
+    held = "no checkpoint yet" if state is None else f"checkpoint {int(np.ravel(state.step)[0])}"
+    iteration = find_diverged(run, state, error, compiled, interrupt)
+    if iteration is None:
+        return (
+            f"{error}, and was stopped, or did not diverge again, when those were repeated. "
+            f"{folder} holds {held}."
+        )
+    path = folder / f"diverged-{iteration.step}.npz"
+    if hosts.is_first():
+        save(iteration, path)
+    found = locate(iteration)
+    seed = f" of seed {iteration.config.seed}" if run.config.num_seeds > 1 else ""
+    return (
+        f"training diverged at step {iteration.step}{seed}: {found[0] if found else 'a number'} is "
+        f"not finite. {folder} holds {held}; train.py --replay={path} shows the operation. A "
+        "smaller --d-learning-rate or --g-learning-rate may help, or, in another --workdir, "
+        "--on-divergence=skip."
+    )
+
+
+def find_diverged(
+    run, state: GANState | None, error: DivergedError, compiled, interrupt
+) -> Iteration | None:
+    """Trains again, from a state or the beginning, up to the iteration that breaks.
+
+    Returns:
+      That iteration, of the first seed that it breaks for; None if interrupted, or if on this
+      device a program's results are not always the same.
+    """
+    state = run.model.init(run.init_keys()) if state is None else state
+    step = int(np.ravel(state.step)[0])
+    state = parallel.replicate(state, run.mode)
+    program, batches, capacity = compiled
+    # Several processes must do the same, and hear of signals one by one.
+    while step < error.stop and not (interrupt.number and jax.process_count() == 1):
+        count = min(capacity, error.start - step) if step < error.start else 1
+        before = jax.tree.map(jnp.copy, state)
+        state, (metrics, finite) = program(state, batches(step, count), count)
+        metrics = {name: np.asarray(column)[:count] for name, column in metrics.items()}
+        if not (finite and all_finite(metrics)):
+            index = 0
+            if run.config.num_seeds > 1:
+                last = {name: column[-1] for name, column in metrics.items()}
+                index = count_finite((parallel.own_copy(state)._replace(key=()), last))
+            return alone(run, before, step, index)
+        step += count
+    return None
+
+
+def alone(run, state: GANState, step: int, index: int) -> Iteration:
+    """The iteration from a state, that of `step`, as the seed of this index alone does it."""
+    state = parallel.own_copy(state)._replace(skipped=None)
+    if run.config.num_seeds > 1:
+        state = jax.tree.map(lambda x: x[index], state)
+    seed, train = run.seeds()[index], run.dataset.train
+    sizes = run.config.n_critic, run.config.batch_size
+    rows = data.batch_indices(seed, step, 1, *sizes, len(train))[0]
+    config = dataclasses.replace(run.config, num_seeds=1, seed=seed, on_divergence="stop")
+    return Iteration(config, state, np.asarray(data.to_float(train[rows])))
 
 
 def updates(iteration: Iteration) -> Iterator[Update]:

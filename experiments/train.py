@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from command_line import parse, parse_replay
-from log import DivergedError, Log, count_finite
+from log import DivergedError, Log
 from run_folder import RunFolder
 
 from jaxgan import data, hosts, images, parallel
@@ -77,17 +77,6 @@ class Run(NamedTuple):
         samples = self.model.sample(state, self.sample_keys(), n)
         return samples[0] if self.config.num_seeds > 1 else samples
 
-    def iteration(self, state: GANState, step: int, index: int) -> divergence.Iteration:
-        """The iteration from a state, that of `step`, as the seed of this index alone does it."""
-        state = parallel.own_copy(state)._replace(skipped=None)
-        if self.config.num_seeds > 1:
-            state = jax.tree.map(lambda x: x[index], state)
-        seed, train = self.seeds()[index], self.dataset.train
-        sizes = self.config.n_critic, self.config.batch_size
-        rows = data.batch_indices(seed, step, 1, *sizes, len(train))[0]
-        config = dataclasses.replace(self.config, num_seeds=1, seed=seed, on_divergence="stop")
-        return divergence.Iteration(config, state, np.asarray(data.to_float(train[rows])))
-
     def count_parameters(self, player) -> int:
         """The number of one seed's parameters."""
         return sum(leaf.size for leaf in jax.tree.leaves(player.params)) // self.config.num_seeds
@@ -134,8 +123,10 @@ def run_to_end(run: Run, checkpoints: Checkpoints, state: GANState | None) -> in
         try:
             train(run, checkpoints, state, interrupt)
         except DivergedError as error:
+            say(f"{error}; repeating them from the last checkpoint to find the step")
             state = run.restore(checkpoints)
-            print(f"train.py: {explain(run, state, error, interrupt)}", file=sys.stderr)
+            line = divergence.explain(run, state, error, compile_program(run), interrupt)
+            print(f"train.py: {line}", file=sys.stderr)
             return 3
     return 128 + interrupt.number if interrupt.number else 0
 
@@ -300,59 +291,6 @@ def hello(run: Run, state: GANState) -> None:
         f"parameters, {devices} {jax.devices()[0].device_kind}{processes} ({run.mode}){seeds}, "
         f"in {run.folder.path}"
     )
-
-
-def explain(run: Run, state: GANState | None, error: DivergedError, interrupt) -> str:
-    """Finds the step that diverged, saves what led to it, and says all that in one line."""
-    say(f"{error}; repeating them from the last checkpoint to find the step")
-    folder = run.folder.path
-    held = "no checkpoint yet" if state is None else f"checkpoint {int(np.ravel(state.step)[0])}"
-    iteration = find_diverged(run, state, error, interrupt)
-    if iteration is None:
-        return (
-            f"{error}, and was stopped, or did not diverge again, when those were repeated. "
-            f"{folder} holds {held}."
-        )
-    path = folder / f"diverged-{iteration.step}.npz"
-    if hosts.is_first():
-        divergence.save(iteration, path)
-    found = divergence.locate(iteration)
-    seed = f" of seed {iteration.config.seed}" if run.config.num_seeds > 1 else ""
-    return (
-        f"training diverged at step {iteration.step}{seed}: {found[0] if found else 'a number'} is "
-        f"not finite. {folder} holds {held}; train.py --replay={path} shows the operation. A "
-        "smaller --d-learning-rate or --g-learning-rate may help, or, in another --workdir, "
-        "--on-divergence=skip."
-    )
-
-
-def find_diverged(
-    run: Run, state: GANState | None, error: DivergedError, interrupt
-) -> divergence.Iteration | None:
-    """Trains again, from a state or the beginning, up to the iteration that breaks.
-
-    Returns:
-      That iteration, of the first seed that it breaks for; None if interrupted, or if on this
-      device a program's results are not always the same.
-    """
-    state = run.model.init(run.init_keys()) if state is None else state
-    step = int(np.ravel(state.step)[0])
-    state = parallel.replicate(state, run.mode)
-    program, batches, capacity = compile_program(run)
-    # Several processes must do the same, and hear of signals one by one.
-    while step < error.stop and not (interrupt.number and jax.process_count() == 1):
-        count = min(capacity, error.start - step) if step < error.start else 1
-        before = jax.tree.map(jnp.copy, state)
-        state, (metrics, finite) = program(state, batches(step, count), count)
-        metrics = {name: np.asarray(column)[:count] for name, column in metrics.items()}
-        if not (finite and all_finite(metrics)):
-            index = 0
-            if run.config.num_seeds > 1:
-                last = {name: column[-1] for name, column in metrics.items()}
-                index = count_finite((parallel.own_copy(state)._replace(key=()), last))
-            return run.iteration(before, step, index)
-        step += count
-    return None
 
 
 def compile_program(run: Run) -> tuple[Callable, Callable[[int, int], np.ndarray], int]:

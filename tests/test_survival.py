@@ -181,7 +181,7 @@ def test_a_full_disk_stops_the_run_in_a_line_and_harms_nothing(tmp_path):
     "arguments",
     [
         ["--loss=bce", "--dataset=digits", "--model=dcgan", "--critic-norm", "--ema-decay=0.9"],
-        ["--loss=minimax", "--ema-decay=0"],
+        ["--loss=minimax", "--ema-decay=0", "--decay-steps=4"],
         ["--loss=wgan", "--ema-decay=0.9"],
         ["--loss=wgan-gp", "--ema-decay=0"],
     ],
