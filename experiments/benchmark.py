@@ -90,10 +90,8 @@ def parse(arguments: list[str]) -> Settings:
     import tyro
     from command_line import one_line_errors
 
-    if {"-h", "--help"} & set(arguments):
-        tyro.cli(Settings, args=["--help"], prog="benchmark.py")
     with one_line_errors():
-        return tyro.cli(Settings, args=arguments)
+        return tyro.cli(Settings, args=arguments, prog="benchmark.py")
 
 
 def choose(settings: Settings) -> list[Workload]:

@@ -111,6 +111,8 @@ def one_line_errors() -> Iterator[None]:
         with contextlib.redirect_stderr(message):
             yield
     except SystemExit as error:
+        if not error.code:  # --help
+            raise
         text = re.sub(r"For full helptext.*", "", message.getvalue(), flags=re.DOTALL)
-        text = " ".join(re.sub(r"[─-]{3,}|[│╭╮╰╯]", " ", text).split())
+        text = " ".join(re.sub(r"-{3,}|[─│╭╮╰╯]", " ", text).split())
         raise ValueError(f"{text} (--help lists the settings)") from error

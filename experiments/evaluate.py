@@ -73,9 +73,7 @@ def main(arguments: list[str]) -> int:
     """Runs the command line; returns 0, or 2 for bad input."""
     try:
         with one_line_errors():
-            if {"-h", "--help"} & set(arguments):
-                tyro.cli(Arguments, args=["--help"], prog="evaluate.py")
-            options = tyro.cli(Arguments, args=arguments)
+            options = tyro.cli(Arguments, args=arguments, prog="evaluate.py")
         folder = epath.Path(options.workdir)
         run = trained.load(folder)
         config = run.config

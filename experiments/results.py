@@ -21,6 +21,9 @@ _NOT_IN_COMMAND = ("loss", "dataset", "model", "workdir", "data_dir")
 
 def main(arguments: list[str]) -> int:
     """Runs the command line; returns 0, or 2 for bad input."""
+    if {"-h", "--help"} & set(arguments):
+        print(__doc__.strip())
+        return 0
     try:
         if not arguments or arguments[0].startswith("-"):
             raise ValueError("give the folders of scored runs, as in results.py runs/*")

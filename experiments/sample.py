@@ -58,9 +58,7 @@ def main(arguments: list[str]) -> int:
     """Runs the command line; returns 0, or 2 for bad input."""
     try:
         with one_line_errors():
-            if {"-h", "--help"} & set(arguments):
-                tyro.cli(Arguments, args=["--help"], prog="sample.py")
-            options = tyro.cli(Arguments, args=arguments)
+            options = tyro.cli(Arguments, args=arguments, prog="sample.py")
         check_choice("--what", options.what, tuple(OUTPUTS))
         if options.n is not None and options.n < 1:
             raise ValueError(f"--n must be at least 1, got {options.n}")

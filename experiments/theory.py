@@ -74,11 +74,9 @@ def main(arguments: list[str]) -> int:
     Returns:
       The exit status: 0 done, 1 if a number is not within its tolerance, 2 bad input.
     """
-    if {"-h", "--help"} & set(arguments):
-        tyro.cli(Arguments, args=["--help"], prog="theory.py")
     try:
         with one_line_errors():
-            options = tyro.cli(Arguments, args=arguments)
+            options = tyro.cli(Arguments, args=arguments, prog="theory.py")
         check_choice("--only", options.only, ("all", *CLAIMS))
         if not (math.isfinite(options.scale) and 0.01 <= options.scale <= 100):
             raise ValueError(f"--scale must be between 0.01 and 100; got {options.scale}.")

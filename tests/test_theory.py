@@ -281,12 +281,6 @@ def test_infinity_is_a_string_in_json():
     assert (entry["closed_form"], entry["error"]) == ("Infinity", 0.0)
 
 
-def test_help_is_no_error(capsys):
-    with pytest.raises(SystemExit) as exit_:
-        theory.main(["--help"])
-    assert exit_.value.code == 0 and "--only" in capsys.readouterr().out
-
-
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
