@@ -68,7 +68,8 @@ def digits_gan() -> Config:
 
     `python experiments/train.py --loss=bce`
 
-    Expect readable digits of all ten classes in under a minute on two CPU cores.
+    Expect readable digits of all ten classes in under a minute on two CPU cores; their exact W1 to
+    held-out digits is 1.13 times that of training digits (minimax: 1.14), over five seeds.
     """
     return Config(
         loss="bce",
@@ -93,7 +94,8 @@ def digits_wgan() -> Config:
 
     `python experiments/train.py --loss=wgan`
 
-    Expect readable digits of all ten classes in under a minute on two CPU cores.
+    Expect readable digits of all ten classes in under a minute on two CPU cores; their exact W1 to
+    held-out digits is 1.07 times that of training digits, over five seeds.
     """
     return Config(
         loss="wgan",
@@ -113,7 +115,8 @@ def digits_wgan_gp() -> Config:
     """WGAN-GP on the 8x8 digits: Gulrajani 2017, Algorithm 1, with λ 1 and Adam 3e-4.
 
     Algorithm 1 has λ 10 and Adam 1e-4. After these 5,000 steps the exact W1 of samples to held-out
-    digits is 1.05 times that of training digits; with the paper's numbers and 64 latents, 1.13.
+    digits is 1.03 times that of training digits, over five seeds; of one seed with the paper's
+    numbers and 64 latents, 1.13.
 
     `python experiments/train.py --loss=wgan-gp`
 
@@ -195,7 +198,7 @@ def grid25_wgan_gp() -> Config:
 
     `python experiments/train.py --loss=wgan-gp --dataset=grid25`
 
-    Expect all modes, and most samples within 3σ of one: docs/results.md.
+    Expect all modes, and 95% of samples within 3σ of one: ten seeds in docs/results.md.
     """
     return dataclasses.replace(
         toy_wgan_gp(), depth=4, g_learning_rate=6e-3, steps=20_000, decay_steps=20_000
