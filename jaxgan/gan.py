@@ -201,10 +201,10 @@ def gan(
         return state, count(state, metrics)
 
     def step(state, reals, axis_name=None):
-        if reals.ndim < 1 or reals.shape[0] != n_critic:
+        if jnp.ndim(reals) < 1 or len(reals) != n_critic:
             raise ValueError(
                 f"reals must hold a fresh batch for each of the n_critic = {n_critic} critic "
-                f"updates, shape [{n_critic}, B, ...]; got {reals.shape}."
+                f"updates, shape [{n_critic}, B, ...]; got {jnp.shape(reals)}."
             )
         key = jax.random.fold_in(state.key, state.step)
 
@@ -361,10 +361,12 @@ def _check_networks(generator, critic, loss):
 
 
 def _check_real(name, real, data_shape):
-    if real.ndim < 1 or real.shape[1:] != data_shape or real.shape[0] < 1:
+    shape: tuple = getattr(real, "shape", ())
+    if len(shape) < 1 or shape[1:] != data_shape or shape[0] < 1:
+        got = shape if hasattr(real, "shape") else f"a {type(real).__name__}"
         raise ValueError(
             f"{name} must be a batch of what the generator makes, shape "
-            f"[B, {', '.join(map(str, data_shape))}]; got {real.shape}."
+            f"[B, {', '.join(map(str, data_shape))}]; got {got}."
         )
     if not jnp.issubdtype(real.dtype, jnp.floating):
         raise ValueError(

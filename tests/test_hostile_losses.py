@@ -163,3 +163,26 @@ def test_a_network_that_draws_random_numbers_is_refused_by_name():
 def test_settings_of_the_wrong_kind_are_refused(settings, words):
     with pytest.raises(ValueError, match=words):
         build(**settings)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("bce", math.nan), ("wgan", math.inf), ("wgan_gp", math.nan)]
+)
+def test_a_broken_example_is_never_trained_on_unseen(name, value):
+    """One bad number of one example shows in the metrics and in the critic, whatever the loss."""
+    model = build(loss=name, n_critic=1)
+    real = np.full((4, 2), 0.5, np.float32)
+    real[2, 1] = value
+    state, metrics = model.d_step(model.init(KEY), real, KEY)
+    assert not np.isfinite(metrics["d_loss"])
+    leaves = jax.tree.leaves(state.critic.params)
+    assert not all(np.isfinite(leaf).all() for leaf in leaves)
+
+
+@pytest.mark.parametrize(
+    "real", [0, None, [[0.5, 0.5]], np.float32(1), np.zeros((0, 2), np.float32)]
+)
+def test_what_is_no_batch_is_refused(real):
+    model = build(n_critic=1)
+    with pytest.raises(ValueError, match="real must be a batch of what the generator makes"):
+        model.d_step(model.init(KEY), real, KEY)
