@@ -315,7 +315,9 @@ def test_a_run_stops_at_the_step_that_breaks_and_can_be_replayed(
     assert [row["step"] for row in rows] == list(range(1, step))
     assert all(math.isfinite(v) for row in rows for v in row.values())
     file = tmp_path / f"diverged-{step}.npz"
-    assert f"--replay={file}" in error
+    assert f"--replay={file}" in error and file.exists()
+    if parallel == "mesh":  # what follows does not depend on the devices
+        return
     assert train.main([f"--replay={file}"]) == 3
     assert "invalid value (nan) encountered in" in capsys.readouterr().out
     # Again from the last checkpoint, to the same end.
