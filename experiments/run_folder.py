@@ -87,11 +87,12 @@ class RunFolder:
         if not path.exists():
             return []
         rows = []
-        for line in path.read_text().splitlines():
+        lines = path.read_bytes().decode(errors="replace").split("\n")
+        for line in lines[:-1]:  # the last is empty, or cut short by a kill
             try:
                 row = json.loads(line)
-            except ValueError:  # a last line cut short by a kill
-                break
+            except ValueError:
+                row = None
             if not isinstance(row, dict) or not isinstance(row.get("step"), int):
                 raise ValueError(f"{path} holds a line that is no metrics: {line[:60]!r}")
             rows.append(row)

@@ -35,7 +35,12 @@ class Mixture(NamedTuple):
 
 
 def bernoulli_log_density(logit: ArrayLike, x: ArrayLike) -> jax.Array:
-    """log p(x) of a coin, x in {0, 1} of any shape, whose heads have probability σ(logit)."""
+    """log p(x) of a coin, x in {0, 1} of any shape, whose heads have probability σ(logit).
+
+    Raises:
+      ValueError: if x holds anything else.
+    """
+    check_values("be 0 or 1", lambda v: (v == 0) | (v == 1), x=x)
     x, logit = jnp.asarray(x), jnp.asarray(logit)
     return x * jax.nn.log_sigmoid(logit) + (1 - x) * jax.nn.log_sigmoid(-logit)
 
@@ -48,7 +53,14 @@ def gaussian_log_density(theta: Gaussian, x: ArrayLike) -> jax.Array:
 
 
 def mixture_log_density(theta: Mixture, x: ArrayLike) -> jax.Array:
-    """log Σ_k softmax(logits)_k N(x; mean_k, std_k²) for x of any shape."""
+    """log Σ_k softmax(logits)_k N(x; mean_k, std_k²) for x of any shape.
+
+    Raises:
+      ValueError: if the parameters are not all of one shape [k].
+    """
+    shapes = [np.shape(each) for each in theta]
+    if len(set(shapes)) > 1 or len(shapes[0]) != 1:
+        raise ValueError(f"logits, mean and log_std must be of one shape [k], got {shapes}")
     component = gaussian_log_density(Gaussian(theta.mean, theta.log_std), jnp.expand_dims(x, -1))
     return jax.nn.logsumexp(jax.nn.log_softmax(theta.logits) + component, axis=-1)
 

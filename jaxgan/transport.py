@@ -7,6 +7,8 @@ References:
   Peyré and Cuturi, Computational Optimal Transport, 2019. https://arxiv.org/abs/1803.00567
 """
 
+import math
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -49,19 +51,19 @@ def wasserstein_1d(x: ArrayLike, y: ArrayLike, p: float = 1) -> jax.Array:
     Args:
       x: samples over the last axis, `[..., n]`.
       y: `[..., m]`; the other axes broadcast.
-      p: the exponent of the cost, at least 1.
+      p: the exponent of the cost, at least 1 and finite.
 
     Returns:
       `[...]`.
 
     Raises:
-      ValueError: if a sample is empty or NaN, shapes do not match, or p < 1.
+      ValueError: if a sample is empty or NaN, shapes do not match, or p is not in [1, ∞).
 
     References:
       Peyré & Cuturi, remark 2.30.
     """
-    if not p >= 1:
-        raise ValueError(f"p must be at least 1, got {p}")
+    if not 1 <= p < math.inf:
+        raise ValueError(f"p must be at least 1 and finite, got {p}")
     x, y = as_float(x), as_float(y)
     for name, a in (("x", x), ("y", y)):
         if a.ndim == 0 or a.size == 0:

@@ -188,6 +188,14 @@ def test_bfloat16_is_rounded_only_at_the_end(name, geometry):
     assert_within_rounding(found, name, geometry, args)
 
 
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_batches_whose_input_gradient_is_made_in_parts(name):
+    geometry = dict(x=(8, 6, 6, 12), k=(5, 5, 12, 10), strides=(2, 2), padding="SAME")
+    args = examples(name, geometry)
+    found = TRANSFORMS["jit"](operation(name, geometry))(*args)
+    assert_within_rounding(found, name, geometry, args)
+
+
 @pytest.mark.parametrize("dtype", [np.float32, jnp.bfloat16])
 def test_large_batches_whose_kernel_gradient_is_added_up_in_parts(dtype, monkeypatch):
     monkeypatch.setattr(jaxgan.conv, "_MOST", 0)

@@ -443,7 +443,16 @@ SAMPLES = np.zeros((3, 2))
         ),
         (lambda: div.wasserstein_1d([], [1.0]), r"x must be samples \[..., n\], got shape \(0,\)"),
         (lambda: div.wasserstein_1d([0.0], [np.inf]), r"y must be finite, got inf at \(0,\)"),
-        (lambda: div.wasserstein_1d([0.0], [1.0], p=0.5), "p must be at least 1, got 0.5"),
+        (
+            lambda: div.wasserstein_1d([0.0], [1.0], p=0.5),
+            "p must be at least 1 and finite, got 0.5",
+        ),
+        (lambda: div.wasserstein_1d([0.0], [1.0], p=math.inf), "p must be at least 1 and finite"),
+        (lambda: div.bernoulli_log_density(0.0, [1, 2]), r"x must be 0 or 1, got 2 at \(1,\)"),
+        (
+            lambda: div.mixture_log_density(div.Mixture([0.0], [0.0, 1.0], [0.0, 0.0]), 0.0),
+            r"must be of one shape \[k\], got \[\(1,\), \(2,\), \(2,\)\]",
+        ),
         (lambda: div.earth_movers_distance(SAMPLES[:0], SAMPLES), r"x must be a cloud .* \(0, 2\)"),
         (lambda: div.earth_movers_distance(SAMPLES, SAMPLES[0]), r"y must be a cloud .* \(2,\)"),
         (lambda: div.earth_movers_distance(SAMPLES, SAMPLES[:, :1]), "agree in dimension"),

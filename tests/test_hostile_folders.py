@@ -92,7 +92,7 @@ def test_a_damaged_config_is_refused_in_a_line(content, trained, capsys):
         path.write_bytes(good)
 
 
-@pytest.mark.parametrize("line", ["5", "[]", "{}", '{"step": "1"}', "null"])
+@pytest.mark.parametrize("line", ["5", "[]", "{}", "\x01{", '{"step": "1"}', "null"])
 def test_metrics_that_are_none_are_refused_in_a_line_and_left_alone(line, trained, capsys):
     path = trained / "metrics.jsonl"
     good = path.read_text()

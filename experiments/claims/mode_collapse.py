@@ -7,7 +7,8 @@ sign of it (Arjovsky 2017, sec. 4.3): a critic trained towards its optimum gives
 place different directions to go.
 
 This is no theorem. Here are the two usual toy mixtures under all four losses, the networks and the
-data the same, each loss with its own paper's optimizer and number of critic updates. Where the
+data and rate the same, each loss with its paper's kind of optimizer and number of critic updates,
+clipping and penalty as wide as suits these data. Where the
 theory says what is ideal, all modes, equally often, the table says how far each stays from it.
 """
 
