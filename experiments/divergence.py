@@ -18,7 +18,7 @@ from log import DivergedError, count_finite
 import jaxgan
 from jaxgan import data, hosts, parallel
 from jaxgan.config import Config, make_model
-from jaxgan.gan import GAN, GANState, all_finite
+from jaxgan.gan import GAN, GANState, all_finite, current_step
 
 _PACKAGE = pathlib.Path(jaxgan.__file__).parent
 
@@ -71,7 +71,7 @@ def explain(run, state: GANState | None, error: DivergedError, compiled, interru
       interrupt: a signal makes it give up.
     """
     folder = run.folder.path
-    held = "no checkpoint yet" if state is None else f"checkpoint {int(np.ravel(state.step)[0])}"
+    held = "no checkpoint yet" if state is None else f"checkpoint {current_step(state)}"
     iteration = find_diverged(run, state, error, compiled, interrupt)
     if iteration is None:
         return (
@@ -101,7 +101,7 @@ def find_diverged(
       device a program's results are not always the same.
     """
     state = run.model.init(run.init_keys()) if state is None else state
-    step = int(np.ravel(state.step)[0])
+    step = current_step(state)
     state = parallel.replicate(state, run.mode)
     program, batches, capacity = compiled
     # Several processes must do the same, and hear of signals one by one.
@@ -230,8 +230,8 @@ def _first_operation(model: GAN, state: GANState, update: Update) -> str | None:
         source = error.__cause__ or error
         frames = traceback.extract_tb(source.__traceback__)
         ours = [f for f in frames if pathlib.Path(f.filename).is_relative_to(_PACKAGE)]
-        where = f"{ours[-1].filename}, line {ours[-1].lineno}, in {ours[-1].name}: {ours[-1].line}"
-        return f"{error}\n  {where}"
+        where = [f"{f.filename}, line {f.lineno}, in {f.name}: {f.line}" for f in ours[-1:]]
+        return "\n  ".join([str(error), *where])
     return None
 
 

@@ -1,20 +1,29 @@
 """What a run says of itself: the metrics file, TensorBoard, a progress bar and lines of text."""
 
 import collections
+import os
+import socket
 import tempfile
+import time
 
 import chex
 import jax
 import numpy as np
-import tensorboardX
 import tqdm
 from etils import epath
 from PIL import Image
 from run_folder import RunFolder, is_remote
+from tensorboardX import summary
+from tensorboardX.proto.event_pb2 import Event, SessionLog
+from tensorboardX.record_writer import RecordWriter
 
 from jaxgan import hosts
 from jaxgan.config import Config
 from jaxgan.data import Dataset
+
+
+# TensorBoard sees new values after so long, or with the next picture.
+FLUSH_SECONDS = 30
 
 
 class DivergedError(Exception):
@@ -45,12 +54,7 @@ class Log:
     def __init__(self, config: Config, folder: RunFolder, dataset: Dataset, step: int):
         self._config, self._folder, self._dataset = config, folder, dataset
         self._pending: collections.deque = collections.deque()
-        # Events after `step` are from a run that was cut off before its checkpoint.
-        # In an object store they are copies of files here, which can grow.
-        self._events_folder = tempfile.mkdtemp() if is_remote(folder.path) else str(folder.path)
-        self._events = tensorboardX.SummaryWriter(
-            self._events_folder, purge_step=step + 1, write_to_disk=hosts.is_first()
-        )
+        self._events = Events(folder.path, step) if hosts.is_first() else None
         self._bar = tqdm.tqdm(
             initial=step,
             total=config.steps,
@@ -98,37 +102,78 @@ class Log:
         path = self._folder.save_samples(step, np.asarray(samples), self._dataset)
         with path.open("rb") as file:
             picture = np.asarray(Image.open(file).convert("RGB"))
-        self._events.add_image("samples", picture, step, dataformats="HWC")
-        self._upload_events()
+        if self._events:
+            self._events.add(summary.image("samples", picture, dataformats="HWC"), step)
+            self._events.flush()
         return str(path)
 
     def close(self) -> None:
         """Closes the bar and the event file."""
         self._bar.close()
-        self._events.close()
-        self._upload_events()
-
-    def _upload_events(self):
-        self._events.flush()
-        if self._events_folder != str(self._folder.path):
-            for path in epath.Path(self._events_folder).iterdir():
-                (self._folder.path / path.name).write_bytes(path.read_bytes())
+        if self._events:
+            self._events.close()
 
     def _write(self, step, count, columns):
-        every, last = self._config.log_every, self._config.steps
         rows = [
             make_row(step + i + 1, {name: column[i] for name, column in columns.items()})
             for i in range(count)
-            if (step + i + 1) % every == 0 or step + i + 1 == last
+            if self._folder.logs(step + i + 1)
         ]
-        if not rows or not hosts.is_first():
+        if not rows or not self._events:
             return
         self._folder.append(rows)
         for row in rows:
             for name in columns:
                 if row[name] is not None:
-                    self._events.add_scalar(name, row[name], row["step"])
+                    self._events.add(summary.scalar(name, row[name]), row["step"])
+            last = self._config.steps
             self.say(f"step {row['step']:>{len(str(last))}}/{last}  {describe(row, columns)}")
+
+
+class Events:
+    """TensorBoard's events, written by the caller's thread.
+
+    tensorboardX's `SummaryWriter` hands them to a thread of its own: on a full disk that thread
+    dies, and whoever has more events to give waits for ever.
+
+    Args:
+      folder: where the file goes. In an object store it is a copy of one here, which can grow.
+      step: events after it are from a run that was cut off before its checkpoint.
+    """
+
+    def __init__(self, folder: epath.Path, step: int):
+        self._folder = folder
+        self._local = tempfile.mkdtemp() if is_remote(folder) else str(folder)
+        name = f"events.out.tfevents.{time.time():.0f}.{socket.gethostname()}.{os.getpid()}"
+        self._writer = RecordWriter(os.path.join(self._local, name))
+        self._write(0, file_version="brain.Event:2")
+        self._write(step + 1, session_log=SessionLog(status="START"))
+        self.flush()
+
+    def add(self, values: summary.Summary, step: int) -> None:
+        """Writes values of a step."""
+        self._write(step, summary=values)
+        if time.monotonic() - self._flushed > FLUSH_SECONDS:
+            self.flush()
+
+    def flush(self) -> None:
+        """Lets TensorBoard see all that was added."""
+        self._writer.flush()
+        self._flushed = time.monotonic()
+        if self._local != str(self._folder):
+            for path in epath.Path(self._local).iterdir():
+                (self._folder / path.name).write_bytes(path.read_bytes())
+
+    def close(self) -> None:
+        """Flushes and closes the file."""
+        try:
+            self.flush()
+        finally:
+            self._writer.close()
+
+    def _write(self, step, **what):
+        event = Event(step=step, wall_time=time.time(), **what)
+        self._writer.write(event.SerializeToString())
 
 
 def count_finite(columns: chex.ArrayTree) -> int:

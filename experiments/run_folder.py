@@ -74,12 +74,20 @@ class RunFolder:
             )
 
     def rewind(self, step: int) -> None:
-        """Forgets the metrics logged after `step`, from where a resumed run will log them again."""
+        """Forgets the metrics logged after `step`, from where a resumed run will log them again.
+
+        And those of what was to be the last step before the run was extended, unless they belong.
+        """
         path = self.path / "metrics.jsonl"
-        kept = "".join(json.dumps(row) + "\n" for row in self.metrics() if row["step"] <= step)
+        rows = [row for row in self.metrics() if row["step"] <= step and self.logs(row["step"])]
+        kept = "".join(json.dumps(row) + "\n" for row in rows)
         # Also where only half a line is too much: the next one would be joined to it.
         if path.exists() and path.read_text() != kept:
             configs.write_whole(path, kept)
+
+    def logs(self, step: int) -> bool:
+        """Whether a step's metrics are logged: one in `log_every`, and the last."""
+        return step % self.config.log_every == 0 or step == self.config.steps
 
     def metrics(self) -> list[dict]:
         """The logged rows, oldest first."""

@@ -23,7 +23,7 @@ from jaxgan import data, hosts, images, parallel
 from jaxgan.checkpoint import Checkpoints, SaveError, one_error
 from jaxgan.config import Config, check, make_model
 from jaxgan.data import Dataset
-from jaxgan.gan import GAN, GANState, all_finite, over_seeds
+from jaxgan.gan import GAN, GANState, all_finite, current_step, over_seeds
 
 # Data sets up to this size live on the device whole; of larger ones the host sends the batches.
 DEVICE_BYTES = 2**30
@@ -105,6 +105,9 @@ def main(arguments: list[str]) -> int:
         # Values are quoted as they were given, and may hold line breaks.
         print(f"train.py: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("train.py: interrupted before it began to train", file=sys.stderr)
+        return 130
     try:
         with one_error(), contextlib.closing(run.folder), contextlib.closing(checkpoints):
             return run_to_end(run, checkpoints, state)
@@ -121,14 +124,14 @@ def run_to_end(run: Run, checkpoints: Checkpoints, state: GANState | None) -> in
     """Trains until done, diverged or interrupted, and returns the exit status."""
     with Interrupt() as interrupt, hosts.guard("train.py"):
         try:
-            train(run, checkpoints, state, interrupt)
+            stop = train(run, checkpoints, state, interrupt)
         except DivergedError as error:
             say(f"{error}; repeating them from the last checkpoint to find the step")
             state = run.restore(checkpoints)
             line = divergence.explain(run, state, error, compile_program(run), interrupt)
             print(f"train.py: {line}", file=sys.stderr)
             return 3
-    return 128 + interrupt.number if interrupt.number else 0
+    return 128 + stop if stop else 0
 
 
 def start(config: Config) -> tuple[Run, Checkpoints, GANState | None]:
@@ -207,35 +210,67 @@ def describe(run: Run) -> None:
             print(f"  {jax.tree_util.keystr(path, simple=True, separator='/'):40} {shape}")
 
 
-def train(run: Run, checkpoints: Checkpoints, state: GANState | None, interrupt) -> None:
+def train(run: Run, checkpoints: Checkpoints, state: GANState | None, interrupt) -> int:
     """Trains from a state, or from the beginning, until the last step or an interrupt.
+
+    Returns:
+      The signal that it was interrupted by; 0 if it is done.
 
     Raises:
       DivergedError: if a metric, or a number in the state, is no longer finite.
     """
     config, folder = run.config, run.folder
     state = run.model.init(run.init_keys()) if state is None else state
-    start = step = int(np.ravel(state.step)[0])
-    if step >= config.steps and folder.finished:
-        say(f"{folder.path} is finished: {step} steps. Raise --steps to go on.")
-        return
+    start = current_step(state)
+    if start >= config.steps and folder.finished:
+        say(f"{folder.path} is finished: {start} steps. Raise --steps to go on.")
+        return 0
     if hosts.is_first():
-        folder.rewind(step)
+        folder.rewind(start)
     hello(run, state)
     state = parallel.replicate(state, run.mode)
-    program, batches, capacity = compile_program(run)
+    compiled = compile_program(run)
+    program, batches, _ = compiled
     began = time.perf_counter()
-    state, _ = program(state, batches(step, 0), 0)
+    state, _ = program(state, batches(start, 0), 0)
     jax.block_until_ready(state)
     compile_seconds = time.perf_counter() - began
-    say(f"compiled in {compile_seconds:.1f} s" + (f"; on from step {step}" if step else ""))
+    say(f"compiled in {compile_seconds:.1f} s" + (f"; on from step {start}" if start else ""))
 
-    log = Log(config, folder, run.dataset, step)
-    if step == 0:
-        draw_samples(run, log, step, state)
+    with contextlib.closing(Log(config, folder, run.dataset, start)) as log:
+        if start == 0:
+            draw_samples(run, log, start, state)
+        began = time.perf_counter()
+        state, stop = run_chunks(run, compiled, state, log, checkpoints, interrupt)
+        step = current_step(state)
+        checkpoints.save(step, state)
+        seconds = time.perf_counter() - began
+        picture = "" if stop else draw_samples(run, log, step, state)
+    if stop:
+        say(f"interrupted at step {step}; the same command goes on from there")
+        return stop
+    if hosts.is_first():
+        folder.finish(start, seconds, compile_seconds)
+    say(f"{step - start} steps in {seconds:.0f} s; samples in {picture}")
+    return 0
+
+
+def run_chunks(
+    run: Run, compiled, state: GANState, log: Log, checkpoints: Checkpoints, interrupt
+) -> tuple[GANState, int]:
+    """Does the iterations that are left, with all that goes with them.
+
+    Returns:
+      The state, and the signal to this process or another at which it stopped early, 0 if it did not.
+
+    Raises:
+      DivergedError: if a metric, or a number in the state, is no longer finite.
+    """
+    config, step = run.config, current_step(state)
+    program, batches, capacity = compiled
     wishes = [0, 1]  # a signal to stop at, and the length of the next chunk
     stop, length = wishes
-    began = clock = time.perf_counter()
+    clock = time.perf_counter()
     while step < config.steps and not stop:
         vote = hosts.start_vote(wishes)
         count = min(length, capacity, to_next_stop(config, step))
@@ -254,18 +289,7 @@ def train(run: Run, checkpoints: Checkpoints, state: GANState | None, interrupt)
         wishes[:] = interrupt.number, length
         stop, length = vote()
     log.flush()
-    checkpoints.save(step, state)
-    seconds = time.perf_counter() - began
-    if step < config.steps:
-        log.close()
-        interrupt.number = stop  # perhaps another process was told
-        say(f"interrupted at step {step}; the same command goes on from there")
-        return
-    picture = draw_samples(run, log, step, state)
-    log.close()
-    if hosts.is_first():
-        folder.finish(start, seconds, compile_seconds)
-    say(f"{step - start} steps in {seconds:.0f} s; samples in {picture}")
+    return state, 0 if step == config.steps else stop
 
 
 def draw_samples(run: Run, log: Log, step: int, state: GANState) -> str:

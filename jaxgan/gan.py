@@ -219,11 +219,9 @@ def gan(
     def sample(state, key, n):
         if not (isinstance(n, Integral) and n >= 0):
             raise ValueError(f"n must be a whole number from 0 up; got {n}.")
-        player = state.generator
-        params = player.params if state.ema is None else state.ema
-        stats = player.stats if state.ema is None else state.ema_stats
         latents, _ = _noise(generator, key, n, None)
-        return _apply(generator, params, stats, latents, train=False)[0]
+        keywords = _known(generator, train=False)
+        return generator.apply(averaged_variables(state), latents, **keywords)
 
     def compile_step(f):
         return jax.jit(f, static_argnames="axis_name")
@@ -261,6 +259,19 @@ def over_seeds(model: GAN) -> GAN:
         step=mapped(model.step),
         sample=jax.jit(sample, static_argnums=2),
     )
+
+
+def current_step(state: GANState) -> int:
+    """The step of a state, or of several seeds' state."""
+    return int(jax.device_get(state.step).ravel()[0])
+
+
+def averaged_variables(state: GANState) -> chex.ArrayTree:
+    """The variables of the averaged generator, or where there is none of the last."""
+    params, stats = state.ema, state.ema_stats
+    if params is None:
+        params, stats = state.generator.params, state.generator.stats
+    return {"params": params, **stats}
 
 
 def all_finite(tree: chex.ArrayTree) -> chex.Array:

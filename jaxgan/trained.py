@@ -15,7 +15,7 @@ from jaxgan import networks
 from jaxgan.checkpoint import Checkpoints, one_error
 from jaxgan.config import Config
 from jaxgan.data import TOYS
-from jaxgan.gan import GAN, GANState, over_seeds
+from jaxgan.gan import GAN, GANState, averaged_variables, current_step, over_seeds
 
 
 class Trained(NamedTuple):
@@ -48,12 +48,7 @@ class Trained(NamedTuple):
 
     def generate(self, latents: jax.Array, seed_index: int = 0) -> jax.Array:
         """What the same generator makes of the latents `[n, latent_dim]`."""
-        state = self.one(seed_index)
-        if state.ema is None:
-            params, stats = state.generator.params, state.generator.stats
-        else:
-            params, stats = state.ema, state.ema_stats
-        return jax.jit(self.generator.apply)({"params": params, **stats}, latents)
+        return jax.jit(self.generator.apply)(averaged_variables(self.one(seed_index)), latents)
 
     def one(self, seed_index: int) -> GANState:
         """The state of one of the run's seeds.
@@ -115,8 +110,7 @@ def load(
         checkpoints.close()
     if state is None:  # deleted since it was looked at
         raise ValueError(f"{path} has no checkpoint yet")
-    step = int(state.step.ravel()[0])
-    return Trained(config, model, state, step, _make_generator(config, data_shape))
+    return Trained(config, model, state, current_step(state), _make_generator(config, data_shape))
 
 
 def _critic_shapes(folder: epath.Path) -> Any:

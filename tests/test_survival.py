@@ -3,6 +3,8 @@
 import json
 import os
 import pathlib
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -24,11 +26,11 @@ OFTEN = ["--checkpoint-every=1", "--log-every=1", "--sample-every=0", "--paralle
 
 
 def start(folder, *arguments, before=()):
-    """A real process, on one device."""
+    """A real process, on one device, each of whose lines comes out at once."""
     command = [sys.executable, str(EXPERIMENTS / "train.py"), *SMALL, *OFTEN, *arguments]
     return subprocess.Popen(
         [*before, *command, f"--workdir={folder}"],
-        env=os.environ | {"XLA_FLAGS": ""},
+        env=os.environ | {"XLA_FLAGS": "", "PYTHONUNBUFFERED": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -67,14 +69,21 @@ def newest(folder):
 
 def kill(process, folder, step, random):
     """Kills it at a random moment after that step's checkpoint; says whether it was saving."""
+    before = newest(folder)
     while newest(folder) < step:
         assert process.poll() is None, process.stderr.read()
         time.sleep(0.002)
     time.sleep(random.uniform(0, 0.1))
     process.kill()
-    process.communicate()
+    out, _ = process.communicate()
     assert process.returncode == -signal.SIGKILL
+    assert_goes_on(out, before)
     return any("tmp" in path.name for path in (folder / "checkpoints").iterdir())
+
+
+def assert_goes_on(out, step):
+    """From the newest complete checkpoint, where there is one."""
+    assert re.findall(r"on from step (\d+)", out) == [str(step)] * (step > 0), out
 
 
 def run_with_kills(tmp_path, kills, seed):
@@ -97,10 +106,12 @@ def run_with_kills(tmp_path, kills, seed):
         else:
             saving += kill(process, parts, max(newest(parts), 3 * index) + 1, random)
     for folder in (parts, whole):
+        before = newest(folder)
         process = start(folder, *arguments)
         out, err = process.communicate()
         assert process.returncode == 0, err
         assert "cannot be read" not in out
+        assert_goes_on(out, before)
     assert [row["step"] for row in read_rows(parts)] == list(range(1, steps + 1))
     assert_same_runs(parts, whole, *arguments)
     return saving
@@ -136,20 +147,36 @@ def test_half_a_line_of_metrics_is_not_joined_to_the_next(tmp_path):
     assert [row["step"] for row in read_rows(tmp_path)] == [1, 2, 3, 4]
 
 
-def test_a_second_interrupt_stops_at_once():
-    script = """
-import os, signal, train
-with train.Interrupt() as interrupt:
-    os.kill(os.getpid(), signal.SIGTERM)
-    assert interrupt.number == signal.SIGTERM
-    os.kill(os.getpid(), signal.SIGINT)
-    print("still here")
-"""
-    done = subprocess.run(
-        [sys.executable, "-c", script], cwd=EXPERIMENTS, capture_output=True, text=True
-    )
-    assert done.returncode == -signal.SIGINT, done.stderr
-    assert "still here" not in done.stdout and "Traceback" not in done.stderr
+# Signals.
+
+
+def test_a_second_interrupt_stops_at_once(tmp_path):
+    """While the device is busy with an iteration of minutes, for which the first waits."""
+    huge = ("--width=4096", "--depth=8", "--batch-size=50000", "--n-critic=50")
+    process = start(tmp_path, "--loss=wgan", "--checkpoint-every=0", *huge)
+    while not (line := process.stdout.readline()).startswith("compiled"):
+        assert line or process.poll() is None, process.stderr.read()
+    while not list((tmp_path / "samples").iterdir()):  # then its first iteration begins
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.01)
+    time.sleep(1)
+    process.send_signal(signal.SIGINT)
+    time.sleep(1)
+    assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate()
+    assert process.returncode == -signal.SIGINT, err
+    assert "interrupted" not in out and "Traceback" not in err
+
+
+def test_an_interrupt_before_training_begins_is_a_line(monkeypatch, capsys):
+    def interrupted(*arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(train, "prepare", interrupted)
+    assert train_here("run", "--loss=wgan") == 130
+    [line] = capsys.readouterr().err.splitlines()
+    assert line == "train.py: interrupted before it began to train"
 
 
 # A full disk.
@@ -174,6 +201,35 @@ def test_a_full_disk_stops_the_run_in_a_line_and_harms_nothing(tmp_path):
     assert_same_runs(parts, whole, *arguments)
 
 
+def test_a_disk_without_any_room_stops_the_run_in_a_line_and_it_goes_on_with_room(tmp_path):
+    """Not even a line of metrics or an event can be written: a real disk, of memory."""
+    disk, whole = tmp_path / "disk", tmp_path / "whole"
+    disk.mkdir()
+    script = """
+mount -t tmpfs -o size=4m tmpfs "$0" || exit 77
+head -c 3m /dev/zero > "$0/others"
+"$@"; echo "status $?"
+rm "$0/others"
+"$@"; echo "status $?"
+cp -r "$0/run" "$0.kept"
+"""
+    arguments = ("--loss=bce", "--checkpoint-every=1000", "--steps=4000")
+    inside = ("unshare", "-rm", "bash", "-c", script, str(disk))
+    if shutil.which("unshare") is None:
+        pytest.skip("no unshare here, to mount a small disk with")
+    process = start(disk / "run", *arguments, before=inside)
+    out, err = process.communicate()
+    if process.returncode == 77:
+        pytest.skip(f"a small disk cannot be mounted here: {err.strip()}")
+    assert process.returncode == 0, err
+    assert re.findall("^status .*", out, re.MULTILINE) == ["status 4", "status 0"], err
+    [line] = [line for line in err.splitlines() if line.startswith("train.py")]
+    assert "No space left" in line and "the same command goes on" in line
+    assert "Traceback" not in err and "Exception" not in err, err
+    assert not train_here(whole, *arguments)
+    assert_same_runs(tmp_path / "disk.kept", whole, *arguments)
+
+
 # Stopping and going on.
 
 
@@ -188,12 +244,13 @@ def test_a_full_disk_stops_the_run_in_a_line_and_harms_nothing(tmp_path):
     ids=lambda arguments: arguments[0],
 )
 def test_stops_and_checkpoints_do_not_show_in_a_single_bit(arguments, tmp_path):
-    """BatchNorm or none, averaged or not, extended twice, and at any interval."""
+    """BatchNorm or none, averaged or not, extended, and at any interval."""
     whole, parts = tmp_path / "whole", tmp_path / "parts"
+    arguments = [*arguments, "--log-every=2"]
     assert not train_here(whole, *arguments, "--checkpoint-every=0", "--steps=7")
-    for steps in (3, 7):
+    for steps, lines in ((3, [2, 3]), (7, [2, 4, 6, 7])):
         assert not train_here(parts, *arguments, "--checkpoint-every=2", f"--steps={steps}")
-    assert [row["step"] for row in read_rows(parts)] == list(range(1, 8))
+        assert [row["step"] for row in read_rows(parts)] == lines
     assert_same_runs(parts, whole, *arguments)
 
 
