@@ -138,6 +138,8 @@ PIP_BREAK_SYSTEM_PACKAGES=1 python3 -m pip install --quiet --user uv
 run() {
   local flags=(--name="$name" --zone="$zone" --bucket="$bucket" --type="$accelerator")
   [[ -z $data ]] || flags+=(--data="$data")
+  # `keep` must not take the end of an earlier run, which this one extends, for the end of this.
+  execute gcloud storage cp - "$bucket/$name.status" <<<starting
   # A system unit: it outlives the connection, refuses to run twice and is told of a shutdown.
   # SIGTERM goes to `worker` alone, which passes it on once: train.py takes a second for haste.
   on_workers all "cd ~/jaxgan && sudo systemctl reset-failed jaxgan 2>/dev/null
@@ -337,7 +339,7 @@ training() {
   ask on_workers 0 'systemctl is-active jaxgan || true'
 }
 
-# How the training ended: "running", or the exit status of train.py.
+# How the training is: "starting", "running", or ended with that exit status of train.py.
 exit_status() {
   ask execute gcloud storage cat "$bucket/$name.status" || return
   [[ $dry_run == no ]] || printf '0\n'

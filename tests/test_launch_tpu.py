@@ -101,9 +101,10 @@ def test_install_copies_the_commit_to_all_workers_and_installs_it():
 
 
 def test_run_starts_a_unit_that_trains_with_our_flags():
-    [run] = dry_run(
+    forget, run = dry_run(
         "run", "--data=gs://bucket/data", "--", "--loss=wgan-gp", "--dataset=folder:it's"
     )
+    assert forget == ["gcloud", "storage", "cp", "-", "gs://bucket/runs/digits.status"]
     assert run[3:7] == ["tpu-vm", "ssh", "digits", "--worker=all"]
     remote = shlex.split(run[7])
     assert "--unit=jaxgan" in remote
@@ -129,6 +130,7 @@ def test_resume_goes_the_whole_way(action):
         "git -C",
         "tpu-vm scp",
         "tpu-vm ssh",
+        "gcloud storage",
         "tpu-vm ssh",
     ]
     end = ["queued-resources list", "gcloud storage"] if action == "keep" else []
@@ -174,8 +176,8 @@ def test_every_command_of_the_guide_is_understood():
 def test_slices_of_many_hosts_run_on_all_workers():
     commands = dry_run("resume", "--type=v5litepod-64", *TRAIN)
     assert "--accelerator-type=v5litepod-64" in commands[1]
-    for words in commands[4:]:
-        assert "--worker=all" in words
+    machines = [words for words in commands if "tpu-vm" in words]
+    assert len(machines) == 3 and all("--worker=all" in words for words in machines)
 
 
 # Refusals.
@@ -362,6 +364,14 @@ def test_keep_goes_on_after_an_interrupt_and_after_a_host_was_lost(state, status
     assert cloud.launch("keep", *TPU, *TRAIN).returncode == 0
     preempted = ["delete", "create"] if state == "SUSPENDED" else []
     assert cloud.did() == ["install", "run", *preempted, "install", "run"]
+
+
+def test_run_forgets_how_an_earlier_training_ended_before_it_starts_another(cloud):
+    cloud.write("gs/bucket/runs/digits.status", "0")
+    assert cloud.launch("run", *TPU, *TRAIN).returncode == 0
+    assert (cloud.bucket / "digits.status").read_text() == "starting\n"
+    asked = (cloud.folder / "asked").read_text()
+    assert asked.index("digits.status") < asked.index("systemd-run")
 
 
 @pytest.mark.parametrize("status", [2, 3])
