@@ -258,6 +258,13 @@ def test_the_page_has_the_bytes_of_the_presets(row):
     assert numbers(gradients) == [4 * (config.n_critic * critic + generator - constant)]
 
 
+def test_the_page_counts_hops_along_both_axes_there_and_back():
+    for row, (*_, hops) in table("slice").items():
+        axes = [int(n) for n in re.findall(r"\d+(?=×)|(?<=×)\d+", row)]
+        assert len(axes) == 2
+        assert int(hops) == 2 * sum(n // 2 if n >= 16 else n - 1 for n in axes)
+
+
 def test_the_page_has_the_efficiencies_that_follow_from_its_numbers():
     sums = table("preset", "parameters")
     slices = [numbers(" ".join(cells)) for cells in table("slice").values()]
