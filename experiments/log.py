@@ -21,7 +21,6 @@ from jaxgan import hosts
 from jaxgan.config import Config
 from jaxgan.data import Dataset
 
-
 # TensorBoard sees new values after so long, or with the next picture.
 FLUSH_SECONDS = 30
 
@@ -144,7 +143,7 @@ class Events:
     def __init__(self, folder: epath.Path, step: int):
         self._folder = folder
         self._local = tempfile.mkdtemp() if is_remote(folder) else str(folder)
-        name = f"events.out.tfevents.{time.time():.0f}.{socket.gethostname()}.{os.getpid()}"
+        name = f"events.out.tfevents.{time.time():.6f}.{socket.gethostname()}"
         self._writer = RecordWriter(os.path.join(self._local, name))
         self._write(0, file_version="brain.Event:2")
         self._write(step + 1, session_log=SessionLog(status="START"))

@@ -261,7 +261,7 @@ def run_chunks(
     """Does the iterations that are left, with all that goes with them.
 
     Returns:
-      The state, and the signal to this process or another at which it stopped early, 0 if it did not.
+      The state, and the signal to any process at which it stopped early; 0 if it did not.
 
     Raises:
       DivergedError: if a metric, or a number in the state, is no longer finite.
