@@ -268,10 +268,9 @@ def current_step(state: GANState) -> int:
 
 def averaged_variables(state: GANState) -> chex.ArrayTree:
     """The variables of the averaged generator, or where there is none of the last."""
-    params, stats = state.ema, state.ema_stats
-    if params is None:
-        params, stats = state.generator.params, state.generator.stats
-    return {"params": params, **stats}
+    if state.ema is None:
+        return {"params": state.generator.params, **state.generator.stats}
+    return {"params": state.ema, **(state.ema_stats or {})}
 
 
 def all_finite(tree: chex.ArrayTree) -> chex.Array:
