@@ -10,35 +10,19 @@ eight, chunked or resumed, the same numbers are drawn.
 """
 
 import functools
-import inspect
 from collections.abc import Callable
 from numbers import Integral, Real
 from typing import NamedTuple
 
 import chex
-import flax
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
 
+from jaxgan.checks import check_networks, check_real
 from jaxgan.losses import Loss, Metrics, check_key
-from jaxgan.mixing import mixes_examples
-
-
-class Player(NamedTuple):
-    """One network and its optimizer.
-
-    Attributes:
-      params: the parameters.
-      stats: flax's mutable collections, such as BatchNorm's running statistics; {} where there are
-        none. The critic always normalises by its batch, so its own stay as they were initialised.
-      opt_state: the optimizer's state.
-    """
-
-    params: chex.ArrayTree
-    stats: chex.ArrayTree
-    opt_state: optax.OptState
+from jaxgan.players import Player, apply, init_player, update
 
 
 class GANState(NamedTuple):
@@ -125,19 +109,19 @@ def gan(
         raise ValueError(f"n_critic must be a whole number from 1 up; got {n_critic}.")
     if not (isinstance(ema_decay, Real) and 0 <= ema_decay < 1) or isinstance(ema_decay, bool):
         raise ValueError(f"ema_decay must be in [0, 1), where 0 turns it off; got {ema_decay}.")
-    data_shape = _check_networks(generator, critic, loss)
+    data_shape = check_networks(generator, critic, loss)
 
     def init(key):
         check_key(key)
         generator_key, critic_key, key = jax.random.split(key, 3)
         z, x = jnp.zeros((1, generator.latent_dim)), jnp.zeros((1, *data_shape))
-        player = _init_player(generator, generator_key, z, g_tx)
+        player = init_player(generator, generator_key, z, g_tx)
         # Copies: a buffer that two leaves of the state share could not be donated.
         average = jax.tree.map(jnp.copy, (player.params, player.stats)) if ema_decay else None
         return GANState(
             step=jnp.zeros((), jnp.int32),
             generator=player,
-            critic=_init_player(critic, critic_key, x, d_tx),
+            critic=init_player(critic, critic_key, x, d_tx),
             ema=average and average[0],
             ema_stats=average and average[1],
             key=key,
@@ -157,39 +141,39 @@ def gan(
         return metrics | {"skipped": state.skipped} if skip_nonfinite else metrics
 
     def d_step(state, real, key, axis_name=None):
-        _check_real("real", real, data_shape)
+        check_real(real, data_shape)
         latents, loss_keys = _noise(generator, key, real.shape[0], axis_name)
         player = state.generator
-        fake, _ = _apply(generator, player.params, player.stats, latents, axis_name)
+        fake, _ = apply(generator, player.params, player.stats, latents, axis_name)
 
         def objective(params):
             def critic_fn(x):
-                return _apply(critic, params, state.critic.stats, x, axis_name)[0]
+                return apply(critic, params, state.critic.stats, x, axis_name)[0]
 
             return loss.critic(critic_fn, real, fake, loss_keys)
 
         gradients, metrics = jax.grad(objective, has_aux=True)(state.critic.params)
         gradients, metrics = _mean((gradients, metrics), axis_name)
-        player = _update(state.critic, gradients, d_tx)
+        player = update(state.critic, gradients, d_tx)
         player = player._replace(params=loss.project(player.params))
         state = settle(state, {"critic": player}, (gradients, metrics))
         return state, count(state, metrics)
 
     def g_step(state, real, key, axis_name=None):
-        _check_real("real", real, data_shape)
+        check_real(real, data_shape)
         latents, loss_keys = _noise(generator, key, real.shape[0], axis_name)
 
         def critic_fn(x):
-            return _apply(critic, state.critic.params, state.critic.stats, x, axis_name)[0]
+            return apply(critic, state.critic.params, state.critic.stats, x, axis_name)[0]
 
         def objective(params):
-            fake, stats = _apply(generator, params, state.generator.stats, latents, axis_name)
+            fake, stats = apply(generator, params, state.generator.stats, latents, axis_name)
             value, metrics = loss.generator(critic_fn, real, fake, loss_keys)
             return value, (metrics, stats)
 
         gradients, aux = jax.grad(objective, has_aux=True)(state.generator.params)
         gradients, (metrics, stats) = _mean((gradients, aux), axis_name)
-        player = _update(state.generator, gradients, g_tx)._replace(stats=stats)
+        player = update(state.generator, gradients, g_tx)._replace(stats=stats)
         step = state.step + 1
         changes = {"generator": player}
         if ema_decay:
@@ -208,8 +192,8 @@ def gan(
             )
         key = jax.random.fold_in(state.key, state.step)
 
-        def critic_update(state, update):
-            real, index = update
+        def critic_update(state, batch):
+            real, index = batch
             return d_step(state, real, jax.random.fold_in(key, index), axis_name)
 
         state, metrics = jax.lax.scan(critic_update, state, (reals, jnp.arange(n_critic)))
@@ -220,8 +204,7 @@ def gan(
         if not (isinstance(n, Integral) and n >= 0):
             raise ValueError(f"n must be a whole number from 0 up; got {n}.")
         latents, _ = _noise(generator, key, n, None)
-        keywords = _known(generator, train=False)
-        return generator.apply(averaged_variables(state), latents, **keywords)
+        return apply(generator, *averaged_variables(state), latents, train=False)[0]
 
     def compile_step(f):
         return jax.jit(f, static_argnames="axis_name")
@@ -266,11 +249,11 @@ def current_step(state: GANState) -> int:
     return int(jax.device_get(state.step).ravel()[0])
 
 
-def averaged_variables(state: GANState) -> chex.ArrayTree:
-    """The variables of the averaged generator, or where there is none of the last."""
+def averaged_variables(state: GANState) -> tuple[chex.ArrayTree, chex.ArrayTree]:
+    """Parameters and statistics of the averaged generator, or where there is none of the last."""
     if state.ema is None:
-        return {"params": state.generator.params, **state.generator.stats}
-    return {"params": state.ema, **(state.ema_stats or {})}
+        return state.generator.params, state.generator.stats
+    return state.ema, state.ema_stats
 
 
 def all_finite(tree: chex.ArrayTree) -> chex.Array:
@@ -282,33 +265,6 @@ def all_finite(tree: chex.ArrayTree) -> chex.Array:
 def _last_of_finite(column):
     """The last of a metric's values, or if any is not finite one that is not, lest it go unseen."""
     return jnp.where(jnp.all(jnp.isfinite(column)), column[-1], jnp.sum(column))
-
-
-def _apply(module, params, stats, x, axis_name=None, train=True):
-    """The module's output and its updated statistics."""
-    keywords = _known(module, train=train, axis_name=axis_name)
-    return module.apply({"params": params, **stats}, x, mutable=list(stats), **keywords)
-
-
-def _init_variables(module, key, x):
-    variables = dict(module.init(key, x, **_known(module, train=False)))
-    return variables.pop("params"), variables
-
-
-def _known(module, **keywords):
-    """Those of the keywords that the module takes."""
-    known = inspect.signature(module.__call__).parameters
-    return {name: value for name, value in keywords.items() if name in known}
-
-
-def _init_player(module, key, x, tx):
-    params, stats = _init_variables(module, key, x)
-    return Player(params, stats, tx.init(params))
-
-
-def _update(player, gradients, tx):
-    updates, opt_state = tx.update(gradients, player.opt_state, player.params)
-    return player._replace(params=optax.apply_updates(player.params, updates), opt_state=opt_state)
 
 
 def _mean(tree, axis_name):
@@ -328,58 +284,3 @@ def _noise(generator, key, batch, axis_name):
     )
     latents = jax.vmap(lambda k: jax.random.normal(k, (generator.latent_dim,)))(keys[:, 0])
     return latents, keys[:, 1]
-
-
-def _check_networks(generator, critic, loss):
-    """The shape of one sample, by tracing both networks on a batch of two."""
-    if not isinstance(getattr(generator, "latent_dim", None), int):
-        raise ValueError(
-            f"the generator must say the size of its latent vector in an attribute latent_dim; "
-            f"{type(generator).__name__} has none."
-        )
-
-    def forward(module, x):
-        params, stats = _init_variables(module, jax.random.key(0), x)
-        return _apply(module, params, stats, x)[0], (params, stats)
-
-    def trace(module, x):
-        try:
-            return jax.eval_shape(lambda x: forward(module, x), x)
-        except flax.errors.InvalidRngError as error:
-            raise ValueError(
-                f"{type(module).__name__} draws random numbers, as Dropout does, and the steps "
-                "give a network none. Leave that layer out."
-            ) from error
-
-    latents = jax.ShapeDtypeStruct((2, generator.latent_dim), jnp.float32)
-    fake, _ = trace(generator, latents)
-    scores, variables = trace(critic, fake)
-    if scores.shape != (2,):
-        raise ValueError(
-            f"the critic must return one score per example, shape [B]; for a batch of 2 it "
-            f"returned shape {scores.shape}. Squeeze its last axis, or sum over it."
-        )
-    if loss.per_example and mixes_examples(
-        lambda both, x: _apply(critic, both[0], both[1], x)[0], variables, fake
-    ):
-        raise ValueError(
-            "a critic with a gradient penalty must not use BatchNorm or anything else that makes a "
-            "score depend on the whole batch, so that the penalty is no longer per example "
-            f"(Gulrajani 2017, sec. 4); {type(critic).__name__} does. Drop it, or use LayerNorm."
-        )
-    return fake.shape[1:]
-
-
-def _check_real(name, real, data_shape):
-    shape: tuple = getattr(real, "shape", ())
-    if len(shape) < 1 or shape[1:] != data_shape or shape[0] < 1:
-        got = shape if hasattr(real, "shape") else f"a {type(real).__name__}"
-        raise ValueError(
-            f"{name} must be a batch of what the generator makes, shape "
-            f"[B, {', '.join(map(str, data_shape))}]; got {got}."
-        )
-    if not jnp.issubdtype(real.dtype, jnp.floating):
-        raise ValueError(
-            f"{name} must be floating point, images in [-1, 1]; got {real.dtype}. "
-            "jaxgan.data.to_float converts."
-        )

@@ -1,5 +1,6 @@
 """A trained GAN, from its run's folder alone."""
 
+import functools
 import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -16,6 +17,7 @@ from jaxgan.checkpoint import Checkpoints, one_error
 from jaxgan.config import Config
 from jaxgan.data import TOYS
 from jaxgan.gan import GAN, GANState, averaged_variables, current_step, over_seeds
+from jaxgan.players import apply
 
 
 class Trained(NamedTuple):
@@ -48,7 +50,8 @@ class Trained(NamedTuple):
 
     def generate(self, latents: jax.Array, seed_index: int = 0) -> jax.Array:
         """What the same generator makes of the latents `[n, latent_dim]`."""
-        return jax.jit(self.generator.apply)(averaged_variables(self.one(seed_index)), latents)
+        draw = jax.jit(functools.partial(apply, self.generator, train=False))
+        return draw(*averaged_variables(self.one(seed_index)), latents)[0]
 
     def one(self, seed_index: int) -> GANState:
         """The state of one of the run's seeds.
