@@ -4,6 +4,7 @@ import contextlib
 import gc
 import hashlib
 import logging
+import re
 import sys
 import time
 import warnings
@@ -161,6 +162,8 @@ def one_error() -> Iterator[None]:
     loop. What becomes of the others, under way in tensorstore's threads, python and asyncio then
     print as exceptions that nobody took and coroutines that nobody awaited.
     """
+    # It stays: a task is told of when it is collected, with whatever holds the error that we raise.
+    logging.getLogger("asyncio").addFilter(_is_no_task_of_orbax)
     report, loggers = sys.unraisablehook, [logging.getLogger(name) for name in ("asyncio", "absl")]
 
     def report_others(unraisable):
@@ -184,6 +187,10 @@ def one_error() -> Iterator[None]:
         finally:
             sys.unraisablehook = report
             disable(False)
+
+
+def _is_no_task_of_orbax(record: logging.LogRecord) -> bool:
+    return not re.search(r"never retrieved(.|\n)*orbax.checkpoint", record.getMessage())
 
 
 def _drop_leftovers():

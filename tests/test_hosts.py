@@ -61,16 +61,6 @@ def run(arguments, workdir, fall=0, at=0, process=1):
     return {"arguments": arguments, "signal": int(fall), "at": at, "process": process}
 
 
-CACHE = pathlib.Path()
-
-
-@pytest.fixture(scope="module", autouse=True)
-def cache(tmp_path_factory):
-    """What one session has compiled another need not."""
-    global CACHE
-    CACHE = tmp_path_factory.mktemp("cache")
-
-
 class Session:
     """So many processes that do the same runs, each with two devices."""
 
@@ -83,10 +73,7 @@ class Session:
                 [sys.executable, "-c", DRIVER, str(EXPERIMENTS), json.dumps(runs)]
                 + ["--distributed", f"--coordinator-address={address}"]
                 + [f"--num-processes={count}", f"--process-id={index}"],
-                env=os.environ
-                | {"XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
-                | {"JAX_COMPILATION_CACHE_DIR": str(CACHE)}
-                | {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1"},
+                env=os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=2"},
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 text=True,
