@@ -1,11 +1,15 @@
-"""The trainer's command line: flags over the preset that loss, data set and model choose."""
+"""Command lines: the trainer's, flags over the preset that loss, data set and model choose, and
+what those of all scripts share.
+"""
 
 import contextlib
 import dataclasses
 import io
+import os
 import re
 from collections.abc import Iterator
 
+import jax
 import tyro
 from presets import default_workdir, preset
 
@@ -54,18 +58,14 @@ def parse(arguments: list[str]) -> tuple[Config, Options]:
     class Arguments(Options, Config):
         __doc__ = Config.__doc__
 
-    wants_help = bool({"-h", "--help"} & set(arguments))
-    flags = [a for a in arguments if a not in ("-h", "--help")]
     with one_line_errors():
-        choice, _ = tyro.cli(Choice, args=flags, return_unknown_args=True, add_help=False)
-    if not choice.loss and not wants_help:
+        choice, others = tyro.cli(Choice, args=arguments, return_unknown_args=True, add_help=False)
+    if not choice.loss and not {"-h", "--help"} & set(others):
         raise ValueError("which --loss? One of bce, minimax, wgan, wgan-gp. Add --help for more.")
     defaults = preset(choice.loss or "wgan", choice.dataset, choice.model)
     values = {field.name: getattr(defaults, field.name) for field in dataclasses.fields(Config)}
-    if wants_help:
-        tyro.cli(Arguments, default=Arguments(**values), args=["--help"], prog="train.py")
     with one_line_errors():
-        parsed = tyro.cli(Arguments, default=Arguments(**values), args=flags)
+        parsed = tyro.cli(Arguments, default=Arguments(**values), args=arguments, prog="train.py")
     values = {field.name: getattr(parsed, field.name) for field in dataclasses.fields(Config)}
     config = Config(**(values | {"model": defaults.model}))
     if config.workdir is None:
@@ -116,3 +116,11 @@ def one_line_errors() -> Iterator[None]:
         text = re.sub(r"For full helptext.*", "", message.getvalue(), flags=re.DOTALL)
         text = " ".join(re.sub(r"-{3,}|[─│╭╮╰╯]", " ", text).split())
         raise ValueError(f"{text} (--help lists the settings)") from error
+
+
+def cache_compiled_programs() -> None:
+    """Keeps compiled programs in the user's cache, so that a second run starts in seconds."""
+    home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+        jax.config.update("jax_compilation_cache_dir", os.path.join(home, "jaxgan", "xla"))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)

@@ -17,10 +17,9 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 import tyro
-from command_line import one_line_errors
+from command_line import cache_compiled_programs, one_line_errors
 from etils import epath
 from sample import draw
-from train import cache_compiled_programs
 
 from jaxgan import classifier, data, divergences, metrics, plots, trained
 from jaxgan.data import Dataset

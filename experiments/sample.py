@@ -12,10 +12,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import tyro
-from command_line import one_line_errors
+from command_line import cache_compiled_programs, one_line_errors
 from etils import epath
 from PIL import Image, ImageDraw, ImageFont
-from train import cache_compiled_programs
 
 from jaxgan import data, plots, trained
 from jaxgan.config import check_choice

@@ -27,10 +27,9 @@ from claims import (
     vanishing_gradients,
 )
 from claims.number import Number, Numbers
-from command_line import one_line_errors
+from command_line import cache_compiled_programs, one_line_errors
 from etils import epath
 from tqdm import tqdm
-from train import cache_compiled_programs
 
 from jaxgan.config import check_choice
 

@@ -4,26 +4,22 @@ import contextlib
 import dataclasses
 import json
 import math
-import os
 import signal
 import sys
 import time
 from collections.abc import Callable
-from typing import NamedTuple
 
 import divergence
 import jax
-import jax.numpy as jnp
 import numpy as np
-from command_line import parse, parse_replay
+from command_line import cache_compiled_programs, parse, parse_replay
 from log import DivergedError, Log
-from run_folder import RunFolder
+from run import Run, describe, prepare
 
-from jaxgan import data, hosts, images, parallel
+from jaxgan import data, hosts, parallel
 from jaxgan.checkpoint import Checkpoints, SaveError, one_error
-from jaxgan.config import Config, check, make_model
-from jaxgan.data import Dataset
-from jaxgan.gan import GAN, GANState, all_finite, current_step, over_seeds
+from jaxgan.config import Config
+from jaxgan.gan import GANState, all_finite, current_step
 
 # Data sets up to this size live on the device whole; of larger ones the host sends the batches.
 DEVICE_BYTES = 2**30
@@ -31,55 +27,6 @@ DEVICE_BYTES = 2**30
 CHUNK_SECONDS = 0.5
 CHUNK_BYTES = 2**26
 MAX_CHUNK = 512
-
-
-class Run(NamedTuple):
-    """A run that is ready to start."""
-
-    config: Config
-    dataset: Dataset
-    model: GAN
-    mode: str
-    folder: RunFolder
-
-    def init_keys(self) -> jax.Array:
-        """The key, or one for each of several seeds, of weights and of all noise in training."""
-        return self._keys(0)
-
-    def sample_keys(self) -> jax.Array:
-        """The key, or one for each seed, of the latents that every picture of samples shows."""
-        return self._keys(1)
-
-    def _keys(self, purpose):
-        keys = jnp.stack([jax.random.split(jax.random.key(seed))[purpose] for seed in self.seeds()])
-        return keys if self.config.num_seeds > 1 else keys[0]
-
-    def seeds(self) -> range:
-        """The seeds that are trained at once."""
-        return range(self.config.seed, self.config.seed + self.config.num_seeds)
-
-    def restore(self, checkpoints: Checkpoints) -> GANState | None:
-        """The newest good checkpoint, None where there is none at all.
-
-        Raises:
-          ValueError: if there are checkpoints and none can be read.
-        """
-        place = parallel.sharding(self.mode)
-        template = jax.tree.map(
-            lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place),
-            jax.eval_shape(self.model.init, self.init_keys()),
-        )
-        return checkpoints.restore(template, say)
-
-    def sample(self, state: GANState) -> jax.Array:
-        """The samples that a picture shows: the first seed's."""
-        n = 64 if self.dataset.train.ndim == 4 else 2500
-        samples = self.model.sample(state, self.sample_keys(), n)
-        return samples[0] if self.config.num_seeds > 1 else samples
-
-    def count_parameters(self, player) -> int:
-        """The number of one seed's parameters."""
-        return sum(leaf.size for leaf in jax.tree.leaves(player.params)) // self.config.num_seeds
 
 
 def main(arguments: list[str]) -> int:
@@ -126,7 +73,7 @@ def run_to_end(run: Run, checkpoints: Checkpoints, state: GANState | None) -> in
         try:
             stop = train(run, checkpoints, state, interrupt)
         except DivergedError as error:
-            say(f"{error}; repeating them from the last checkpoint to find the step")
+            hosts.say(f"{error}; repeating them from the last checkpoint to find the step")
             state = run.restore(checkpoints)
             line = divergence.explain(run, state, error, compile_program(run), interrupt)
             print(f"train.py: {line}", file=sys.stderr)
@@ -158,58 +105,6 @@ def start(config: Config) -> tuple[Run, Checkpoints, GANState | None]:
     return run, checkpoints, run.restore(checkpoints)
 
 
-def prepare(config: Config) -> Run:
-    """Checks everything that can be wrong with a run before anything is written.
-
-    Raises:
-      ValueError: for the first thing found wrong, in one line.
-    """
-    check(config)
-    devices = jax.device_count()
-    mode = config.parallel
-    if mode == "auto":
-        mode = "pmap" if devices > 1 else "jit"
-    if mode == "jit" and jax.process_count() > 1:
-        raise ValueError("--parallel=jit is for one device; --distributed takes pmap or mesh.")
-    if mode != "jit":
-        parallel.check_divides(config.batch_size, devices)
-    folder = RunFolder(config)
-    dataset = data.load(config.dataset, config.data_dir, image_size=config.image_size)
-    if config.batch_size > len(dataset.train):
-        raise ValueError(
-            f"--batch-size={config.batch_size} is more than the {len(dataset.train)} training "
-            f"examples of {dataset.name}. Use a smaller batch."
-        )
-    model = make_model(config, dataset.train.shape[1:])
-    if config.num_seeds > 1:
-        model = over_seeds(model)
-    run = Run(config, dataset, model, mode, folder)
-    check_size(run)
-    return run
-
-
-def check_size(run: Run) -> None:
-    """Raises ValueError if the state would take more than this machine's memory."""
-    leaves = jax.tree.leaves(jax.eval_shape(run.model.init, run.init_keys()))
-    needed = sum(leaf.size * leaf.dtype.itemsize for leaf in leaves)
-    if needed > images.memory():
-        raise ValueError(
-            f"the networks and their optimizers take {needed / 1e9:,.0f} GB, more than this "
-            "machine's memory. Lower --width, --depth, --latent-dim or --num-seeds."
-        )
-
-
-def describe(run: Run) -> None:
-    """Prints the settings, and the parameters' shapes and counts."""
-    print(json.dumps(dataclasses.asdict(run.config), indent=2))
-    state = jax.eval_shape(run.model.init, run.init_keys())
-    for name, player in (("generator", state.generator), ("critic", state.critic)):
-        print(f"\n{name}: {run.count_parameters(player):,} parameters")
-        for path, leaf in jax.tree_util.tree_leaves_with_path(player.params):
-            shape = leaf.shape[1:] if run.config.num_seeds > 1 else leaf.shape
-            print(f"  {jax.tree_util.keystr(path, simple=True, separator='/'):40} {shape}")
-
-
 def train(run: Run, checkpoints: Checkpoints, state: GANState | None, interrupt) -> int:
     """Trains from a state, or from the beginning, until the last step or an interrupt.
 
@@ -223,7 +118,7 @@ def train(run: Run, checkpoints: Checkpoints, state: GANState | None, interrupt)
     state = run.model.init(run.init_keys()) if state is None else state
     start = current_step(state)
     if start >= config.steps and folder.finished:
-        say(f"{folder.path} is finished: {start} steps. Raise --steps to go on.")
+        hosts.say(f"{folder.path} is finished: {start} steps. Raise --steps to go on.")
         return 0
     if hosts.is_first():
         folder.rewind(start)
@@ -235,7 +130,7 @@ def train(run: Run, checkpoints: Checkpoints, state: GANState | None, interrupt)
     state, _ = program(state, batches(start, 0), 0)
     jax.block_until_ready(state)
     compile_seconds = time.perf_counter() - began
-    say(f"compiled in {compile_seconds:.1f} s" + (f"; on from step {start}" if start else ""))
+    hosts.say(f"compiled in {compile_seconds:.1f} s" + (f"; on from step {start}" if start else ""))
 
     with contextlib.closing(Log(config, folder, run.dataset, start)) as log:
         if start == 0:
@@ -247,11 +142,11 @@ def train(run: Run, checkpoints: Checkpoints, state: GANState | None, interrupt)
         seconds = time.perf_counter() - began
         picture = "" if stop else draw_samples(run, log, step, state)
     if stop:
-        say(f"interrupted at step {step}; the same command goes on from there")
+        hosts.say(f"interrupted at step {step}; the same command goes on from there")
         return stop
     if hosts.is_first():
         folder.finish(start, seconds, compile_seconds)
-    say(f"{step - start} steps in {seconds:.0f} s; samples in {picture}")
+    hosts.say(f"{step - start} steps in {seconds:.0f} s; samples in {picture}")
     return 0
 
 
@@ -297,19 +192,13 @@ def draw_samples(run: Run, log: Log, step: int, state: GANState) -> str:
     return log.samples(step, run.sample(parallel.own_copy(state))) if hosts.is_first() else ""
 
 
-def say(line: str) -> None:
-    """Prints what one process says for all."""
-    if hosts.is_first():
-        print(line)
-
-
 def hello(run: Run, state: GANState) -> None:
     """Says what is about to run."""
     config, devices = run.config, 1 if run.mode == "jit" else jax.device_count()
     processes = f" of {jax.process_count()} processes" if jax.process_count() > 1 else ""
     generator, critic = map(run.count_parameters, (state.generator, state.critic))
     seeds = f", {config.num_seeds} seeds" if config.num_seeds > 1 else ""
-    say(
+    hosts.say(
         f"{config.loss} on {config.dataset}: {len(run.dataset.train):,} examples of shape "
         f"{run.dataset.train.shape[1:]}, {config.model} with {generator:,} + {critic:,} "
         f"parameters, {devices} {jax.devices()[0].device_kind}{processes} ({run.mode}){seeds}, "
@@ -385,14 +274,6 @@ class Interrupt:
         self.number = number
         # The system's own way stops a compiled program too, which no Python handler could.
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-
-def cache_compiled_programs() -> None:
-    """Keeps compiled programs in the user's cache, so that a second run starts in seconds."""
-    home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
-        jax.config.update("jax_compilation_cache_dir", os.path.join(home, "jaxgan", "xla"))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 
 
 if __name__ == "__main__":

@@ -36,7 +36,8 @@ class Config:
     clipping) or wgan-gp (gradient penalty)."""
     dataset: str = "digits"
     """digits; the 2-D toys ring8, grid25 and swissroll; any image set of tensorflow-datasets, such
-    as mnist or cifar10; or folder:PATH, a folder of images."""
+    as mnist or cifar10; stacked_mnist, digits of MNIST as the three channels of an image; or
+    folder:PATH, a folder of images."""
     model: str = "auto"
     """mlp, dcgan, or auto: what suits the loss and the data set."""
     steps: int = 20_000

@@ -83,6 +83,12 @@ def is_first() -> bool:
     return jax.process_index() == 0
 
 
+def say(line: str) -> None:
+    """Prints what one process says for all."""
+    if is_first():
+        print(line)
+
+
 @contextlib.contextmanager
 def together() -> Iterator[None]:
     """Raises ValueError in every process if the body raises it in any.

@@ -24,7 +24,7 @@ import train  # noqa: E402
 from presets import preset  # noqa: E402
 
 from jaxgan.checkpoint import Checkpoints  # noqa: E402
-from jaxgan.config import LOSSES  # noqa: E402
+from jaxgan.config import LOSSES, check, make_model  # noqa: E402
 
 SMALL = ["--width=16", "--depth=1", "--latent-dim=4", "--batch-size=16", "--log-every=1"]
 
@@ -52,7 +52,7 @@ def read_metrics(folder):
 def final_state(folder, arguments):
     """The newest checkpoint, read as the trainer reads it."""
     config, _ = train.parse([*SMALL, *arguments, f"--workdir={folder}"])
-    model = train.make_model(config, (8, 8, 1) if config.dataset == "digits" else (2,))
+    model = make_model(config, (8, 8, 1) if config.dataset == "digits" else (2,))
     checkpoints = Checkpoints(folder / "checkpoints")
     state = checkpoints.restore(jax.eval_shape(model.init, jax.random.key(0)))
     checkpoints.close()
@@ -213,7 +213,7 @@ def test_both_learning_rates_decay_to_a_hundredth_over_as_many_steps():
     config = dataclasses.replace(preset("wgan-gp", "ring8"), optimizer="sgd", n_critic=3, width=8)
     reals = jax.random.normal(jax.random.key(1), (3, 16, 2))
     constant, decayed = (
-        train.make_model(dataclasses.replace(config, decay_steps=steps), (2,)) for steps in (0, 2)
+        make_model(dataclasses.replace(config, decay_steps=steps), (2,)) for steps in (0, 2)
     )
     start = decayed.init(jax.random.key(0))
     for steps, factor in ((0, 1), (1, 0.505), (2, 0.01), (5, 0.01)):
@@ -310,10 +310,17 @@ def test_an_unwritable_folder_is_refused(tmp_path, capsys):
 
 
 @pytest.mark.parametrize("loss", LOSSES)
-@pytest.mark.parametrize("dataset", ["digits", "ring8", "grid25", "mnist", "cifar10"])
+@pytest.mark.parametrize(
+    "dataset", ["digits", "ring8", "grid25", "mnist", "stacked_mnist", "cifar10"]
+)
 def test_every_preset_is_documented_and_makes_a_model(loss, dataset):
     config = preset(loss, dataset)
-    train.check(config)
+    check(config)
     assert (config.loss, config.dataset) == (loss, dataset)
-    shapes = {"digits": (8, 8, 1), "mnist": (28, 28, 1), "cifar10": (32, 32, 3)}
-    assert train.make_model(config, shapes.get(dataset, (2,)))
+    shapes = {
+        "digits": (8, 8, 1),
+        "mnist": (28, 28, 1),
+        "stacked_mnist": (28, 28, 3),
+        "cifar10": (32, 32, 3),
+    }
+    assert make_model(config, shapes.get(dataset, (2,)))
