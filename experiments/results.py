@@ -168,6 +168,7 @@ POINT_COLUMNS = {
 IMAGE_COLUMNS = {
     **_SEEDS,
     "classes": (_modes, lambda run: str(run.floor("modes_covered") or "—")),
+    "reverse KL": _number(4, "reverse_kl"),
     "W1 / floor": (_transport_ratio, lambda run: "1"),
     "W1": _number(3, "w1"),
     "frechet_classifier": _number(2, "frechet_classifier"),
