@@ -182,7 +182,7 @@ def gan_value(d: ArrayLike, p: ArrayLike, q: ArrayLike, dx: ArrayLike = 1.0) -> 
     At D* it is C(G) = −log 4 + 2·JS(p, q) (theorem 1).
 
     Args:
-      d: the discriminator's probability that each x is data, `[..., k]`.
+      d: the discriminator's probability that each x is data, `[..., k]`, or one for all.
       p: the data's distribution, `[..., k]`.
       q: the generator's, `[..., k]`.
       dx: the size of the grid's cells, a scalar or `[k]`; 1 for probabilities.
@@ -197,6 +197,7 @@ def gan_value(d: ArrayLike, p: ArrayLike, q: ArrayLike, dx: ArrayLike = 1.0) -> 
       Goodfellow 2014, eq. 1 and 3.
     """
     d, (p, q) = as_float(d), check_probabilities(dx, p=p, q=q)
+    d = d if d.ndim else jnp.broadcast_to(d, p.shape[-1:])
     check_broadcast(d=d, p=p, q=q)
     check_values("lie in [0, 1]", lambda v: (v >= 0) & (v <= 1), d=d)
     return _integral(_x_log_y(p, d) + _x_log_y(q, 1 - d), dx)

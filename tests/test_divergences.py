@@ -176,6 +176,7 @@ def test_no_discriminator_beats_the_optimal_one(pq, d):
 
 
 def test_value_of_a_confident_mistake_is_minus_infinity():
+    assert div.gan_value(0.5, HALVES, HALVES) == pytest.approx(-math.log(4))
     assert div.gan_value([0.0, 1.0], HALVES, HALVES) == -math.inf
     assert div.gan_value([1.0, 0.0], [1.0, 0.0], [0.0, 1.0]) == 0.0
 
