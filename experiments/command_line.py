@@ -7,6 +7,7 @@ import dataclasses
 import io
 import os
 import re
+import warnings
 from collections.abc import Iterator
 
 import jax
@@ -124,3 +125,5 @@ def cache_compiled_programs() -> None:
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
         jax.config.update("jax_compilation_cache_dir", os.path.join(home, "jaxgan", "xla"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+    # A kill or a full disk cuts an entry short; its program is compiled again.
+    warnings.filterwarnings("ignore", "Error .* persistent compilation cache entry")

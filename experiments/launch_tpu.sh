@@ -139,7 +139,12 @@ run() {
   local flags=(--name="$name" --zone="$zone" --bucket="$bucket" --type="$accelerator")
   [[ -z $data ]] || flags+=(--data="$data")
   # `keep` must not take the end of an earlier run, which this one extends, for the end of this.
-  execute gcloud storage cp - "$bucket/$name.status" <<<starting
+  local tell=(gcloud storage cp - "$bucket/$name.status")
+  if [[ $dry_run == yes ]]; then
+    printf 'printf starting |%s\n' "$(quoted "${tell[@]}")"
+  else
+    printf starting | "${tell[@]}"
+  fi
   # A system unit: it outlives the connection, refuses to run twice and is told of a shutdown.
   # SIGTERM goes to `worker` alone, which passes it on once: train.py takes a second for haste.
   on_workers all "cd ~/jaxgan && sudo systemctl reset-failed jaxgan 2>/dev/null

@@ -142,7 +142,8 @@ class Events:
 
     def __init__(self, folder: epath.Path, step: int):
         self._folder = folder
-        self._local = tempfile.mkdtemp() if is_remote(folder) else str(folder)
+        self._copied = tempfile.TemporaryDirectory() if is_remote(folder) else None
+        self._local = self._copied.name if self._copied else str(folder)
         name = f"events.out.tfevents.{time.time():.6f}.{socket.gethostname()}"
         self._writer = RecordWriter(os.path.join(self._local, name))
         self._write(0, file_version="brain.Event:2")
@@ -159,7 +160,7 @@ class Events:
         """Lets TensorBoard see all that was added."""
         self._writer.flush()
         self._flushed = time.monotonic()
-        if self._local != str(self._folder):
+        if self._copied:
             for path in epath.Path(self._local).iterdir():
                 (self._folder / path.name).write_bytes(path.read_bytes())
 
@@ -169,6 +170,8 @@ class Events:
             self.flush()
         finally:
             self._writer.close()
+            if self._copied:
+                self._copied.cleanup()
 
     def _write(self, step, **what):
         event = Event(step=step, wall_time=time.time(), **what)

@@ -5,6 +5,7 @@ import fcntl
 import importlib.metadata
 import json
 import platform
+import time
 from collections.abc import Mapping, Sequence
 from typing import IO
 
@@ -16,6 +17,8 @@ from jaxgan import plots
 from jaxgan.config import Config
 from jaxgan.data import Dataset
 
+# An object in a store is written whole, and takes few writes.
+REMOTE_SECONDS = 30
 # Where a run is and where its data are is no setting of it: folders may be moved.
 _PLACES = ("workdir", "data_dir")
 
@@ -34,14 +37,16 @@ class RunFolder:
         self.config = config
         self._lock: IO | None = None
         self.path = epath.Path(config.workdir)
+        self._held, self._written = "", time.monotonic()
         try:
             self.resumes = (self.path / "config.json").exists()
+            taken = not self.resumes and _holds_more_than_a_start(self.path)
         except Exception as error:  # a store's client raises its own kinds, or is not installed
             reason = " ".join(str(error).split())[:300]
             raise ValueError(f"--workdir={self.path} cannot be reached: {reason}") from error
         if self.resumes:
             _check_unchanged(configs.load(self.path / "config.json"), config, self.path)
-        elif self.path.exists() and (not self.path.is_dir() or _holds_more_than_a_start(self.path)):
+        elif taken:
             raise ValueError(
                 f"--workdir={self.path} exists and is no run's folder (it has no config.json). "
                 "Choose a new or an empty folder."
@@ -57,12 +62,14 @@ class RunFolder:
             (self.path / "samples").mkdir(parents=True, exist_ok=True)
             self._lock = lock(self.path)
             configs.save(self.config, self.path / "config.json")
+            (self.path / "checkpoints").mkdir(exist_ok=True)
         except BlockingIOError as error:
             raise ValueError(
                 f"another process is training in --workdir={self.path}. Wait for it, or use "
                 "another folder."
             ) from error
         except (OSError, ValueError) as error:  # the second for names with a null byte
+            self.close()
             raise ValueError(f"--workdir={self.path} cannot be written: {error}") from error
 
     def check_shared(self) -> None:
@@ -94,12 +101,15 @@ class RunFolder:
         path = self.path / "metrics.jsonl"
         if not path.exists():
             return []
+        try:
+            lines = path.read_bytes().decode(errors="replace").split("\n")
+        except OSError as error:
+            raise ValueError(f"{path} cannot be read: {error.strerror}") from error
         rows = []
-        lines = path.read_bytes().decode(errors="replace").split("\n")
         for line in lines[:-1]:  # the last is empty, or cut short by a kill
             try:
                 row = json.loads(line)
-            except ValueError:
+            except (ValueError, RecursionError):
                 row = None
             if not isinstance(row, dict) or not isinstance(row.get("step"), int):
                 raise ValueError(f"{path} holds a line that is no metrics: {line[:60]!r}")
@@ -112,14 +122,20 @@ class RunFolder:
             self._lock.close()
 
     def append(self, rows: Sequence[Mapping]) -> None:
-        """Adds rows to the metrics."""
-        text = "".join(json.dumps(row) + "\n" for row in rows)
+        """Adds rows to the metrics; in an object store after a while, or with `flush`."""
+        self._held += "".join(json.dumps(row) + "\n" for row in rows)
+        if not is_remote(self.path) or time.monotonic() - self._written > REMOTE_SECONDS:
+            self.flush()
+
+    def flush(self) -> None:
+        """Writes the rows that are held back."""
         path = self.path / "metrics.jsonl"
-        if is_remote(self.path):  # objects in a store cannot grow
-            path.write_text((path.read_text() if path.exists() else "") + text)
-        else:
+        if self._held and is_remote(self.path):  # objects in a store cannot grow
+            path.write_text((path.read_text() if path.exists() else "") + self._held)
+        elif self._held:
             with path.open("a") as file:
-                file.write(text)
+                file.write(self._held)
+        self._held, self._written = "", time.monotonic()
 
     def save_samples(self, step: int, samples, dataset: Dataset) -> epath.Path:
         """Draws the samples of a step, and says where."""
@@ -133,7 +149,7 @@ class RunFolder:
         plots.save_curves(self.path / "curves.png", rows)
         summary = {
             "steps": self.config.steps,
-            "metrics": rows[-1],
+            "metrics": rows[-1] if rows else None,  # deleted, by another
             "seconds": round(seconds, 3),
             "compile_seconds": round(compile_seconds, 3),
             "resumed_from": start,
@@ -156,7 +172,7 @@ class RunFolder:
         path = self.path / "summary.json"
         try:
             summary = json.loads(path.read_text()) if path.exists() else None
-        except ValueError:  # damaged: a new one is written at the end
+        except (ValueError, RecursionError):  # damaged: a new one is written at the end
             return False
         return isinstance(summary, dict) and summary.get("steps") == self.config.steps
 
@@ -185,7 +201,11 @@ def lock(folder: epath.Path) -> IO | None:
 
 def _holds_more_than_a_start(path: epath.Path) -> bool:
     """Whether there is more than a run leaves that was killed before it wrote its settings."""
-    return any(p.name not in (".lock", "samples", "config.json.part") for p in path.iterdir())
+    if not path.exists():
+        return False
+    return not path.is_dir() or any(
+        p.name not in (".lock", "samples", "config.json.part") for p in path.iterdir()
+    )
 
 
 def _check_unchanged(old: Config, new: Config, path: epath.Path) -> None:

@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import json
 import math
+import os
 import signal
 import sys
 import time
@@ -17,7 +18,7 @@ from log import DivergedError, Log
 from run import Run, describe, prepare
 
 from jaxgan import data, hosts, parallel
-from jaxgan.checkpoint import Checkpoints, SaveError, one_error
+from jaxgan.checkpoint import Checkpoints, one_error
 from jaxgan.config import Config
 from jaxgan.gan import GANState, all_finite, current_step
 
@@ -58,13 +59,15 @@ def main(arguments: list[str]) -> int:
     try:
         with one_error(), contextlib.closing(run.folder), contextlib.closing(checkpoints):
             return run_to_end(run, checkpoints, state)
-    except (SaveError, OSError) as error:
+    except OSError as error:
+        if isinstance(error, BrokenPipeError):  # or python would tell of it again at its end
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         print(
-            f"train.py: {error}. What {run.folder.path} holds is intact: make room, and the same "
-            "command goes on.",
+            f"train.py: {error}. What {run.folder.path} holds is intact: put that right (on a full "
+            "disk, make room), and the same command goes on.",
             file=sys.stderr,
         )
-        return 4
+        return hosts.UNWRITABLE
 
 
 def run_to_end(run: Run, checkpoints: Checkpoints, state: GANState | None) -> int:
@@ -74,8 +77,11 @@ def run_to_end(run: Run, checkpoints: Checkpoints, state: GANState | None) -> in
             stop = train(run, checkpoints, state, interrupt)
         except DivergedError as error:
             hosts.say(f"{error}; repeating them from the last checkpoint to find the step")
-            state = run.restore(checkpoints)
-            line = divergence.explain(run, state, error, compile_program(run), interrupt)
+            try:
+                state = run.restore(checkpoints)
+                line = divergence.explain(run, state, error, compile_program(run), interrupt)
+            except ValueError as unreadable:
+                line = f"{error}; {unreadable}"
             print(f"train.py: {line}", file=sys.stderr)
             return 3
     return 128 + stop if stop else 0
@@ -123,6 +129,8 @@ def train(run: Run, checkpoints: Checkpoints, state: GANState | None, interrupt)
     if hosts.is_first():
         folder.rewind(start)
     hello(run, state)
+    if folder.resumes and start == 0:
+        hosts.say("it has no checkpoint yet: from the beginning")
     state = parallel.replicate(state, run.mode)
     compiled = compile_program(run)
     program, batches, _ = compiled
@@ -139,6 +147,7 @@ def train(run: Run, checkpoints: Checkpoints, state: GANState | None, interrupt)
         state, stop = run_chunks(run, compiled, state, log, checkpoints, interrupt)
         step = current_step(state)
         checkpoints.save(step, state)
+        checkpoints.wait()
         seconds = time.perf_counter() - began
         picture = "" if stop else draw_samples(run, log, step, state)
     if stop:
@@ -180,10 +189,12 @@ def run_chunks(
             draw_samples(run, log, step, state)
         if config.checkpoint_every and step % config.checkpoint_every == 0:
             log.flush()  # which stops here if this state is not finite
+            run.folder.flush()
             checkpoints.save(step, state)
         wishes[:] = interrupt.number, length
         stop, length = vote()
     log.flush()
+    run.folder.flush()
     return state, 0 if step == config.steps else stop
 
 

@@ -19,7 +19,7 @@ from etils import epath
 from jaxgan import hosts
 
 
-class SaveError(Exception):
+class SaveError(OSError):
     """A checkpoint could not be written; those before it are as they were."""
 
 
@@ -124,7 +124,7 @@ class Checkpoints:
         try:
             yield
         except Exception as error:  # orbax and tensorstore raise many kinds
-            if jax.process_count() > 1:  # another may be lost: `hosts.guard` tells
+            if jax.process_count() > 1 and hosts.tells_of_loss(error):
                 raise
             reason = (str(error).strip() or repr(error)).splitlines()[0]
             if len(reason) > 200:  # the system's own words come last
@@ -171,14 +171,16 @@ def one_error() -> Iterator[None]:
         if not any(words in str(unraisable.exc_value) for words in told):
             report(unraisable)
 
-    def disable(value):
-        for logger in loggers:
+    disabled = [logger.disabled for logger in loggers]
+
+    def disable(values):
+        for logger, value in zip(loggers, values, strict=True):
             logger.disabled = value
 
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
         sys.unraisablehook = report_others
-        disable(True)
+        disable([True] * len(loggers))
         try:
             yield
         except Exception:
@@ -186,7 +188,7 @@ def one_error() -> Iterator[None]:
             raise
         finally:
             sys.unraisablehook = report
-            disable(False)
+            disable(disabled)
 
 
 def _is_no_task_of_orbax(record: logging.LogRecord) -> bool:

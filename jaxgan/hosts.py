@@ -23,6 +23,8 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 HEARTBEAT_SECONDS = 60
 # The exit status after another process was lost: sysexits.h's EX_TEMPFAIL, "try again".
 LOST = 75
+# The exit status where files cannot be written any more.
+UNWRITABLE = 4
 # The first process is the one that all ask for news: if it went at once, jax would abort the others
 # before they could say why they end.
 _LAST_SECONDS = 2.0
@@ -167,13 +169,21 @@ def guard(program: str, *passing: type[Exception]) -> Iterator[None]:
         os._exit(status)
 
 
+def tells_of_loss(error: BaseException) -> bool:
+    """Whether an error of jax or orbax comes from another process's end."""
+    return isinstance(error, LostError) or bool(_LOST_WORDS.search(str(error)))
+
+
 def _report(program, error):
     if isinstance(error, KeyboardInterrupt):
         return 130
-    if not isinstance(error, LostError) and not _LOST_WORDS.search(str(error)):
-        traceback.print_exception(error)
-        return 1
     reason = " ".join(str(error).split())[:200]
+    if not tells_of_loss(error):
+        if not isinstance(error, OSError):
+            traceback.print_exception(error)
+            return 1
+        print(f"{program}: {reason}. Put that right, and start all of them again.", file=sys.stderr)
+        return UNWRITABLE
     print(
         f"{program}: another process of this run has ended or is out of reach ({reason}). Start "
         "all of them again: they go on from the newest checkpoint.",

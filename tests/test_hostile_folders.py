@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 
@@ -90,7 +91,9 @@ def test_a_damaged_config_is_refused_in_a_line(content, trained, capsys):
         path.write_bytes(good)
 
 
-@pytest.mark.parametrize("line", ["5", "[]", "{}", "\x01{", '{"step": "1"}', "null"])
+@pytest.mark.parametrize(
+    "line", ["5", "[]", "{}", "\x01{", '{"step": "1"}', "null", "[" * 100_000], ids=lambda x: x[:9]
+)
 def test_metrics_that_are_none_are_refused_in_a_line_and_left_alone(line, trained, capsys):
     path = trained / "metrics.jsonl"
     good = path.read_text()
@@ -104,8 +107,46 @@ def test_metrics_that_are_none_are_refused_in_a_line_and_left_alone(line, traine
         path.write_text(good)
 
 
-@pytest.mark.parametrize("content", ["{", "5"])
-def test_a_damaged_summary_is_written_again(content, trained):
-    (trained / "summary.json").write_text(content)
-    assert not train.main([*SMALL, "--steps=2", "--parallel=jit", f"--workdir={trained}"])
-    assert json.loads((trained / "summary.json").read_text())["steps"] == 2
+def copy_and_train(trained, tmp_path, damage, steps=2):
+    folder = shutil.copytree(trained, tmp_path / "run")
+    damage(folder)
+    return train.main([*SMALL, f"--steps={steps}", "--parallel=jit", f"--workdir={folder}"])
+
+
+@pytest.mark.parametrize("content", ["", "{", "5", "[" * 100_000], ids=lambda x: x[:9])
+@pytest.mark.parametrize("metrics", ["kept", "empty", "deleted"])
+def test_a_damaged_summary_is_written_again(content, metrics, trained, tmp_path):
+    def damage(folder):
+        (folder / "summary.json").write_text(content)
+        if metrics == "empty":
+            (folder / "metrics.jsonl").write_text("")
+        if metrics == "deleted":
+            (folder / "metrics.jsonl").unlink()
+
+    assert not copy_and_train(trained, tmp_path, damage)
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert summary["steps"] == 2 and (summary["metrics"] is None) == (metrics != "kept")
+
+
+@pytest.mark.parametrize("name", ["metrics.jsonl", "checkpoints", "samples"])
+def test_a_file_for_a_folder_or_a_folder_for_a_file_is_a_line(name, trained, tmp_path, capsys):
+    def swap(folder):
+        path = folder / name
+        if path.is_dir():
+            shutil.rmtree(path)
+            path.write_text("")
+        else:
+            path.unlink()
+            path.mkdir()
+
+    assert copy_and_train(trained, tmp_path, swap, steps=3) == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert str(tmp_path / "run") in line
+
+
+def test_without_its_checkpoints_a_run_says_that_it_begins_anew(trained, tmp_path, capsys):
+    def damage(folder):
+        shutil.rmtree(folder / "checkpoints")
+
+    assert not copy_and_train(trained, tmp_path, damage, steps=3)
+    assert "it has no checkpoint yet: from the beginning" in capsys.readouterr().out

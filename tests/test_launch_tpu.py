@@ -104,7 +104,8 @@ def test_run_starts_a_unit_that_trains_with_our_flags():
     forget, run = dry_run(
         "run", "--data=gs://bucket/data", "--", "--loss=wgan-gp", "--dataset=folder:it's"
     )
-    assert forget == ["gcloud", "storage", "cp", "-", "gs://bucket/runs/digits.status"]
+    assert forget[:3] == ["printf", "starting", "|"]
+    assert forget[3:] == ["gcloud", "storage", "cp", "-", "gs://bucket/runs/digits.status"]
     assert run[3:7] == ["tpu-vm", "ssh", "digits", "--worker=all"]
     remote = shlex.split(run[7])
     assert "--unit=jaxgan" in remote
@@ -130,7 +131,7 @@ def test_resume_goes_the_whole_way(action):
         "git -C",
         "tpu-vm scp",
         "tpu-vm ssh",
-        "gcloud storage",
+        "printf starting",
         "tpu-vm ssh",
     ]
     end = ["queued-resources list", "gcloud storage"] if action == "keep" else []
@@ -369,7 +370,7 @@ def test_keep_goes_on_after_an_interrupt_and_after_a_host_was_lost(state, status
 def test_run_forgets_how_an_earlier_training_ended_before_it_starts_another(cloud):
     cloud.write("gs/bucket/runs/digits.status", "0")
     assert cloud.launch("run", *TPU, *TRAIN).returncode == 0
-    assert (cloud.bucket / "digits.status").read_text() == "starting\n"
+    assert (cloud.bucket / "digits.status").read_text() == "starting"
     asked = (cloud.folder / "asked").read_text()
     assert asked.index("digits.status") < asked.index("systemd-run")
 
