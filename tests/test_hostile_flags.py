@@ -82,6 +82,27 @@ def test_every_flag_takes_or_refuses_every_hostile_value(flag):
         check(*dry_run(f"{flag}={value}"), flag, value)
 
 
+@pytest.mark.parametrize("end", [0, 1])
+@pytest.mark.parametrize(
+    ("flag", "ends"),
+    [
+        ("--d-learning-rate", (1e-37, 1e38)),
+        ("--g-learning-rate", (1e-37, 1e38)),
+        ("--b1", (0, 0.9999999)),
+        ("--ema-decay", (0, 0.9999999)),
+        ("--penalty", (1e-37, 1e38)),
+        ("--seed", (0, 2**32 - 1)),
+    ],
+)
+def test_the_ends_of_a_range_train_or_diverge(flag, ends, end, tmp_path, capsys):
+    small = ["--loss=wgan-gp", "--dataset=ring8", "--width=8", "--depth=1", "--n-critic=1"]
+    flags = [*small, "--steps=2", f"{flag}={ends[end]}", f"--workdir={tmp_path / 'run'}"]
+    status = train.main([*flags, "--parallel=jit"])
+    lines = capsys.readouterr().err.splitlines()
+    lines = [line for line in lines if line.startswith("train.py")]
+    assert status in (0, 3) and len(lines) == (status == 3)
+
+
 @settings(max_examples=150, deadline=None, derandomize=True)
 @given(st.sampled_from(FLAGS), VALUES, st.sampled_from(FLAGS), VALUES)
 @example("--num-seeds", "1000", "--depth", "100")

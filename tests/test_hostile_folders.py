@@ -21,10 +21,10 @@ SMALL = ["--loss=bce", "--dataset=ring8", "--width=8", "--depth=1", "--log-every
 
 # Every use of a folder, with a hook that python calls before a pickle may name what it would run.
 WATCHED = """
-import os, sys, traceback
+import glob, os, sys, traceback
 sys.path.insert(0, sys.argv[1])
 folder, small = sys.argv[2], sys.argv[3:]
-import sample, train
+import evaluate, sample, train
 import jaxgan
 
 def watch(event, arguments):
@@ -39,6 +39,11 @@ assert train.main([*small, "--steps=2", f"--workdir={folder}"]) == 0
 assert train.main([*small, "--steps=3", f"--workdir={folder}"]) == 0
 jaxgan.load(folder)
 assert sample.main([f"--workdir={folder}", "--n=10"]) == 0
+assert evaluate.main([f"--workdir={folder}", "--samples=100"]) == 0
+rate = "--d-learning-rate=1e38"
+assert train.main([*small, rate, "--steps=3", f"--workdir={folder}-diverged"]) == 3
+[step] = glob.glob(f"{folder}-diverged/diverged-*.npz")
+assert train.main([f"--replay={step}"]) == 3
 try:
     import pickle
     pickle.loads(pickle.dumps(os.getcwd))
