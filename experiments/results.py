@@ -31,10 +31,8 @@ def main(arguments: list[str]) -> int:
     except ValueError as error:
         print(f"results.py: {error}", file=sys.stderr)
         return 2
-    points = [run for run in runs if run.config.dataset in TOYS]
-    images = [run for run in runs if run.config.dataset not in TOYS]
-    for group, columns in ((points, POINT_COLUMNS), (images, IMAGE_COLUMNS)):
-        if group:
+    for columns in (POINT_COLUMNS, IMAGE_COLUMNS, STACKED_COLUMNS):
+        if group := [run for run in runs if columns_of(run.config.dataset) is columns]:
             print("\n".join(tabulate(group, columns)), end="\n\n")
     return 0
 
@@ -71,6 +69,13 @@ class Scored:
         """A score's least value over seeds."""
         alone = [self.evaluation["scores"]]
         return min(scores[name] for scores in self.evaluation.get("scores_of_seeds", alone))
+
+
+def columns_of(dataset: str) -> dict:
+    """What a data set's table shows."""
+    if dataset in TOYS:
+        return POINT_COLUMNS
+    return STACKED_COLUMNS if dataset == "stacked_mnist" else IMAGE_COLUMNS
 
 
 def command(config: Config) -> str:
@@ -168,10 +173,17 @@ POINT_COLUMNS = {
 IMAGE_COLUMNS = {
     **_SEEDS,
     "classes": (_modes, lambda run: str(run.floor("modes_covered") or "—")),
-    "reverse KL": _number(4, "reverse_kl"),
     "W1 / floor": (_transport_ratio, lambda run: "1"),
     "W1": _number(3, "w1"),
     "frechet_classifier": _number(2, "frechet_classifier"),
+    "nearer than held-out": _number(2, "memorisation", "closer"),
+    **_TIME,
+}
+STACKED_COLUMNS = {
+    **_SEEDS,
+    "modes": (_modes, lambda run: str(run.floor("modes_covered"))),
+    "reverse KL": _number(3, "reverse_kl"),
+    "W1 / floor": (_transport_ratio, lambda run: "1"),
     "nearer than held-out": _number(2, "memorisation", "closer"),
     **_TIME,
 }

@@ -55,14 +55,30 @@ def test_points_by_mode_with_errors_over_seeds_and_the_floor_last(tmp_path, caps
 
 
 def test_images_by_distance_over_its_floor(tmp_path, capsys):
-    scores = {"modes_covered": 10, "reverse_kl": 0.012, "w1": 3.0, "frechet_classifier": None}
+    scores = {"modes_covered": 10, "w1": 3.0, "frechet_classifier": None}
     evaluation = {"seeds": [0], "scores": scores | {"memorisation": {"closer": 0.39}}}
-    floor = {"modes_covered": 10, "reverse_kl": 0.0034, "w1": 2.5}
-    evaluation |= {"floor": floor, "protocol": {"modes": 10}}
+    evaluation |= {"floor": {"modes_covered": 10, "w1": 2.5}, "protocol": {"modes": 10}}
     assert results.main([write_run(tmp_path / "run", preset("wgan", "digits"), evaluation)]) == 0
     row, floor = capsys.readouterr().out.splitlines()[2:4]
-    assert row.endswith("| 1 | 10/10 | 0.0120 | 1.200 | 3.000 | — | 0.39 | 42 |")
-    assert floor == "| *training data of digits* |  | 10 | 0.0034 | 1 | 2.500 | — | — |  |"
+    assert row.endswith("| 1 | 10/10 | 1.200 | 3.000 | — | 0.39 | 42 |")
+    assert floor == "| *training data of digits* |  | 10 | 1 | 2.500 | — | — |  |"
+
+
+def test_stacked_digits_by_modes_and_their_balance_in_a_table_of_their_own(tmp_path, capsys):
+    scores = {"modes_covered": 987, "reverse_kl": 0.123, "w1": 3.0}
+    evaluation = {"seeds": [0], "scores": scores | {"memorisation": {"closer": 0.39}}}
+    floor = {"modes_covered": 1000, "reverse_kl": 0.0193, "w1": 2.5}
+    evaluation |= {"floor": floor, "protocol": {"modes": 1000}}
+    stacked = write_run(tmp_path / "a", preset("wgan-gp", "stacked_mnist"), evaluation)
+    ring8 = write_run(tmp_path / "b", preset("wgan-gp", "ring8"), ring(8, 8))
+    assert results.main([stacked, ring8]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[5:7] == [
+        "| command | seeds | modes | reverse KL | W1 / floor | nearer than held-out | seconds |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    assert lines[7].endswith("| 1 | 987/1000 | 0.123 | 1.200 | 0.39 | 42 |")
+    assert lines[8] == "| *training data of stacked_mnist* |  | 1000 | 0.019 | 1 | — |  |"
 
 
 @pytest.mark.parametrize(
