@@ -119,6 +119,12 @@ def one_line_errors() -> Iterator[None]:
         raise ValueError(f"{text} (--help lists the settings)") from error
 
 
+def check_seed(seed: int) -> None:
+    """Raises ValueError unless it is a seed of its own: jax takes others modulo 2**32."""
+    if not 0 <= seed < 2**32:
+        raise ValueError(f"--seed must be from 0 to {2**32 - 1}; got {seed}.")
+
+
 def cache_compiled_programs() -> None:
     """Keeps compiled programs in the user's cache, so that a second run starts in seconds."""
     home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")

@@ -17,11 +17,12 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 import tyro
-from command_line import cache_compiled_programs, one_line_errors
+from command_line import cache_compiled_programs, check_seed, one_line_errors
 from etils import epath
 from sample import draw
 
-from jaxgan import classifier, data, divergences, metrics, plots, trained
+from jaxgan import checkpoint, classifier, data, divergences, metrics, plots, trained
+from jaxgan import config as configs
 from jaxgan.data import Dataset
 from jaxgan.trained import Trained
 
@@ -73,6 +74,7 @@ def main(arguments: list[str]) -> int:
     try:
         with one_line_errors():
             options = tyro.cli(Arguments, args=arguments, prog="evaluate.py")
+        check_seed(options.seed)
         folder = epath.Path(options.workdir)
         run = trained.load(folder)
         config = run.config
@@ -80,7 +82,8 @@ def main(arguments: list[str]) -> int:
         dataset = data.load(config.dataset, data_dir, image_size=config.image_size)
         n = count_samples(options.samples, dataset)
         evaluation, picture = evaluate(run, dataset, n, options, data_dir)
-        (folder / "evaluation.json").write_text(json.dumps(evaluation, indent=2) + "\n")
+        text = json.dumps(evaluation, indent=2) + "\n"
+        configs.write_whole(folder / "evaluation.json", text)
         (folder / "nearest.png").write_bytes(picture)
     except (ValueError, OSError) as error:
         print(f"evaluate.py: {error}", file=sys.stderr)
@@ -222,6 +225,10 @@ class Scorer:
         if self._dataset.modes is not None:
             protocol["modes"] = len(self._dataset.modes)
             protocol["modes_covered"] = f"by the first {min(n, MODE_POINTS):,} samples"
+            protocol["reverse_kl"] = f"of all {n:,} samples by their nearest mode"
+            protocol["reverse_kl_pacgan"] = (
+                f"of those of the first {min(n, MODE_POINTS):,} that are of high quality"
+            )
         if self._judge is not None:
             protocol["modes"] = self._judge.classes
             protocol["manifold_classifier"] = f"{NEIGHBOURS} neighbours"
@@ -239,6 +246,7 @@ class Scorer:
             "modes_covered": int(few.covered),
             "high_quality": float(score.high_quality),
             "reverse_kl": float(score.reverse_kl),
+            "reverse_kl_pacgan": float(metrics.reverse_kl(few.near)),
             "histogram": np.asarray(score.histogram, int).tolist(),
         }
 
@@ -285,6 +293,7 @@ def make_judge(dataset: Dataset, data_dir: str | None, image_size: int | None) -
         "trained_on": f"labels of {learned.name}",
         "test_accuracy": classify.test_accuracy,
         "version": classifier.VERSION,
+        "parameters": checkpoint.digest(classify.params)[:12],
         "features": classifier.FEATURES * (3 if stacked else 1),
     }
 

@@ -27,9 +27,16 @@ def main(arguments: list[str]) -> int:
     try:
         if not arguments or arguments[0].startswith("-"):
             raise ValueError("give the folders of scored runs, as in results.py runs/*")
-        runs = [Scored(epath.Path(folder)) for folder in arguments]
     except ValueError as error:
         print(f"results.py: {error}", file=sys.stderr)
+        return 2
+    runs = []
+    for folder in arguments:
+        try:
+            runs.append(Scored(epath.Path(folder)))
+        except ValueError as error:
+            print(f"results.py: {error}", file=sys.stderr)
+    if not runs:
         return 2
     for columns in (POINT_COLUMNS, IMAGE_COLUMNS, STACKED_COLUMNS):
         if group := [run for run in runs if columns_of(run.config.dataset) is columns]:
@@ -41,7 +48,8 @@ class Scored:
     """A run and its scores.
 
     Raises:
-      ValueError: if the folder holds no run, or it has not been trained to the end and scored.
+      ValueError: if the folder holds no run, or it has not been trained to the end and scored then,
+        as `evaluate.py` does by default.
     """
 
     def __init__(self, folder: epath.Path):
@@ -53,13 +61,28 @@ class Scored:
                     f"{folder} has no {name}: run {program} --workdir={folder} to the end first"
                 )
         self.config = configs.load(folder / "config.json")
-        self.summary = json.loads((folder / "summary.json").read_text())
-        self.evaluation = json.loads((folder / "evaluation.json").read_text())
+        self.summary = _read(folder / "summary.json")
+        self.evaluation = _read(folder / "evaluation.json")
+        protocol = self.evaluation["protocol"]
+        steps = self.config.steps, self.summary["steps"], self.evaluation["step"]
+        if len(set(steps)) > 1:
+            raise ValueError(
+                f"{folder} is a run of {steps[0]} steps, trained to {steps[1]} and scored at "
+                f"{steps[2]}: train it to the end and score it again"
+            )
+        averaged = "averaged" if self.config.ema_decay else "last"
+        if protocol["seed"] != 0 or protocol["generator"] != averaged:
+            raise ValueError(
+                f"{folder} was scored with --seed={protocol['seed']} from the "
+                f"{protocol['generator']} generator: score it with evaluate.py's defaults"
+            )
 
     def value(self, *path: str) -> tuple[float, float | None] | None:
         """A score's mean and standard error over seeds; None if the run has no such score."""
         mean = _look_up(self.evaluation["scores"], path)
-        return mean and (mean, _look_up(self.evaluation.get("standard_error"), path))
+        if mean is None:
+            return None
+        return mean, _look_up(self.evaluation.get("standard_error"), path)
 
     def floor(self, *path: str) -> float | None:
         """What training data score in the samples' place."""
@@ -108,9 +131,16 @@ def tabulate(runs: list[Scored], columns: dict) -> list[str]:
     return lines
 
 
+def _read(path: epath.Path) -> dict:
+    try:
+        return json.loads(path.read_text())
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path} is damaged ({error}): make it again") from error
+
+
 def _look_up(tree: Any, path: tuple[str, ...]) -> Any:
     for name in path:
-        tree = tree and tree.get(name)
+        tree = None if tree is None else tree.get(name)
     return tree
 
 
@@ -143,6 +173,11 @@ def _modes(run):
     return f"{mean:.1f}/{total}, worst {worst:.0f}"
 
 
+def _modes_of_data(run):
+    modes = run.floor("modes_covered")
+    return "—" if modes is None else str(modes)
+
+
 def _transport_ratio(run):
     mean, error = run.value("w1")
     floor = run.floor("w1")
@@ -165,14 +200,16 @@ _SEEDS = {"seeds": (lambda run: str(len(run.evaluation["seeds"])), _none)}
 _TIME = {"seconds": (_seconds, _none)}
 POINT_COLUMNS = {
     **_SEEDS,
-    "modes": (_modes, lambda run: str(run.floor("modes_covered"))),
+    "modes": (_modes, _modes_of_data),
     "high quality": _number(1, "high_quality", percent=True),
     "reverse KL": _number(5, "reverse_kl"),
+    "as PacGAN's": _number(3, "reverse_kl_pacgan"),
+    "W1 / floor": (_transport_ratio, lambda run: "1"),
     **_TIME,
 }
 IMAGE_COLUMNS = {
     **_SEEDS,
-    "classes": (_modes, lambda run: str(run.floor("modes_covered") or "—")),
+    "classes": (_modes, _modes_of_data),
     "W1 / floor": (_transport_ratio, lambda run: "1"),
     "W1": _number(3, "w1"),
     "frechet_classifier": _number(2, "frechet_classifier"),
@@ -181,7 +218,7 @@ IMAGE_COLUMNS = {
 }
 STACKED_COLUMNS = {
     **_SEEDS,
-    "modes": (_modes, lambda run: str(run.floor("modes_covered"))),
+    "modes": (_modes, _modes_of_data),
     "reverse KL": _number(3, "reverse_kl"),
     "W1 / floor": (_transport_ratio, lambda run: "1"),
     "nearer than held-out": _number(2, "memorisation", "closer"),

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import tyro
-from command_line import cache_compiled_programs, one_line_errors
+from command_line import cache_compiled_programs, check_seed, one_line_errors
 from etils import epath
 from PIL import Image, ImageDraw, ImageFont
 
@@ -59,6 +59,7 @@ def main(arguments: list[str]) -> int:
         with one_line_errors():
             options = tyro.cli(Arguments, args=arguments, prog="sample.py")
         check_choice("--what", options.what, tuple(OUTPUTS))
+        check_seed(options.seed)
         if options.n is not None and options.n < 1:
             raise ValueError(f"--n must be at least 1, got {options.n}")
         folder = epath.Path(options.workdir)

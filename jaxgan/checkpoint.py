@@ -55,7 +55,10 @@ class Checkpoints:
             self._manager.save(step, args=items)
 
     def restore(
-        self, template: chex.ArrayTree, warn: Callable[[str], None] = print
+        self,
+        template: chex.ArrayTree,
+        warn: Callable[[str], None] = print,
+        set_aside: bool = True,
     ) -> chex.ArrayTree | None:
         """The newest checkpoint that can be read, None where there is none at all.
 
@@ -65,6 +68,7 @@ class Checkpoints:
         Args:
           template: a state of the same structure, shapes and dtypes.
           warn: told of each checkpoint that could not be read.
+          set_aside: False leaves those under their names, for who only reads.
 
         Raises:
           ValueError: if there are checkpoints and none can be read. All are left as they are.
@@ -86,7 +90,7 @@ class Checkpoints:
                 warn(f"checkpoint {step} in {self._folder} cannot be read: {reason}")
                 unreadable.append(step)
                 continue
-            if hosts.is_first():
+            if set_aside and hosts.is_first():
                 for step in unreadable:
                     _set_aside(self._folder / str(step))
             hosts.all_true(True)  # none goes on before the first has done that

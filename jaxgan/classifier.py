@@ -159,7 +159,8 @@ def train(dataset: Dataset, seed: int = 0, steps: int = STEPS) -> Classifier:
     data, device_labels = jnp.asarray(dataset.train), jnp.asarray(labels)
     chunk = min(CHUNK, steps)
     for first in images.bar(range(0, steps, chunk), f"classifier of {dataset.name}"):
-        batches = batch_indices(seed, first, chunk, 1, min(BATCH, size), size)[:, 0]
+        count = min(chunk, steps - first)
+        batches = batch_indices(seed, first, count, 1, min(BATCH, size), size)[:, 0]
         state = run(state, data, device_labels, batches, first)
     classifier = Classifier(jax.device_get(state[0]), 1.0, classes, test_accuracy=0.0)
     some = classifier(dataset.train[:10_000]).features

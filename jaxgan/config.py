@@ -50,7 +50,8 @@ class Config:
     """Decides everything random: weights, noise and the order of the data."""
     num_seeds: int = 1
     """Train this many independent runs, of seeds SEED, SEED + 1, ..., as one program; metrics are
-    their means and standard errors, pictures those of the first."""
+    their means and standard errors, pictures those of the first. If one diverges all stop, unless
+    with --on-divergence=skip."""
     workdir: str | None = None
     """The run's folder, also in a bucket, gs://BUCKET/FOLDER; by default runs/DATASET-LOSS-SEED."""
     data_dir: str | None = None

@@ -143,7 +143,7 @@ def batch_indices(
     return stream.reshape(count, n_critic, batch_size)
 
 
-@functools.lru_cache(maxsize=32)  # the current and the next epoch, of several seeds at once
+@functools.lru_cache(maxsize=128)  # the current and the next epoch, of several seeds at once
 def _permutation(seed: int, epoch: int, size: int) -> np.ndarray:
     # numpy keeps the raw stream of a bit generator fixed for ever, but not what Generator
     # makes of it (NEP 19). A run must resume on the same data under another numpy.
@@ -266,4 +266,5 @@ def _load_folder(name: str, size: int, log: Callable[[str], None]) -> Dataset:
     # Sorted files come class by class, so the held-out tenth is a random one.
     test, train = np.split(_permutation(0, 0, len(pixels)), [max(1, len(pixels) // 10)])
     log(f"{root}: {len(train)} images to train on, {len(test)} held out, {pixels.shape[1:]}")
-    return Dataset(name, pixels[np.sort(train)], pixels[np.sort(test)])
+    # Some scores take the first of those held out, which so are any.
+    return Dataset(name, pixels[np.sort(train)], pixels[test])

@@ -74,7 +74,7 @@ def load(
     data_shape: tuple[int, ...] | None = None,
     warn: Callable[[str], None] = print,
 ) -> Trained:
-    """Loads the newest good checkpoint of a run; its data set is not needed.
+    """Loads the newest good checkpoint of a run; its data set is not needed, its folder only read.
 
     Args:
       workdir: the run's folder.
@@ -108,7 +108,7 @@ def load(
         raise ValueError(f"{path} was trained on examples of another shape than {data_shape}")
     checkpoints = Checkpoints(path / "checkpoints")
     try:
-        state: Any = checkpoints.restore(template, warn)
+        state: Any = checkpoints.restore(template, warn, set_aside=False)
     finally:
         checkpoints.close()
     if state is None:  # deleted since it was looked at

@@ -243,6 +243,7 @@ def test_how_many_samples_are_scored():
         (["--workdir=RUN", "--samples=1438"], ["--samples must be from 2 to 1437", "got 1438"]),
         (["--workdir=RUN", "--samples=many"], ["--samples", "many"]),
         (["--workdir=RUN", "--sample=5"], ["--sample=5"]),
+        (["--workdir=RUN", f"--seed={2**64}"], ["--seed", "4294967295", str(2**64)]),
     ],
 )
 def test_bad_input_is_one_line(arguments, words, digits_run, capsys):

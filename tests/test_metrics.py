@@ -52,6 +52,7 @@ def test_a_mode_needs_one_sample_within_three_sigma():
     score = metrics.mode_score(np.concatenate([near, far]), RING, sigma)
     assert (score.covered, score.high_quality) == (1, 0.5)
     np.testing.assert_array_equal(score.histogram, [1, 0, 0, 0, 1, 0, 0, 0])
+    np.testing.assert_array_equal(score.near, [1, 0, 0, 0, 0, 0, 0, 0])
 
 
 class UnderTransformations(chex.TestCase):

@@ -19,8 +19,15 @@ from jaxgan import config as configs
 def write_run(folder, config, evaluation, resumed_from=0):
     folder.mkdir()
     configs.save(config, folder / "config.json")
-    summary = {"seconds": 40.2, "compile_seconds": 2.0, "resumed_from": resumed_from}
+    summary = {
+        "steps": config.steps,
+        "seconds": 40.2,
+        "compile_seconds": 2.0,
+        "resumed_from": resumed_from,
+    }
     (folder / "summary.json").write_text(json.dumps(summary))
+    evaluation = {"step": config.steps} | evaluation
+    evaluation["protocol"] = {"seed": 0, "generator": "averaged"} | evaluation["protocol"]
     (folder / "evaluation.json").write_text(json.dumps(evaluation))
     return str(folder)
 
@@ -28,12 +35,15 @@ def write_run(folder, config, evaluation, resumed_from=0):
 def ring(first, second):
     """An evaluation of two seeds that cover so many modes."""
     scores = {"modes_covered": (first + second) / 2, "high_quality": 0.9712, "reverse_kl": 0.00031}
+    scores |= {"reverse_kl_pacgan": 0.0021, "w1": 0.05}
+    errors = {"modes_covered": 0.5, "high_quality": 0.0013, "reverse_kl": 0.00012}
+    floor = {"modes_covered": 8, "high_quality": 0.9889, "reverse_kl": 0.00014}
     return {
         "seeds": [0, 1],
         "scores": scores,
-        "standard_error": {"modes_covered": 0.5, "high_quality": 0.0013, "reverse_kl": 0.00012},
+        "standard_error": errors | {"reverse_kl_pacgan": 0.0004, "w1": 0.004},
         "scores_of_seeds": [scores | {"modes_covered": n} for n in (first, second)],
-        "floor": {"modes_covered": 8, "high_quality": 0.9889, "reverse_kl": 0.00014},
+        "floor": floor | {"reverse_kl_pacgan": 0.0014, "w1": 0.04},
         "protocol": {"modes": 8},
     }
 
@@ -44,12 +54,14 @@ def test_points_by_mode_with_errors_over_seeds_and_the_floor_last(tmp_path, caps
     lost = write_run(tmp_path / "lost", config, ring(8, 7), resumed_from=5)
     assert results.main([whole, lost]) == 0
     command = "`train.py --loss=wgan-gp --dataset=ring8 --num-seeds=2`"
+    rest = "97.1 ± 0.1% | 0.00031 ± 0.00012 | 0.002 ± 0.000 | 1.250 ± 0.100"
     assert capsys.readouterr().out.splitlines() == [
-        "| command | seeds | modes | high quality | reverse KL | seconds |",
-        "|---|---|---|---|---|---|",
-        f"| {command} | 2 | 8/8 | 97.1 ± 0.1% | 0.00031 ± 0.00012 | 42 |",
-        f"| {command} | 2 | 7.5/8, worst 7 | 97.1 ± 0.1% | 0.00031 ± 0.00012 | — |",
-        "| *training data of ring8* |  | 8 | 98.9% | 0.00014 |  |",
+        "| command | seeds | modes | high quality | reverse KL | as PacGAN's | W1 / floor "
+        "| seconds |",
+        "|---|---|---|---|---|---|---|---|",
+        f"| {command} | 2 | 8/8 | {rest} | 42 |",
+        f"| {command} | 2 | 7.5/8, worst 7 | {rest} | — |",
+        "| *training data of ring8* |  | 8 | 98.9% | 0.00014 | 0.001 | 1 |  |",
         "",
     ]
 
@@ -94,6 +106,47 @@ def test_the_command_beside_a_row_repeats_it(arguments):
     config, _ = parse(arguments)
     again, _ = parse(results.command(config).split()[1:])
     assert again == config
+
+
+def test_a_score_of_nothing_is_a_score(tmp_path, capsys):
+    evaluation = ring(0, 0)
+    evaluation["scores"] |= {"high_quality": 0.0, "reverse_kl": None}
+    assert results.main([write_run(tmp_path / "a", preset("wgan", "ring8"), evaluation)]) == 0
+    assert "| 0.0/8, worst 0 | 0.0 ± 0.1% | — |" in capsys.readouterr().out
+
+
+def test_points_without_modes_have_their_distance(tmp_path, capsys):
+    evaluation = {"seeds": [0], "scores": {"w1": 0.3}, "floor": {"w1": 0.2}, "protocol": {}}
+    assert results.main([write_run(tmp_path / "a", preset("wgan", "swissroll"), evaluation)]) == 0
+    row, floor = capsys.readouterr().out.splitlines()[2:4]
+    assert row.endswith("| 1 | — | — | — | — | 1.500 | 42 |")
+    assert floor == "| *training data of swissroll* |  | — | — | — | — | 1 |  |"
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"step": 5}, "scored at 5"),
+        ({"protocol": {"seed": 3, "modes": 8}}, "--seed=3"),
+        ({"protocol": {"generator": "last", "modes": 8}}, "the last generator"),
+    ],
+)
+def test_scores_that_are_not_those_of_the_command_are_refused(change, words, tmp_path, capsys):
+    good = write_run(tmp_path / "good", preset("bce", "ring8"), ring(8, 8))
+    stale = write_run(tmp_path / "stale", preset("wgan", "ring8"), ring(8, 8) | change)
+    assert results.main([stale, good]) == 0
+    told = capsys.readouterr()
+    assert "--loss=bce" in told.out and "--loss=wgan" not in told.out
+    [line] = told.err.splitlines()
+    assert "stale" in line and words in line
+
+
+def test_a_damaged_evaluation_is_named(tmp_path, capsys):
+    folder = write_run(tmp_path / "a", preset("wgan", "ring8"), ring(8, 8))
+    (tmp_path / "a" / "evaluation.json").write_text('{"scores": ')
+    assert results.main([folder]) == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert "evaluation.json is damaged" in line
 
 
 @pytest.mark.parametrize("missing", ["config.json", "summary.json", "evaluation.json"])

@@ -140,8 +140,10 @@ def test_the_newest_good_checkpoint_is_loaded(digits_run, tmp_path):
         if path.is_file() and "METADATA" not in path.name:
             path.write_bytes(b"damaged")
     lines = []
+    before = sorted(folder.rglob("*"))
     assert trained.load(folder, warn=lines.append).step == 3
     assert "checkpoint 6" in lines[0] and "cannot be read" in lines[0]
+    assert sorted(folder.rglob("*")) == before, "who only reads renames nothing"
 
 
 def test_what_is_no_run_is_refused_and_left_alone(digits_run, tmp_path):
@@ -286,6 +288,7 @@ def test_a_long_run_makes_a_short_gif(digits_run, tmp_path):
         (["--workdir=RUN", "--n=0"], ["--n must be at least 1, got 0"]),
         (["--workdir=RUN", "--n=some"], ["--n", "some"]),
         (["--workdir=RUN", "--number=3"], ["--number=3"]),
+        (["--workdir=RUN", "--seed=-1"], ["--seed", "-1"]),
         (["--workdir=RUN", "--seed-index=1"], ["seed_index must be from 0 to 0, got 1"]),
         (["--workdir=RING", "--what=png"], ["ring8 are points", "--what=npz"]),
         (["--workdir=RING", "--what=strips"], ["ring8 are points"]),
