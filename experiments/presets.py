@@ -142,7 +142,7 @@ def toy_gan() -> Config:
 
     `python experiments/train.py --loss=bce --dataset=ring8`
 
-    Expect lost modes: five seeds kept 7.0 of ring8's 8, 11.4 of grid25's 25; with minimax seed 0
+    Expect lost modes: ten seeds kept 7.5 of ring8's 8, 14.3 of grid25's 25; with minimax seed 0
     kept 2 and 17.
     """
     return Config(
@@ -159,8 +159,8 @@ def toy_wgan() -> Config:
 
     `python experiments/train.py --loss=wgan --dataset=ring8`
 
-    Expect all modes, and points between them: three seeds had 86% of samples within 3σ on ring8,
-    37% on grid25.
+    Expect all modes, and points between them: ten seeds had 78% of samples within 3σ on ring8,
+    three 37% on grid25.
     """
     return Config(
         loss="wgan",
@@ -297,9 +297,11 @@ def stacked_mnist_wgan_gp() -> Config:
     """The same on stacked MNIST: 1,000 modes, so longer, and still small enough for a CPU.
 
     VEEGAN (Srivastava et al. 2017, sec. 4.2) and PacGAN (Lin et al. 2018, sec. 4.3) count modes on
-    it, with larger networks and 64 or more latents.
+    it, with larger networks.
 
     `python experiments/train.py --loss=wgan-gp --dataset=stacked_mnist`
+
+    Expect all 1,000 modes among 26,000 samples, KL 0.09 (training data: 0.02): docs/results.md.
     """
     return dataclasses.replace(mnist_wgan_gp(), steps=10_000, decay_steps=10_000)
 
