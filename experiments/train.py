@@ -7,6 +7,7 @@ import math
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable
 
@@ -269,22 +270,40 @@ def to_next_stop(config: Config, step: int) -> int:
 
 
 class Interrupt:
-    """Within it SIGINT and SIGTERM only leave their number; a SIGINT after one stops at once."""
+    """Within it SIGINT and SIGTERM only leave their number; a SIGINT after one stops at once.
+
+    While python waits for a compiled program its handlers wait too, but its wakeup file does not: a
+    thread reads it, and ends the process at the second signal.
+    """
 
     number = 0
 
     def __enter__(self):
         self._previous = {n: signal.signal(n, self._take) for n in (signal.SIGINT, signal.SIGTERM)}
+        self._signals, self._wakeup = os.pipe()
+        os.set_blocking(self._wakeup, False)
+        self._previous_wakeup = signal.set_wakeup_fd(self._wakeup, warn_on_full_buffer=False)
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self._thread.start()
         return self
 
     def __exit__(self, *exception):
+        signal.set_wakeup_fd(self._previous_wakeup)
         for number, handler in self._previous.items():
             signal.signal(number, handler)
+        os.close(self._wakeup)  # at which the thread ends
+        self._thread.join()
+        os.close(self._signals)
 
     def _take(self, number, frame):
         self.number = number
-        # The system's own way stops a compiled program too, which no Python handler could.
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+    def _watch(self):
+        before = 0
+        while got := os.read(self._signals, 1):
+            if got[0] == signal.SIGINT and before:
+                os._exit(128 + signal.SIGINT)
+            before += got[0] in self._previous
 
 
 if __name__ == "__main__":
