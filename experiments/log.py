@@ -18,11 +18,10 @@ from tensorboardX.proto.event_pb2 import Event, SessionLog
 from tensorboardX.record_writer import RecordWriter
 
 from jaxgan import hosts
-from jaxgan.config import Config
 from jaxgan.data import Dataset
 
-# TensorBoard sees new values after so long, or with the next picture.
-FLUSH_SECONDS = 30
+# So long may pass before others see what was logged: an object in a store is written whole.
+PUBLISH_SECONDS = 30
 
 
 class DivergedError(Exception):
@@ -44,27 +43,23 @@ class Log:
     Of several processes the first writes; the others only watch for divergence.
 
     Args:
-      config: the run's settings.
       folder: where the files go.
       dataset: what the samples imitate.
       step: the step that the run goes on from.
     """
 
-    def __init__(self, config: Config, folder: RunFolder, dataset: Dataset, step: int):
-        self._config, self._folder, self._dataset = config, folder, dataset
+    def __init__(self, folder: RunFolder, dataset: Dataset, step: int):
+        self._config, self._folder, self._dataset = folder.config, folder, dataset
         self._pending: collections.deque = collections.deque()
         self._events = Events(folder.path, step) if hosts.is_first() else None
+        self._published = time.monotonic()
         self._bar = tqdm.tqdm(
             initial=step,
-            total=config.steps,
+            total=folder.config.steps,
             unit="step",
             disable=None if hosts.is_first() else True,
             dynamic_ncols=True,
         )
-
-    def say(self, line: str) -> None:
-        """Prints a line, above the progress bar if there is one."""
-        tqdm.tqdm.write(line)
 
     def put(self, step: int, count: int, metrics: dict[str, jax.Array], finite: jax.Array) -> None:
         """Takes the metrics of `count` iterations from `step` on, without waiting for them.
@@ -103,8 +98,15 @@ class Log:
             picture = np.asarray(Image.open(file).convert("RGB"))
         if self._events:
             self._events.add(summary.image("samples", picture, dataformats="HWC"), step)
-            self._events.flush()
+            self.publish()
         return str(path)
+
+    def publish(self) -> None:
+        """Lets others see all that is written."""
+        self._folder.flush()
+        if self._events:
+            self._events.flush()
+        self._published = time.monotonic()
 
     def close(self) -> None:
         """Closes the bar and the event file."""
@@ -126,7 +128,10 @@ class Log:
                 if row[name] is not None:
                     self._events.add(summary.scalar(name, row[name]), row["step"])
             last = self._config.steps
-            self.say(f"step {row['step']:>{len(str(last))}}/{last}  {describe(row, columns)}")
+            line = f"step {row['step']:>{len(str(last))}}/{last}  {describe(row, columns)}"
+            tqdm.tqdm.write(line)  # above the bar, if there is one
+        if time.monotonic() - self._published > PUBLISH_SECONDS:
+            self.publish()
 
 
 class Events:
@@ -153,13 +158,10 @@ class Events:
     def add(self, values: summary.Summary, step: int) -> None:
         """Writes values of a step."""
         self._write(step, summary=values)
-        if time.monotonic() - self._flushed > FLUSH_SECONDS:
-            self.flush()
 
     def flush(self) -> None:
         """Lets TensorBoard see all that was added."""
         self._writer.flush()
-        self._flushed = time.monotonic()
         if self._copied:
             for path in epath.Path(self._local).iterdir():
                 (self._folder / path.name).write_bytes(path.read_bytes())

@@ -5,7 +5,6 @@ ends with the floors, what training data score in the samples' place. `evaluate.
 """
 
 import dataclasses
-import json
 import sys
 from typing import Any
 
@@ -61,8 +60,8 @@ class Scored:
                     f"{folder} has no {name}: run {program} --workdir={folder} to the end first"
                 )
         self.config = configs.load(folder / "config.json")
-        self.summary = _read(folder / "summary.json")
-        self.evaluation = _read(folder / "evaluation.json")
+        self.summary = configs.read_json(folder / "summary.json")
+        self.evaluation = configs.read_json(folder / "evaluation.json")
         protocol = self.evaluation["protocol"]
         steps = self.config.steps, self.summary["steps"], self.evaluation["step"]
         if len(set(steps)) > 1:
@@ -129,13 +128,6 @@ def tabulate(runs: list[Scored], columns: dict) -> list[str]:
         cells = [floor(run) for _, floor in columns.values()]
         lines.append(f"| {' | '.join([f'*training data of {run.config.dataset}*', *cells])} |")
     return lines
-
-
-def _read(path: epath.Path) -> dict:
-    try:
-        return json.loads(path.read_text())
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path} is damaged ({error}): make it again") from error
 
 
 def _look_up(tree: Any, path: tuple[str, ...]) -> Any:
@@ -210,6 +202,7 @@ POINT_COLUMNS = {
 IMAGE_COLUMNS = {
     **_SEEDS,
     "classes": (_modes, _modes_of_data),
+    "reverse KL": _number(3, "reverse_kl"),
     "W1 / floor": (_transport_ratio, lambda run: "1"),
     "W1": _number(3, "w1"),
     "frechet_classifier": _number(2, "frechet_classifier"),

@@ -5,7 +5,6 @@ import fcntl
 import importlib.metadata
 import json
 import platform
-import time
 from collections.abc import Mapping, Sequence
 from typing import IO
 
@@ -17,8 +16,6 @@ from jaxgan import plots
 from jaxgan.config import Config
 from jaxgan.data import Dataset
 
-# An object in a store is written whole, and takes few writes.
-REMOTE_SECONDS = 30
 # Where a run is and where its data are is no setting of it: folders may be moved.
 _PLACES = ("workdir", "data_dir")
 
@@ -37,7 +34,7 @@ class RunFolder:
         self.config = config
         self._lock: IO | None = None
         self.path = epath.Path(config.workdir)
-        self._held, self._written = "", time.monotonic()
+        self._held = ""
         try:
             self.resumes = (self.path / "config.json").exists()
             taken = not self.resumes and _holds_more_than_a_start(self.path)
@@ -122,9 +119,9 @@ class RunFolder:
             self._lock.close()
 
     def append(self, rows: Sequence[Mapping]) -> None:
-        """Adds rows to the metrics; in an object store after a while, or with `flush`."""
+        """Adds rows to the metrics; in an object store with the next `flush`."""
         self._held += "".join(json.dumps(row) + "\n" for row in rows)
-        if not is_remote(self.path) or time.monotonic() - self._written > REMOTE_SECONDS:
+        if not is_remote(self.path):
             self.flush()
 
     def flush(self) -> None:
@@ -135,7 +132,7 @@ class RunFolder:
         elif self._held:
             with path.open("a") as file:
                 file.write(self._held)
-        self._held, self._written = "", time.monotonic()
+        self._held = ""
 
     def save_samples(self, step: int, samples, dataset: Dataset) -> epath.Path:
         """Draws the samples of a step, and says where."""
@@ -171,10 +168,9 @@ class RunFolder:
         """Whether a summary tells of as many steps as are asked for."""
         path = self.path / "summary.json"
         try:
-            summary = json.loads(path.read_text()) if path.exists() else None
-        except (ValueError, RecursionError):  # damaged: a new one is written at the end
+            return path.exists() and configs.read_json(path).get("steps") == self.config.steps
+        except ValueError:  # a new one is written at the end
             return False
-        return isinstance(summary, dict) and summary.get("steps") == self.config.steps
 
 
 def is_remote(path: epath.Path) -> bool:

@@ -141,7 +141,7 @@ def train(run: Run, checkpoints: Checkpoints, state: GANState | None, interrupt)
     compile_seconds = time.perf_counter() - began
     hosts.say(f"compiled in {compile_seconds:.1f} s" + (f"; on from step {start}" if start else ""))
 
-    with contextlib.closing(Log(config, folder, run.dataset, start)) as log:
+    with contextlib.closing(Log(folder, run.dataset, start)) as log:
         if start == 0:
             draw_samples(run, log, start, state)
         began = time.perf_counter()
@@ -190,12 +190,12 @@ def run_chunks(
             draw_samples(run, log, step, state)
         if config.checkpoint_every and step % config.checkpoint_every == 0:
             log.flush()  # which stops here if this state is not finite
-            run.folder.flush()
+            log.publish()
             checkpoints.save(step, state)
         wishes[:] = interrupt.number, length
         stop, length = vote()
     log.flush()
-    run.folder.flush()
+    log.publish()
     return state, 0 if step == config.steps else stop
 
 

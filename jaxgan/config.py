@@ -202,8 +202,8 @@ def load(path: epath.PathLike) -> Config:
       ValueError: if the file is no config.
     """
     try:
-        config = Config(**json.loads(epath.Path(path).read_text()))
-    except (ValueError, TypeError, RecursionError) as error:
+        config = Config(**read_json(epath.Path(path)))
+    except TypeError as error:  # names of no setting
         raise ValueError(f"{path} is not a run's config: {error}") from error
     for field in dataclasses.fields(Config):
         value, kind = getattr(config, field.name), field.type
@@ -212,6 +212,21 @@ def load(path: epath.PathLike) -> Config:
         if not right or (isinstance(value, bool) and kind is not bool):
             raise ValueError(f"{path} is not a run's config: {field.name} cannot be {value!r}")
     return config
+
+
+def read_json(path: epath.Path) -> dict[str, Any]:
+    """Reads a file that holds one JSON object.
+
+    Raises:
+      ValueError: if it does not.
+    """
+    try:
+        read = json.loads(path.read_text())
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path} is damaged: {error}") from error
+    if not isinstance(read, dict):
+        raise ValueError(f"{path} is damaged: it holds {str(read)[:40]!r}, no JSON object")
+    return read
 
 
 def _optimizer(config, learning_rate, updates_per_step=1) -> optax.GradientTransformation:

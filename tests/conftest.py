@@ -1,14 +1,18 @@
-"""Eight host devices for every test, and a cache of compiled programs for the processes it starts.
+"""Eight host devices for every test, and programs that are compiled fast and only once.
 
-Both must be set before jax starts its backend; whatever tests start inherits them.
+All must be set before jax starts its backend; whatever tests start inherits them, unless it sets
+its own flags.
 """
 
 import os
 import shutil
 import tempfile
 
+# Most programs here run for an instant and are compiled for seconds: LLVM need not optimise them.
+# Given flags come last, and win.
 os.environ["XLA_FLAGS"] = (
-    os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
+    "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0 "
+    + os.environ.get("XLA_FLAGS", "")
 )
 
 # Tests stop runs and start them again: without a cache half of their time goes into compiling the

@@ -154,7 +154,7 @@ def test_what_is_no_run_is_refused_and_left_alone(digits_run, tmp_path):
         trained.load(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["config.json"]
     (tmp_path / "config.json").write_text("{")
-    with pytest.raises(ValueError, match="is not a run's config"):
+    with pytest.raises(ValueError, match="is damaged"):
         trained.load(tmp_path)
 
 

@@ -91,7 +91,7 @@ def test_command_leaves_a_whole_run_folder(loss, tmp_path):
 
 
 def test_interrupt_saves_and_the_same_command_goes_on_to_the_same_end(tmp_path):
-    arguments = [*SMALL, "--loss=wgan-gp", "--steps=40000", "--sample-every=0", "--log-every=1000"]
+    arguments = [*SMALL, "--loss=wgan-gp", "--steps=20000", "--sample-every=0", "--log-every=1000"]
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     process = run_command(*arguments, f"--workdir={whole}")
     interrupted = run_command(*arguments, f"--workdir={parts}")
@@ -324,3 +324,9 @@ def test_every_preset_is_documented_and_makes_a_model(loss, dataset):
         "cifar10": (32, 32, 3),
     }
     assert make_model(config, shapes.get(dataset, (2,)))
+
+
+def test_a_version_of_a_data_set_has_the_data_sets_preset():
+    one, other = preset("wgan-gp", "mnist"), preset("wgan-gp", "mnist:3.0.1")
+    assert other == dataclasses.replace(one, dataset="mnist:3.0.1")
+    assert one != dataclasses.replace(preset("wgan-gp", "cifar10"), dataset="mnist")
