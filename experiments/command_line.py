@@ -7,6 +7,7 @@ import dataclasses
 import io
 import os
 import re
+import sys
 import warnings
 from collections.abc import Iterator
 
@@ -125,8 +126,14 @@ def check_seed(seed: int) -> None:
         raise ValueError(f"--seed must be from 0 to {2**32 - 1}; got {seed}.")
 
 
-def cache_compiled_programs() -> None:
-    """Keeps compiled programs in the user's cache, so that a second run starts in seconds."""
+def set_up() -> None:
+    """What every program does first.
+
+    It keeps compiled programs in the user's cache, so that a second run starts in seconds; and
+    prints names of files that are no text, whatever the terminal takes.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="backslashreplace")
     home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
         jax.config.update("jax_compilation_cache_dir", os.path.join(home, "jaxgan", "xla"))

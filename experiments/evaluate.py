@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 import tyro
-from command_line import cache_compiled_programs, check_seed, one_line_errors
+from command_line import check_seed, one_line_errors, set_up
 from etils import epath
 from sample import draw
 
@@ -70,7 +70,7 @@ class Judge(NamedTuple):
 
 
 def main(arguments: list[str]) -> int:
-    """Runs the command line; returns 0, or 2 for bad input."""
+    """Runs the command line; returns 0, 2 for bad input, or 130 if interrupted."""
     try:
         with one_line_errors():
             options = tyro.cli(Arguments, args=arguments, prog="evaluate.py")
@@ -82,15 +82,33 @@ def main(arguments: list[str]) -> int:
         dataset = data.load(config.dataset, data_dir, image_size=config.image_size)
         n = count_samples(options.samples, dataset)
         evaluation, picture = evaluate(run, dataset, n, options, data_dir)
+        evaluation["notes"] += note_on_data(folder, evaluation["protocol"]["data"])
         text = json.dumps(evaluation, indent=2) + "\n"
         configs.write_whole(folder / "evaluation.json", text)
         (folder / "nearest.png").write_bytes(picture)
     except (ValueError, OSError) as error:
         print(f"evaluate.py: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("evaluate.py: interrupted", file=sys.stderr)
+        return 130
     print(f"samples beside their nearest training examples: {folder / 'nearest.png'}")
     print(json.dumps(evaluation))  # on one line, the last
     return 0
+
+
+def note_on_data(folder: epath.Path, fingerprint: str) -> list[str]:
+    """A note where the data are not those that the run was trained on."""
+    path = folder / "summary.json"
+    known = configs.read_json(path).get("data") if path.exists() else None
+    if known in (None, fingerprint):
+        return []
+    note = (
+        f"the data are others now, {fingerprint}, than those that the run was trained on, {known}: "
+        "what is held out here may have been trained on"
+    )
+    print(f"evaluate.py: {note}", file=sys.stderr)
+    return [note]
 
 
 def count_samples(asked: int | None, dataset: Dataset) -> int:
@@ -161,6 +179,7 @@ def evaluate(
         "protocol": {
             "samples": n,
             "seed": options.seed,
+            "data": data.fingerprint(dataset),
             "generator": "last" if run.state.ema is None else "averaged",
             **score.protocol(n),
         },
@@ -391,5 +410,5 @@ def versions() -> dict[str, str]:
 
 
 if __name__ == "__main__":
-    cache_compiled_programs()
+    set_up()
     sys.exit(main(sys.argv[1:]))

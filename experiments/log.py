@@ -87,6 +87,7 @@ class Log:
             self._bar.update(good)
             if good < count or not finite:
                 self._bar.close()
+                self.publish()
                 raise DivergedError(step, min(step + good + 1, step + count))
             waited += count
         return waited

@@ -143,8 +143,7 @@ def toy_gan() -> Config:
 
     `python experiments/train.py --loss=bce --dataset=ring8`
 
-    Expect lost modes: ten seeds kept 7.5 of ring8's 8, 14.3 of grid25's 25; with minimax seed 0
-    kept 2 and 17.
+    Expect lost modes: ten seeds kept 7.5 of ring8's 8, 14.3 of grid25's 25.
     """
     return Config(
         loss="bce",
@@ -220,6 +219,8 @@ def images_gan() -> Config:
     """DCGAN: Radford 2015, sec. 4 (Adam 2e-4, b1 0.5, batches of 128, BatchNorm in both).
 
     `python experiments/train.py --loss=bce --dataset=cifar10`
+
+    Expect hours on a CPU: the paper's settings, untuned, for an accelerator.
     """
     return Config(
         loss="bce",
@@ -237,6 +238,8 @@ def images_wgan() -> Config:
     """WGAN with the DCGAN pair: Arjovsky 2017, Algorithm 1 and sec. 4.
 
     `python experiments/train.py --loss=wgan --dataset=cifar10`
+
+    Expect hours on a CPU: the paper's settings, untuned, for an accelerator.
     """
     return Config(
         loss="wgan",

@@ -5,6 +5,7 @@ ends with the floors, what training data score in the samples' place. `evaluate.
 """
 
 import dataclasses
+import shlex
 import sys
 from typing import Any
 
@@ -15,6 +16,8 @@ from jaxgan import config as configs
 from jaxgan.config import Config
 from jaxgan.data import TOYS
 
+# What scores of one data set have to share if one table is to hold them.
+_MUST_AGREE = ("samples", "classifier", "data")
 _NOT_IN_COMMAND = ("loss", "dataset", "model", "workdir", "data_dir")
 
 
@@ -29,10 +32,12 @@ def main(arguments: list[str]) -> int:
     except ValueError as error:
         print(f"results.py: {error}", file=sys.stderr)
         return 2
-    runs = []
+    runs: list[Scored] = []
     for folder in arguments:
         try:
-            runs.append(Scored(epath.Path(folder)))
+            run = Scored(epath.Path(folder))
+            check_comparable(run, runs)
+            runs.append(run)
         except ValueError as error:
             print(f"results.py: {error}", file=sys.stderr)
     if not runs:
@@ -52,6 +57,7 @@ class Scored:
     """
 
     def __init__(self, folder: epath.Path):
+        self.folder = folder
         if not (folder / "config.json").exists():
             raise ValueError(f"{folder} holds no run: it has no config.json")
         for name, program in (("summary.json", "train.py"), ("evaluation.json", "evaluate.py")):
@@ -62,35 +68,56 @@ class Scored:
         self.config = configs.load(folder / "config.json")
         self.summary = configs.read_json(folder / "summary.json")
         self.evaluation = configs.read_json(folder / "evaluation.json")
-        protocol = self.evaluation["protocol"]
-        steps = self.config.steps, self.summary["steps"], self.evaluation["step"]
+        try:
+            self.protocol = protocol = self.evaluation["protocol"]
+            self.scores, self.floors = self.evaluation["scores"], self.evaluation["floor"]
+            self.seeds, self.resumed = len(self.evaluation["seeds"]), self.summary["resumed_from"]
+            self.seconds = self.summary["seconds"] + self.summary["compile_seconds"]
+            steps = self.config.steps, self.summary["steps"], self.evaluation["step"]
+            seed, generator = protocol["seed"], protocol["generator"]
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ValueError(
+                f"{folder} has a summary or an evaluation without {error}: make it again"
+            ) from error
         if len(set(steps)) > 1:
             raise ValueError(
                 f"{folder} is a run of {steps[0]} steps, trained to {steps[1]} and scored at "
                 f"{steps[2]}: train it to the end and score it again"
             )
         averaged = "averaged" if self.config.ema_decay else "last"
-        if protocol["seed"] != 0 or protocol["generator"] != averaged:
+        if seed != 0 or generator != averaged:
             raise ValueError(
-                f"{folder} was scored with --seed={protocol['seed']} from the "
-                f"{protocol['generator']} generator: score it with evaluate.py's defaults"
+                f"{folder} was scored with --seed={seed} from the {generator} generator: score it "
+                "with evaluate.py's defaults"
             )
 
     def value(self, *path: str) -> tuple[float, float | None] | None:
         """A score's mean and standard error over seeds; None if the run has no such score."""
-        mean = _look_up(self.evaluation["scores"], path)
+        mean = _look_up(self.scores, path)
         if mean is None:
             return None
         return mean, _look_up(self.evaluation.get("standard_error"), path)
 
     def floor(self, *path: str) -> float | None:
         """What training data score in the samples' place."""
-        return _look_up(self.evaluation["floor"], path)
+        return _look_up(self.floors, path)
 
     def lowest(self, name: str) -> float:
         """A score's least value over seeds."""
-        alone = [self.evaluation["scores"]]
+        alone = [self.scores]
         return min(scores[name] for scores in self.evaluation.get("scores_of_seeds", alone))
+
+
+def check_comparable(run: Scored, others: list[Scored]) -> None:
+    """Raises ValueError if a run was not scored as the others of its data set."""
+    for other in others:
+        for name in _MUST_AGREE if other.config.dataset == run.config.dataset else ():
+            here, there = run.protocol.get(name), other.protocol.get(name)
+            if here != there:
+                raise ValueError(
+                    f"{run.folder} was scored with {name} {here}, {other.folder} with {there}: "
+                    "score them alike"
+                )
 
 
 def columns_of(dataset: str) -> dict:
@@ -102,7 +129,7 @@ def columns_of(dataset: str) -> dict:
 
 def command(config: Config) -> str:
     """The command whose settings are these, presets left unsaid."""
-    words = [f"train.py --loss={config.loss} --dataset={config.dataset}"]
+    words = [f"train.py --loss={config.loss} --dataset={shlex.quote(config.dataset)}"]
     default = preset(config.loss, config.dataset)
     if config.model != default.model:
         words.append(f"--model={config.model}")
@@ -113,7 +140,9 @@ def command(config: Config) -> str:
             continue
         flag = field.name.replace("_", "-")
         words.append(
-            f"--{'' if value else 'no-'}{flag}" if isinstance(value, bool) else f"--{flag}={value}"
+            f"--{'' if value else 'no-'}{flag}"
+            if isinstance(value, bool)
+            else f"--{flag}={shlex.quote(str(value))}"
         )
     return " ".join(words + ["--data-dir=DIR"] * bool(config.data_dir))
 
@@ -156,11 +185,11 @@ def _number(digits, *path, percent=False):
 
 def _modes(run):
     """All of them in every seed, or the mean and the worst seed's."""
-    total = run.evaluation["protocol"].get("modes")
+    total = run.protocol.get("modes")
     if total is None:
         return "—"
-    worst, mean = run.lowest("modes_covered"), run.evaluation["scores"]["modes_covered"]
-    if worst == total or len(run.evaluation["seeds"]) == 1:
+    worst, mean = run.lowest("modes_covered"), run.scores["modes_covered"]
+    if worst == total or run.seeds == 1:
         return f"{worst:.0f}/{total}"
     return f"{mean:.1f}/{total}, worst {worst:.0f}"
 
@@ -171,24 +200,23 @@ def _modes_of_data(run):
 
 
 def _transport_ratio(run):
-    mean, error = run.value("w1")
-    floor = run.floor("w1")
+    found, floor = run.value("w1"), run.floor("w1")
+    if found is None or not floor:
+        return "—"
+    mean, error = found
     return f"{mean / floor:.3f}" + ("" if error is None else f" ± {error / floor:.3f}")
 
 
 def _seconds(run):
     """Of training, compilation included; unknown if several processes shared it."""
-    summary = run.summary
-    if summary["resumed_from"]:
-        return "—"
-    return f"{summary['seconds'] + summary['compile_seconds']:.0f}"
+    return "—" if run.resumed else f"{run.seconds:.0f}"
 
 
 def _none(run):
     return ""
 
 
-_SEEDS = {"seeds": (lambda run: str(len(run.evaluation["seeds"])), _none)}
+_SEEDS = {"seeds": (lambda run: str(run.seeds), _none)}
 _TIME = {"seconds": (_seconds, _none)}
 POINT_COLUMNS = {
     **_SEEDS,
@@ -202,7 +230,6 @@ POINT_COLUMNS = {
 IMAGE_COLUMNS = {
     **_SEEDS,
     "classes": (_modes, _modes_of_data),
-    "reverse KL": _number(3, "reverse_kl"),
     "W1 / floor": (_transport_ratio, lambda run: "1"),
     "W1": _number(3, "w1"),
     "frechet_classifier": _number(2, "frechet_classifier"),

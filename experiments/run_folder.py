@@ -12,7 +12,7 @@ import jax
 from etils import epath
 
 from jaxgan import config as configs
-from jaxgan import plots
+from jaxgan import data, plots
 from jaxgan.config import Config
 from jaxgan.data import Dataset
 
@@ -24,7 +24,7 @@ class RunFolder:
     """The files of one run.
 
     Making one only looks: it checks that the folder is free, or holds a run that `config` may go
-    on with. Nothing is written before `create`.
+    on with. Nothing is written before `create`, and what a run has is not touched before `resume`.
 
     Raises:
       ValueError: if the folder holds something else, or a run with other settings.
@@ -33,7 +33,7 @@ class RunFolder:
     def __init__(self, config: Config):
         self.config = config
         self._lock: IO | None = None
-        self.path = epath.Path(config.workdir)
+        self.path = epath.Path(config.workdir).expanduser()
         self._held = ""
         try:
             self.resumes = (self.path / "config.json").exists()
@@ -42,7 +42,7 @@ class RunFolder:
             reason = " ".join(str(error).split())[:300]
             raise ValueError(f"--workdir={self.path} cannot be reached: {reason}") from error
         if self.resumes:
-            _check_unchanged(configs.load(self.path / "config.json"), config, self.path)
+            self._check_unchanged()
         elif taken:
             raise ValueError(
                 f"--workdir={self.path} exists and is no run's folder (it has no config.json). "
@@ -50,15 +50,18 @@ class RunFolder:
             )
 
     def create(self) -> None:
-        """Makes the folder, takes it for this process, and writes the settings.
+        """Makes the folder and takes it for this process; writes a new run's settings.
 
         Raises:
-          ValueError: if it cannot be written, or another process trains in it.
+          ValueError: if it cannot be written, another process trains in it, or one has made a run
+            with other settings there since it was looked at.
         """
         try:
             (self.path / "samples").mkdir(parents=True, exist_ok=True)
             self._lock = lock(self.path)
-            configs.save(self.config, self.path / "config.json")
+            self.resumes = (self.path / "config.json").exists()
+            if not self.resumes:
+                configs.save(self.config, self.path / "config.json")
             (self.path / "checkpoints").mkdir(exist_ok=True)
         except BlockingIOError as error:
             raise ValueError(
@@ -67,6 +70,34 @@ class RunFolder:
             ) from error
         except (OSError, ValueError) as error:  # the second for names with a null byte
             self.close()
+            raise ValueError(f"--workdir={self.path} cannot be written: {error}") from error
+        if self.resumes:
+            try:
+                self._check_unchanged()
+            except ValueError:
+                self.close()
+                raise
+
+    def resume(self, begins: bool) -> None:
+        """Writes the settings of a run that may have been extended.
+
+        Args:
+          begins: whether there is no checkpoint to go on from.
+
+        Raises:
+          ValueError: if they cannot be written, or the run was finished, and has lost its
+            checkpoints.
+        """
+        if begins and (self.path / "summary.json").exists():
+            raise ValueError(
+                f"{self.path} holds a finished run whose checkpoints are gone. Restore them from a "
+                "copy, or use another --workdir."
+            )
+        path = self.path / "config.json"
+        try:
+            if configs.load(path) != self.config:
+                configs.save(self.config, path)
+        except OSError as error:
             raise ValueError(f"--workdir={self.path} cannot be written: {error}") from error
 
     def check_shared(self) -> None:
@@ -140,7 +171,7 @@ class RunFolder:
         plots.save_samples(path, samples, dataset)
         return path
 
-    def finish(self, start: int, seconds: float, compile_seconds: float) -> None:
+    def finish(self, dataset: Dataset, start: int, seconds: float, compile_seconds: float) -> None:
         """Draws the curves and writes the summary."""
         rows = self.metrics()
         plots.save_curves(self.path / "curves.png", rows)
@@ -150,6 +181,7 @@ class RunFolder:
             "seconds": round(seconds, 3),
             "compile_seconds": round(compile_seconds, 3),
             "resumed_from": start,
+            "data": data.fingerprint(dataset),
             "device": {
                 "platform": jax.default_backend(),
                 "kind": jax.devices()[0].device_kind,
@@ -162,6 +194,19 @@ class RunFolder:
             },
         }
         configs.write_whole(self.path / "summary.json", json.dumps(summary, indent=2) + "\n")
+
+    def _check_unchanged(self):
+        old, new = configs.load(self.path / "config.json"), self.config
+        for field in dataclasses.fields(Config):
+            before, now = getattr(old, field.name), getattr(new, field.name)
+            flag = "--" + field.name.replace("_", "-")
+            if field.name in _PLACES or before == now or (field.name == "steps" and now > before):
+                continue
+            remedy = "raise it" if field.name == "steps" else f"set {flag}={before} to go on"
+            raise ValueError(
+                f"{self.path} holds a run with {flag}={before}, not {now}: {remedy}, or "
+                "use another --workdir."
+            )
 
     @property
     def finished(self) -> bool:
@@ -202,16 +247,3 @@ def _holds_more_than_a_start(path: epath.Path) -> bool:
     return not path.is_dir() or any(
         p.name not in (".lock", "samples", "config.json.part") for p in path.iterdir()
     )
-
-
-def _check_unchanged(old: Config, new: Config, path: epath.Path) -> None:
-    for field in dataclasses.fields(Config):
-        before, now = getattr(old, field.name), getattr(new, field.name)
-        flag = "--" + field.name.replace("_", "-")
-        if field.name in _PLACES or before == now or (field.name == "steps" and now > before):
-            continue
-        remedy = "raise it" if field.name == "steps" else f"set {flag}={before} to go on"
-        raise ValueError(
-            f"{path} holds a run with {flag}={before}, not {now}: {remedy}, or use another "
-            "--workdir."
-        )

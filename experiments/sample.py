@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import tyro
-from command_line import cache_compiled_programs, check_seed, one_line_errors
+from command_line import check_seed, one_line_errors, set_up
 from etils import epath
 from PIL import Image, ImageDraw, ImageFont
 
@@ -54,7 +54,7 @@ class Arguments:
 
 
 def main(arguments: list[str]) -> int:
-    """Runs the command line; returns 0, or 2 for bad input."""
+    """Runs the command line; returns 0, 2 for bad input, or 130 if interrupted."""
     try:
         with one_line_errors():
             options = tyro.cli(Arguments, args=arguments, prog="sample.py")
@@ -72,6 +72,9 @@ def main(arguments: list[str]) -> int:
     except (ValueError, OSError) as error:
         print(f"sample.py: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("sample.py: interrupted", file=sys.stderr)
+        return 130
     print(out)
     return 0
 
@@ -225,5 +228,5 @@ def write(path: epath.Path, content: bytes) -> None:
 
 
 if __name__ == "__main__":
-    cache_compiled_programs()
+    set_up()
     sys.exit(main(sys.argv[1:]))

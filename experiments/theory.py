@@ -27,7 +27,7 @@ from claims import (
     vanishing_gradients,
 )
 from claims.number import Number, Numbers
-from command_line import cache_compiled_programs, one_line_errors
+from command_line import one_line_errors, set_up
 from etils import epath
 from tqdm import tqdm
 
@@ -191,5 +191,5 @@ def replace_table(path: str, entries: dict) -> str:
 
 
 if __name__ == "__main__":
-    cache_compiled_programs()
+    set_up()
     sys.exit(main(sys.argv[1:]))

@@ -14,7 +14,7 @@ from collections.abc import Callable
 import divergence
 import jax
 import numpy as np
-from command_line import cache_compiled_programs, parse, parse_replay
+from command_line import parse, parse_replay, set_up
 from log import DivergedError, Log
 from run import Run, describe, prepare
 
@@ -109,7 +109,15 @@ def start(config: Config) -> tuple[Run, Checkpoints, GANState | None]:
         run.folder.check_shared()
     keep_period = config.keep_every * config.checkpoint_every
     checkpoints = Checkpoints(run.folder.path / "checkpoints", keep_period or None)
-    return run, checkpoints, run.restore(checkpoints)
+    try:
+        state = run.restore(checkpoints)
+        with hosts.together():
+            if hosts.is_first():
+                run.folder.resume(begins=state is None)
+    except ValueError:
+        run.folder.close()
+        raise
+    return run, checkpoints, state
 
 
 def train(run: Run, checkpoints: Checkpoints, state: GANState | None, interrupt) -> int:
@@ -155,7 +163,7 @@ def train(run: Run, checkpoints: Checkpoints, state: GANState | None, interrupt)
         hosts.say(f"interrupted at step {step}; the same command goes on from there")
         return stop
     if hosts.is_first():
-        folder.finish(start, seconds, compile_seconds)
+        folder.finish(run.dataset, start, seconds, compile_seconds)
     hosts.say(f"{step - start} steps in {seconds:.0f} s; samples in {picture}")
     return 0
 
@@ -307,5 +315,5 @@ class Interrupt:
 
 
 if __name__ == "__main__":
-    cache_compiled_programs()
+    set_up()
     sys.exit(main(sys.argv[1:]))

@@ -11,7 +11,6 @@ References:
 """
 
 import functools
-import hashlib
 import io
 import json
 import os
@@ -27,10 +26,11 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import traverse_util
+from scipy.special import rel_entr
 
 from jaxgan import divergences, images
 from jaxgan.conv import Conv
-from jaxgan.data import Dataset, batch_indices, to_float
+from jaxgan.data import Dataset, batch_indices, fingerprint, to_float
 
 FEATURES = 64
 VERSION = 1  # of all that decides the parameters, but for the data: raise it with any change
@@ -107,7 +107,8 @@ def load(dataset: Dataset, log: Callable[[str], None] = print) -> Classifier:
       ValueError: if the data are no images or have no labels.
     """
     name = re.sub(r"[^\w.-]", "-", dataset.name)
-    path = _cache() / f"{name}-v{VERSION}-{_fingerprint(dataset)}.npz"
+    _labels(dataset)
+    path = _cache() / f"{name}-v{VERSION}-{fingerprint(dataset)}.npz"
     try:
         return _read(path)
     except FileNotFoundError:
@@ -187,7 +188,9 @@ def classifier_score(probabilities: Any) -> float:
     p = np.asarray(probabilities, np.float64)
     if p.ndim != 2 or not p.size:
         raise ValueError(f"probabilities must be [n, K], got shape {p.shape}")
-    return float(np.exp(np.mean(divergences.kl(p, p.mean(axis=0)))))
+    divergences.entropy(p)  # checks that rows are distributions
+    # In float64: in float32 the mean of very small probabilities would be 0, and the answer ∞.
+    return float(np.exp(np.mean(np.sum(rel_entr(p, p.mean(axis=0)), axis=1))))
 
 
 @functools.partial(jax.jit, static_argnums=2)
@@ -218,14 +221,6 @@ def _labels(dataset: Dataset) -> tuple[np.ndarray, np.ndarray]:
     if dataset.train.ndim != 4 or dataset.train_labels is None or dataset.test_labels is None:
         raise ValueError(f"a classifier needs labelled images, and {dataset.name} has none")
     return dataset.train_labels, dataset.test_labels
-
-
-def _fingerprint(dataset: Dataset) -> str:
-    digest = hashlib.sha256()
-    for array in (dataset.train, dataset.test, *_labels(dataset)):
-        digest.update(f"{array.dtype}{array.shape}".encode())
-        digest.update(np.ascontiguousarray(array).data)
-    return digest.hexdigest()[:16]
 
 
 def _read(path: pathlib.Path) -> Classifier:

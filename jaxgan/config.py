@@ -222,6 +222,8 @@ def read_json(path: epath.Path) -> dict[str, Any]:
     """
     try:
         read = json.loads(path.read_text())
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read: {error.strerror}") from error
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is damaged: {error}") from error
     if not isinstance(read, dict):

@@ -6,6 +6,7 @@ is no iterator whose state would have to be saved.
 """
 
 import functools
+import hashlib
 import itertools
 import os
 import pathlib
@@ -87,6 +88,16 @@ def load(
         return _load_stacked(data_dir, image_size)
     builder = prepared.find(name, _data_dir(data_dir), NAMES)
     return Dataset(name, *prepared.read(name, builder, image_size))
+
+
+def fingerprint(dataset: Dataset) -> str:
+    """Tells data sets apart: a digest of all examples and labels, 16 hexadecimal digits."""
+    digest = hashlib.sha256()
+    for array in (dataset.train, dataset.test, dataset.train_labels, dataset.test_labels):
+        if array is not None:
+            digest.update(f"{array.dtype}{array.shape}".encode())
+            digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()[:16]
 
 
 def to_float(x: jax.typing.ArrayLike) -> jax.Array:
@@ -197,9 +208,17 @@ def _load_toy(name: str) -> Dataset:
 def _data_dir(data_dir: str | os.PathLike | None) -> Any:
     from etils import epath
 
-    return epath.Path(
+    place = epath.Path(
         data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
     ).expanduser()
+    if "://" in str(place):
+        try:
+            place.exists()
+        except Exception as error:  # a store's client raises its own kinds, or is not installed
+            raise ValueError(
+                f"data_dir={str(place)!r} cannot be reached: {images.one_line(error)}"
+            ) from error
+    return place
 
 
 def _load_digits(

@@ -10,6 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
+# Of these alone: for others, whatever the file is called, Pillow may start a program, as for EPS.
+FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF")
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff")
 
 
@@ -23,7 +25,8 @@ def decode(source: bytes | pathlib.Path, shape: tuple[int, ...], resize: bool) -
 
     height, width, channels = shape
     image: Image.Image
-    with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
+    file = io.BytesIO(source) if isinstance(source, bytes) else source
+    with Image.open(file, formats=FORMATS) as image:
         if resize:
             image.draft(None, (2 * width, 2 * height))  # large JPEGs decode many times faster
         if isinstance(source, pathlib.Path):

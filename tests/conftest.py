@@ -1,18 +1,14 @@
-"""Eight host devices for every test, and programs that are compiled fast and only once.
+"""Eight host devices for every test, and programs that are compiled fast, once for each worker.
 
-All must be set before jax starts its backend; whatever tests start inherits them, unless it sets
-its own flags.
+The environment must be set before jax starts its backend; whatever tests start inherits it.
 """
 
 import os
 import shutil
 import tempfile
 
-# Most programs here run for an instant and are compiled for seconds: LLVM need not optimise them.
-# Given flags come last, and win.
 os.environ["XLA_FLAGS"] = (
-    "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0 "
-    + os.environ.get("XLA_FLAGS", "")
+    os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
 )
 
 # Tests stop runs and start them again: without a cache half of their time goes into compiling the
@@ -20,6 +16,20 @@ os.environ["XLA_FLAGS"] = (
 _cache = tempfile.mkdtemp(prefix="jaxgan-tests-")
 os.environ["JAX_COMPILATION_CACHE_DIR"] = _cache
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.05"
+
+import jax  # noqa: E402
+import pytest  # noqa: E402
+
+# These train for long, or compare runs bit by bit: with the programs that users run.
+_OPTIMISED = {"test_hosts", "test_survival", "test_theory", "test_train"}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _compile_fast(request):
+    """Elsewhere programs run for an instant, and LLVM would optimise them for seconds."""
+    jax.config.update("jax_disable_most_optimizations", request.module.__name__ not in _OPTIMISED)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
 
 
 def pytest_unconfigure(config):

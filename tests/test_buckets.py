@@ -23,7 +23,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).parent.parent / "experiments"))
 import train
 
 SMALL = ["--loss=bce", "--model=mlp", "--width=8", "--depth=1", "--batch-size=16"]
-SMALL += ["--parallel=jit", "--log-every=1", "--sample-every=2"]
+SMALL += ["--parallel=jit", "--log-every=1", "--sample-every=5", "--checkpoint-every=2"]
 
 
 class Bucket(MemoryFileSystem):
@@ -65,14 +65,21 @@ def test_a_run_lives_in_a_bucket_as_it_does_on_a_disk(bucket, tmp_path, monkeypa
     local = tmp_path / "run"
     assert not train.main([*SMALL, "--steps=6", f"--workdir={local}"])
     run = bucket / "runs" / "a"
-    monkeypatch.setattr(
-        train,
-        "Checkpoints",
-        lambda _, *a, **k: checkpoint.Checkpoints(tmp_path / "states", *a, **k),
-    )
+    published = []  # rows that are in the bucket when a checkpoint is saved
+
+    class Here(checkpoint.Checkpoints):
+        def __init__(self, _, *arguments, **options):
+            super().__init__(tmp_path / "states", *arguments, **options)
+
+        def save(self, step, state):
+            published.append(len(read_metrics(run)))
+            super().save(step, state)
+
+    monkeypatch.setattr(train, "Checkpoints", Here)
     for steps in (3, 6):
         assert not train.main([*SMALL, f"--steps={steps}", f"--workdir={run}"])
     assert read_metrics(run) == read_metrics(local)
+    assert published == [2, 3, 4, 6, 6]  # the last at its interval, and at the end
     names = {path.name for path in local.iterdir()} - {"checkpoints", ".lock"}
     events = {name for name in names if "tfevents" in name}
     there = {path.name for path in run.iterdir()}
@@ -89,6 +96,14 @@ def test_a_run_lives_in_a_bucket_as_it_does_on_a_disk(bucket, tmp_path, monkeypa
     assert "--batch-size=16, not 8" in capsys.readouterr().err
 
 
+def test_what_a_run_logged_before_it_diverged_is_in_the_bucket(bucket, tmp_path, monkeypatch):
+    states = checkpoint.Checkpoints
+    monkeypatch.setattr(train, "Checkpoints", lambda _, *a, **k: states(tmp_path / "s", *a, **k))
+    grow = ["--optimizer=sgd", "--d-learning-rate=1e12", "--checkpoint-every=0", "--steps=99"]
+    assert train.main([*SMALL, *grow, f"--workdir={bucket / 'run'}"]) == 3
+    assert [row["step"] for row in read_metrics(bucket / "run")][:1] == [1]
+
+
 def test_a_bucket_without_its_client_is_one_line(capsys):
     class Missing(Bucket):
         def __init__(self, *arguments, **options):
@@ -98,6 +113,9 @@ def test_a_bucket_without_its_client_is_one_line(capsys):
     assert train.main([*SMALL, "--workdir=gs://bucket/run"]) == 2
     [line] = capsys.readouterr().err.splitlines()
     assert "--workdir=gs://bucket/run" in line and "gcsfs" in line
+    for dataset in ("digits", "mnist"):
+        with pytest.raises(ValueError, match=r"gs://bucket/data.*gcsfs"):
+            data.load(dataset, "gs://bucket/data")
 
 
 def test_data_in_a_bucket_are_copied_once_and_read(bucket, tmp_path, monkeypatch):

@@ -92,8 +92,8 @@ def test_other_pixels_or_labels_have_another_classifier(digits):
     redrawn = digits._replace(train=255 - digits.train)
     reshaped = digits._replace(test=digits.test.reshape(360, 4, 16, 1))
     sets = (digits, relabelled, redrawn, reshaped)
-    assert len({classifier._fingerprint(dataset) for dataset in sets}) == 4
-    assert classifier._fingerprint(digits) == classifier._fingerprint(digits._replace(name="d"))
+    assert len({data.fingerprint(dataset) for dataset in sets}) == 4
+    assert data.fingerprint(digits) == data.fingerprint(digits._replace(name="d"))
 
 
 @pytest.mark.parametrize("damage", [b"", b"not a zip file", None])

@@ -11,7 +11,7 @@ import pytest
 import tensorflow_datasets as tfds
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import EpsImagePlugin, Image, UnidentifiedImageError
 
 from jaxgan import data, images, prepared
 
@@ -480,6 +480,18 @@ def test_images_of_the_right_size_are_untouched_and_grey_when_all_are(tmp_path):
 
 def decoded(path, size=4):
     return images.decode(path, (size, size, 3), resize=True)
+
+
+def test_a_file_is_never_handed_to_a_program(tmp_path, monkeypatch):
+    """Whatever it is called: Pillow would have Ghostscript run the PostScript in it."""
+    ran = []
+    monkeypatch.setattr(subprocess, "check_call", lambda *a, **k: ran.append(a))
+    monkeypatch.setattr(EpsImagePlugin, "gs_binary", "gs")
+    Image.new("RGB", (8, 8)).save(tmp_path / "figure.eps")
+    (tmp_path / "figure.eps").rename(tmp_path / "figure.png")
+    with pytest.raises(UnidentifiedImageError):
+        decoded(tmp_path / "figure.png")
+    assert not ran
 
 
 def test_unusual_images_are_shown_as_a_viewer_shows_them(tmp_path):

@@ -4,6 +4,7 @@ import io
 import json
 import math
 import pathlib
+import shutil
 import sys
 
 import jax
@@ -14,6 +15,7 @@ from PIL import Image
 sys.path.insert(0, str(pathlib.Path(__file__).parent.parent / "experiments"))
 
 import evaluate
+import sample
 import train
 
 from jaxgan import classifier, data, metrics, over_seeds, trained
@@ -94,7 +96,30 @@ def test_images_are_scored_with_their_protocol(digits_run, result):
     assert protocol["w1"] == "exact, 360 samples against 360 held-out examples"
     assert protocol["classifier"]["test_accuracy"] > 0.2
     assert result["versions"]["jax"]
+    assert protocol["data"] == data.fingerprint(data.load("digits"))
     assert "fid" not in json.dumps(result).lower()
+
+
+def test_distances_are_to_the_held_out_examples(result):
+    digits = data.load("digits")
+    chosen = np.random.RandomState(0).permutation(len(digits.train))[:360]
+    train, test = (data.to_float(x) for x in (digits.train[chosen], digits.test))
+    assert result["floor"]["w1"] == pytest.approx(float(metrics.earth_movers_distance(train, test)))
+    look = classifier.load(digits)
+    features = (np.asarray(look(x).features) for x in (digits.train[chosen], digits.test))
+    distance = metrics.frechet_distance(*features)
+    assert result["floor"]["frechet_classifier"] == pytest.approx(float(distance), rel=1e-4)
+
+
+def test_data_that_have_changed_since_training_are_noted(digits_run, scored, tmp_path, capsys):
+    folder = shutil.copytree(digits_run, tmp_path / "run")
+    summary = json.loads((folder / "summary.json").read_text())
+    assert summary["data"] == data.fingerprint(data.load("digits"))
+    (folder / "summary.json").write_text(json.dumps(summary | {"data": "0123"}))
+    assert evaluate.main([f"--workdir={folder}", "--samples=70"]) == 0
+    told = capsys.readouterr()
+    [note] = json.loads(told.out.splitlines()[-1])["notes"]
+    assert "0123" in note and note in told.err
 
 
 def test_training_data_score_the_floor_and_are_found_out_as_copies(digits_run, scored, monkeypatch):
@@ -112,8 +137,16 @@ def test_training_data_score_the_floor_and_are_found_out_as_copies(digits_run, s
     assert memorisation["held_out_distance"] > 1
 
 
-def test_points_are_scored_seed_by_seed(ring_run, scored):
+def test_points_are_scored_seed_by_seed(ring_run, scored, monkeypatch):
+    drawn = []
+
+    def draw(run, key, n, index):
+        drawn.append(index)
+        return sample.draw(run, key, n, index)
+
+    monkeypatch.setattr(evaluate, "draw", draw)
     result = scored(ring_run, "--samples=100")
+    assert drawn == [0, 1]
     assert result["seeds"] == [3, 4]
     seeds = result["scores_of_seeds"]
     for name in ("w1", "high_quality", "reverse_kl", "modes_covered"):

@@ -55,7 +55,7 @@ finally:
 def test_nothing_is_unpickled_from_a_run(tmp_path):
     done = subprocess.run(
         [sys.executable, "-c", WATCHED, str(EXPERIMENTS), str(tmp_path / "run"), *SMALL],
-        env=os.environ | {"XLA_FLAGS": ""},
+        env=os.environ | {"XLA_FLAGS": "", "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"},
         capture_output=True,
         text=True,
         check=False,
@@ -147,11 +147,25 @@ def test_a_file_for_a_folder_or_a_folder_for_a_file_is_a_line(name, trained, tmp
     assert copy_and_train(trained, tmp_path, swap, steps=3) == 2
     [line] = capsys.readouterr().err.splitlines()
     assert str(tmp_path / "run") in line
+    config = (tmp_path / "run" / "config.json").read_text()
+    assert config == (trained / "config.json").read_text()
+
+
+def test_a_finished_run_that_has_lost_its_checkpoints_is_left_alone(trained, tmp_path, capsys):
+    def damage(folder):
+        shutil.rmtree(folder / "checkpoints")
+
+    before = {path.name: path.read_bytes() for path in trained.iterdir() if path.is_file()}
+    assert copy_and_train(trained, tmp_path, damage, steps=3) == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert "checkpoints are gone" in line
+    assert {p.name: p.read_bytes() for p in (tmp_path / "run").iterdir() if p.is_file()} == before
 
 
 def test_without_its_checkpoints_a_run_says_that_it_begins_anew(trained, tmp_path, capsys):
     def damage(folder):
         shutil.rmtree(folder / "checkpoints")
+        (folder / "summary.json").unlink()
 
     assert not copy_and_train(trained, tmp_path, damage, steps=3)
     assert "it has no checkpoint yet: from the beginning" in capsys.readouterr().out

@@ -108,6 +108,19 @@ def test_curves_have_a_panel_for_every_metric_that_has_a_number(tmp_path):
     assert read(tmp_path / "curves.png").shape[:2] == (310, 420)
 
 
+def test_standard_errors_are_a_band_around_the_mean(tmp_path):
+    def shaded(error):
+        rows = [{"step": i, "loss": i % 7, "loss_stderr": error} for i in range(50)]
+        plots.save_curves(tmp_path / "curves.png", rows)
+        pixels = read(tmp_path / "curves.png")[..., :3].astype(int)
+        assert pixels.shape[:2] == (310, 420)  # the errors have no panel of their own
+        pale = (pixels[..., 2] > 210) & (pixels[..., 0] < 200)  # blue, three tenths of it
+        return pale.sum()
+
+    assert shaded(0.5) > 3 * shaded(0.01)  # of which the mean's line is all
+    assert shaded(1.0) > 1.3 * shaded(0.5)
+
+
 def test_curves_without_metrics_write_nothing(tmp_path):
     plots.save_curves(tmp_path / "curves.png", [])
     plots.save_curves(tmp_path / "curves.png", [{"step": 1, "note": "text"}])

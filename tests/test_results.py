@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import pathlib
+import shlex
 import sys
 
 import pytest
@@ -67,13 +68,13 @@ def test_points_by_mode_with_errors_over_seeds_and_the_floor_last(tmp_path, caps
 
 
 def test_images_by_distance_over_its_floor(tmp_path, capsys):
-    scores = {"modes_covered": 10, "reverse_kl": 0.0123, "w1": 3.0, "frechet_classifier": None}
+    scores = {"modes_covered": 10, "w1": 3.0, "frechet_classifier": None}
     evaluation = {"seeds": [0], "scores": scores | {"memorisation": {"closer": 0.39}}}
     evaluation |= {"floor": {"modes_covered": 10, "w1": 2.5}, "protocol": {"modes": 10}}
     assert results.main([write_run(tmp_path / "run", preset("wgan", "digits"), evaluation)]) == 0
     row, floor = capsys.readouterr().out.splitlines()[2:4]
-    assert row.endswith("| 1 | 10/10 | 0.012 | 1.200 | 3.000 | — | 0.39 | 42 |")
-    assert floor == "| *training data of digits* |  | 10 | — | 1 | 2.500 | — | — |  |"
+    assert row.endswith("| 1 | 10/10 | 1.200 | 3.000 | — | 0.39 | 42 |")
+    assert floor == "| *training data of digits* |  | 10 | 1 | 2.500 | — | — |  |"
 
 
 def test_stacked_digits_by_modes_and_their_balance_in_a_table_of_their_own(tmp_path, capsys):
@@ -100,11 +101,12 @@ def test_stacked_digits_by_modes_and_their_balance_in_a_table_of_their_own(tmp_p
         ["--loss=bce", "--model=mlp", "--ema-decay=0.9"],
         ["--loss=bce", "--no-critic-norm"],
         ["--loss=wgan-gp", "--dataset=mnist", "--data-dir=DIR", "--steps=7"],
+        ["--loss=wgan", "--dataset=folder:my photos"],
     ],
 )
 def test_the_command_beside_a_row_repeats_it(arguments):
     config, _ = parse(arguments)
-    again, _ = parse(results.command(config).split()[1:])
+    again, _ = parse(shlex.split(results.command(config))[1:])
     assert again == config
 
 
@@ -139,6 +141,37 @@ def test_scores_that_are_not_those_of_the_command_are_refused(change, words, tmp
     assert "--loss=bce" in told.out and "--loss=wgan" not in told.out
     [line] = told.err.splitlines()
     assert "stale" in line and words in line
+
+
+@pytest.mark.parametrize("change", [{"samples": 100}, {"classifier": {"parameters": "another"}}])
+def test_scores_that_were_not_counted_alike_are_not_tabulated_together(change, tmp_path, capsys):
+    good = write_run(tmp_path / "good", preset("bce", "ring8"), ring(8, 8))
+    others = ring(8, 8) | {"protocol": {"modes": 8} | change}
+    other = write_run(tmp_path / "other", preset("wgan", "ring8"), others)
+    elsewhere = write_run(tmp_path / "elsewhere", preset("wgan", "grid25"), others)
+    assert results.main([good, other, elsewhere]) == 0
+    told = capsys.readouterr()
+    assert told.out.count("--loss=") == 2 and "--loss=wgan --dataset=ring8" not in told.out
+    [line] = told.err.splitlines()
+    assert str(tmp_path / "other") in line and next(iter(change)) in line
+
+
+@pytest.mark.parametrize("name", ["summary.json", "evaluation.json"])
+@pytest.mark.parametrize("content", ["{}", "[]", '{"protocol": 5}', None])
+def test_what_is_no_evaluation_is_named(name, content, tmp_path, capsys):
+    folder = write_run(tmp_path / "a", preset("wgan", "ring8"), ring(8, 8))
+    path = tmp_path / "a" / name
+    path.unlink()
+    path.mkdir() if content is None else path.write_text(content)
+    assert results.main([folder]) == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert str(tmp_path / "a") in line
+
+
+def test_a_distance_that_is_none_is_a_dash(tmp_path, capsys):
+    evaluation = {"seeds": [0], "scores": {"w1": None}, "floor": {"w1": 0.2}, "protocol": {}}
+    assert results.main([write_run(tmp_path / "a", preset("wgan", "swissroll"), evaluation)]) == 0
+    assert "| 1 | — | — | — | — | — | 42 |" in capsys.readouterr().out
 
 
 def test_a_damaged_evaluation_is_named(tmp_path, capsys):

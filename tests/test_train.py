@@ -19,10 +19,12 @@ from PIL import Image
 EXPERIMENTS = pathlib.Path(__file__).parent.parent / "experiments"
 sys.path.insert(0, str(EXPERIMENTS))
 
+import presets  # noqa: E402
 import run_folder  # noqa: E402
 import train  # noqa: E402
 from presets import preset  # noqa: E402
 
+import jaxgan  # noqa: E402
 from jaxgan.checkpoint import Checkpoints  # noqa: E402
 from jaxgan.config import LOSSES, check, make_model  # noqa: E402
 
@@ -121,6 +123,19 @@ def test_a_folder_in_use_is_refused(tmp_path, capsys):
     assert not train_here("--loss=wgan", "--steps=4", f"--workdir={tmp_path}")
 
 
+def test_a_run_that_another_made_meanwhile_is_not_gone_on_with(tmp_path):
+    """Both found the folder free; the second takes it once the first has ended."""
+    first, second = (
+        run_folder.RunFolder(dataclasses.replace(preset(loss, "ring8"), workdir=str(tmp_path)))
+        for loss in ("bce", "wgan")
+    )
+    first.create()
+    first.close()
+    with pytest.raises(ValueError, match="holds a run with --loss=bce"):
+        second.create()
+    assert json.loads((tmp_path / "config.json").read_text())["loss"] == "bce"
+
+
 def test_sigterm_saves_and_exits_with_143(tmp_path):
     process = run_command(*SMALL, "--loss=bce", "--steps=1000000", f"--workdir={tmp_path}")
     while not (tmp_path / "metrics.jsonl").exists():
@@ -193,6 +208,8 @@ def test_several_seeds_resume_together(tmp_path):
             arguments = ["--num-seeds=2", f"--steps={steps}", f"--workdir={tmp_path / folder}"]
             assert not train_here("--loss=wgan", *arguments)
     assert read_metrics(tmp_path / "parts") == read_metrics(tmp_path / "whole")
+    states = [jaxgan.load(tmp_path / folder).state for folder in ("parts", "whole")]
+    assert_same_states(*(state._replace(key=jax.random.key_data(state.key)) for state in states))
 
 
 def test_chunks_do_not_show_in_the_result(tmp_path, monkeypatch):
@@ -316,6 +333,9 @@ def test_an_unwritable_folder_is_refused(tmp_path, capsys):
 def test_every_preset_is_documented_and_makes_a_model(loss, dataset):
     config = preset(loss, dataset)
     check(config)
+    for make in presets._PRESETS.values():
+        assert "`python experiments/train.py --loss=" in make.__doc__, make
+        assert "Expect" in make.__doc__, make
     assert (config.loss, config.dataset) == (loss, dataset)
     shapes = {
         "digits": (8, 8, 1),
