@@ -98,7 +98,7 @@ class Log:
         with path.open("rb") as file:
             picture = np.asarray(Image.open(file).convert("RGB"))
         if self._events:
-            self._events.add(summary.image("samples", picture, dataformats="HWC"), step)
+            self._events.add(step, summary=summary.image("samples", picture, dataformats="HWC"))
             self.publish()
         return str(path)
 
@@ -127,7 +127,7 @@ class Log:
         for row in rows:
             for name in columns:
                 if row[name] is not None:
-                    self._events.add(summary.scalar(name, row[name]), row["step"])
+                    self._events.add(row["step"], summary=summary.scalar(name, row[name]))
             last = self._config.steps
             line = f"step {row['step']:>{len(str(last))}}/{last}  {describe(row, columns)}"
             tqdm.tqdm.write(line)  # above the bar, if there is one
@@ -152,13 +152,14 @@ class Events:
         self._local = self._copied.name if self._copied else str(folder)
         name = f"events.out.tfevents.{time.time():.6f}.{socket.gethostname()}"
         self._writer = RecordWriter(os.path.join(self._local, name))
-        self._write(0, file_version="brain.Event:2")
-        self._write(step + 1, session_log=SessionLog(status="START"))
+        self.add(0, file_version="brain.Event:2")
+        self.add(step + 1, session_log=SessionLog(status="START"))
         self.flush()
 
-    def add(self, values: summary.Summary, step: int) -> None:
-        """Writes values of a step."""
-        self._write(step, summary=values)
+    def add(self, step: int, **what) -> None:
+        """Writes an event of a step: a summary of values, or what else `Event` may hold."""
+        event = Event(step=step, wall_time=time.time(), **what)
+        self._writer.write(event.SerializeToString())
 
     def flush(self) -> None:
         """Lets TensorBoard see all that was added."""
@@ -175,10 +176,6 @@ class Events:
             self._writer.close()
             if self._copied:
                 self._copied.cleanup()
-
-    def _write(self, step, **what):
-        event = Event(step=step, wall_time=time.time(), **what)
-        self._writer.write(event.SerializeToString())
 
 
 def count_finite(columns: chex.ArrayTree) -> int:

@@ -58,14 +58,12 @@ class Scored:
 
     def __init__(self, folder: epath.Path):
         self.folder = folder
-        if not (folder / "config.json").exists():
-            raise ValueError(f"{folder} holds no run: it has no config.json")
+        self.config = configs.of_run(folder)
         for name, program in (("summary.json", "train.py"), ("evaluation.json", "evaluate.py")):
             if not (folder / name).exists():
                 raise ValueError(
                     f"{folder} has no {name}: run {program} --workdir={folder} to the end first"
                 )
-        self.config = configs.load(folder / "config.json")
         self.summary = configs.read_json(folder / "summary.json")
         self.evaluation = configs.read_json(folder / "evaluation.json")
         try:
@@ -232,6 +230,7 @@ IMAGE_COLUMNS = {
     "classes": (_modes, _modes_of_data),
     "W1 / floor": (_transport_ratio, lambda run: "1"),
     "W1": _number(3, "w1"),
+    "reverse KL": _number(4, "reverse_kl"),
     "frechet_classifier": _number(2, "frechet_classifier"),
     "nearer than held-out": _number(2, "memorisation", "closer"),
     **_TIME,

@@ -16,8 +16,8 @@ from command_line import check_seed, one_line_errors, set_up
 from etils import epath
 from PIL import Image, ImageDraw, ImageFont
 
+from jaxgan import config as configs
 from jaxgan import data, plots, trained
-from jaxgan.config import check_choice
 from jaxgan.trained import Trained
 
 DRAW_AT_ONCE = 1000
@@ -58,7 +58,7 @@ def main(arguments: list[str]) -> int:
     try:
         with one_line_errors():
             options = tyro.cli(Arguments, args=arguments, prog="sample.py")
-        check_choice("--what", options.what, tuple(OUTPUTS))
+        configs.check_choice("--what", options.what, tuple(OUTPUTS))
         check_seed(options.seed)
         if options.n is not None and options.n < 1:
             raise ValueError(f"--n must be at least 1, got {options.n}")
@@ -159,8 +159,7 @@ def make_gif(folder: epath.Path) -> bytes:
     Raises:
       ValueError: if the folder holds no run, or no pictures yet.
     """
-    if not (folder / "config.json").exists():
-        raise ValueError(f"{folder} holds no run: it has no config.json")
+    configs.of_run(folder)
     steps = {}
     for path in (folder / "samples").glob("step_*.png"):
         if match := re.fullmatch(r"step_(\d+)\.png", path.name):

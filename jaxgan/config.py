@@ -214,6 +214,18 @@ def load(path: epath.PathLike) -> Config:
     return config
 
 
+def of_run(folder: epath.PathLike) -> Config:
+    """Reads the config of the run in a folder.
+
+    Raises:
+      ValueError: if it holds none, or its config is none.
+    """
+    path = epath.Path(folder) / "config.json"
+    if not path.exists():
+        raise ValueError(f"{folder} holds no run: it has no config.json")
+    return load(path)
+
+
 def read_json(path: epath.Path) -> dict[str, Any]:
     """Reads a file that holds one JSON object.
 

@@ -1,4 +1,4 @@
-"""What counts as a distribution: its values as floats, and errors that name what is wrong.
+"""What counts as a distribution, or samples of one; errors that name what is wrong.
 
 Values are checked wherever there are values to check: under `jit`, `vmap` and `grad` only shapes
 are.
@@ -97,3 +97,25 @@ def check_gaussians(mean_p, cov_p, mean_q, cov_q) -> tuple[jax.Array, jax.Array,
         if not is_traced(root) and not np.isfinite(root).all():
             raise ValueError(f"{name} must be positive definite, got {covs[name].tolist()}")
     return means["mean_q"] - means["mean_p"], roots["cov_p"], roots["cov_q"]
+
+
+def flat_samples(**arrays: ArrayLike) -> list[jax.Array | np.ndarray]:
+    """Refuses samples that are empty, not finite or of different dimensions; flattens them."""
+    flat = []
+    for name, array in arrays.items():
+        a = array if isinstance(array, jax.Array) else np.asarray(array)
+        if a.ndim < 2 or a.size == 0:
+            raise ValueError(f"{name} must be samples [n, ...], got shape {a.shape}")
+        if not is_traced(a) and not (good := np.isfinite(a)).all():
+            raise ValueError(f"{name} must be finite, got {np.asarray(a)[~np.asarray(good)][0]}")
+        flat.append(a.reshape(len(a), -1))
+    if len({a.shape[1] for a in flat}) != 1:
+        shapes = ", ".join(f"{name} {np.shape(array)}" for name, array in arrays.items())
+        raise ValueError(f"samples must agree in dimension, got {shapes}")
+    return flat
+
+
+def host_samples(**arrays: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+    """Two sets of samples, likewise, in float64 on the host."""
+    x, y = (np.asarray(a, np.float64) for a in flat_samples(**arrays))
+    return x, y

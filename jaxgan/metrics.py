@@ -6,17 +6,15 @@ seeds; the others run on the host in float64 (exact transport on float32 points)
 finite samples of one distribution are not 0: quote each beside its value between the training data
 and the held-out data.
 
+Scores by nearest neighbours are in `neighbours`; all names are here.
+
 References:
   Srivastava et al., VEEGAN, 2017. https://arxiv.org/abs/1705.07761
   Lin et al., PacGAN, 2018. https://arxiv.org/abs/1712.04086
   Heusel et al., GANs Trained by a Two Time-Scale Update Rule, 2017. https://arxiv.org/abs/1706.08500
   Bińkowski et al., Demystifying MMD GANs, 2018. https://arxiv.org/abs/1801.01401
-  Kynkäänniemi et al., Improved Precision and Recall Metric, 2019. https://arxiv.org/abs/1904.06991
-  Naeem et al., Reliable Fidelity and Diversity Metrics, 2020. https://arxiv.org/abs/2002.09797
-  Meehan et al., A Non-Parametric Test to Detect Data-Copying, 2020. https://arxiv.org/abs/2004.05675
 """
 
-from collections.abc import Iterator
 from typing import NamedTuple
 
 import jax
@@ -25,8 +23,30 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from jaxgan import divergences
+from jaxgan.distributions import flat_samples, host_samples, is_traced
+from jaxgan.neighbours import (
+    Manifold,
+    Memorisation,
+    memorisation,
+    nearest_neighbours,
+    precision_recall_density_coverage,
+)
 
-_BLOCK = 2**23  # entries of a block of distances: 64 MB
+__all__ = [
+    "KernelDistance",
+    "Manifold",
+    "Memorisation",
+    "ModeScore",
+    "earth_movers_distance",
+    "frechet_distance",
+    "kernel_distance",
+    "memorisation",
+    "mode_score",
+    "nearest_neighbours",
+    "precision_recall_density_coverage",
+    "reverse_kl",
+    "sliced_wasserstein",
+]
 
 
 class ModeScore(NamedTuple):
@@ -72,9 +92,10 @@ def mode_score(
       that it is never empty.
     """
     samples, modes = (
-        jnp.asarray(a, jnp.result_type(a, jnp.float32)) for a in _pair(samples=samples, modes=modes)
+        jnp.asarray(a, jnp.result_type(a, jnp.float32))
+        for a in flat_samples(samples=samples, modes=modes)
     )
-    if not isinstance(sigma, jax.core.Tracer) and not np.all(np.asarray(sigma) > 0):
+    if not is_traced(sigma) and not np.all(np.asarray(sigma) > 0):
         raise ValueError(f"sigma must be positive, got {sigma}")
     squared = jnp.sum((samples[:, None] - modes) ** 2, axis=-1)  # [n, k]
     nearest = jax.nn.one_hot(jnp.argmin(squared, axis=1), len(modes))
@@ -115,7 +136,7 @@ def reverse_kl(counts: ArrayLike, reference: ArrayLike | None = None) -> jax.Arr
     if counts.shape[-1:] != reference.shape[-1:]:
         raise ValueError(f"reference must be {counts.shape[-1:]}, got shape {reference.shape}")
     for name, array in (("counts", counts), ("reference", reference)):
-        if not isinstance(array, jax.core.Tracer) and not (array >= 0).all():
+        if not is_traced(array) and not (array >= 0).all():
             raise ValueError(f"{name} must be at least 0, got {array.tolist()}")
     p, q = (a / jnp.sum(a, axis=-1, keepdims=True) for a in (counts, reference))
     empty = jnp.isnan(p).any(axis=-1)
@@ -125,7 +146,7 @@ def reverse_kl(counts: ArrayLike, reference: ArrayLike | None = None) -> jax.Arr
 
 def earth_movers_distance(x: ArrayLike, y: ArrayLike) -> jax.Array:
     """`divergences.earth_movers_distance` between samples of any shape, `[n, ...]`, `[m, ...]`."""
-    return divergences.earth_movers_distance(*_pair(x=x, y=y))
+    return divergences.earth_movers_distance(*flat_samples(x=x, y=y))
 
 
 def sliced_wasserstein(
@@ -156,7 +177,7 @@ def sliced_wasserstein(
     """
     if projections < 1:
         raise ValueError(f"projections must be at least 1, got {projections}")
-    x, y = (jnp.asarray(a, float) for a in _pair(x=x, y=y))
+    x, y = (jnp.asarray(a, float) for a in flat_samples(x=x, y=y))
     directions = jax.random.normal(key, (x.shape[1], projections))
     directions /= jnp.linalg.norm(directions, axis=0)
     # In full precision, which a GPU's default is not: TF32 keeps three digits.
@@ -183,7 +204,7 @@ def frechet_distance(x: ArrayLike, y: ArrayLike) -> float:
     References:
       Heusel 2017, eq. 6; Dowson & Landau 1982.
     """
-    x, y = _host_pair(x=x, y=y)
+    x, y = host_samples(x=x, y=y)
     for name, a in (("x", x), ("y", y)):
         if len(a) <= a.shape[1]:
             raise ValueError(
@@ -223,7 +244,7 @@ def kernel_distance(x: ArrayLike, y: ArrayLike, blocks: int = 10) -> KernelDista
     References:
       Bińkowski 2018, sec. 3 and 4; Zaremba et al., B-tests, 2013 (blocks).
     """
-    x, y = _host_pair(x=x, y=y)
+    x, y = host_samples(x=x, y=y)
     if blocks < 2 or min(len(x), len(y)) < 2 * blocks:
         raise ValueError(
             f"blocks must be at least 2, of two samples at least, got {blocks} blocks of "
@@ -242,162 +263,3 @@ def kernel_distance(x: ArrayLike, y: ArrayLike, blocks: int = 10) -> KernelDista
     return KernelDistance(
         float(np.mean(estimates)), float(np.std(estimates, ddof=1) / np.sqrt(blocks))
     )
-
-
-class Manifold(NamedTuple):
-    """Overlap of two manifolds, each a fraction but density, which may exceed 1.
-
-    Attributes:
-      precision: of fake samples, those within the real manifold.
-      recall: of real samples, those within the fake manifold.
-      density: how many real neighbourhoods a fake sample lies in, over k.
-      coverage: of real neighbourhoods, those with a fake sample.
-    """
-
-    precision: float
-    recall: float
-    density: float
-    coverage: float
-
-
-def precision_recall_density_coverage(real: ArrayLike, fake: ArrayLike, k: int = 5) -> Manifold:
-    """Fidelity and diversity: a manifold is the union of the balls to each k-th neighbour.
-
-    For two samples of n from one distribution density is 1 and coverage
-    1 − (n−1)…(n−k)/((2n−1)…(2n−k)) in expectation, about 1 − 2⁻ᵏ.
-
-    Args:
-      real: features, `[n, d]`, more than k.
-      fake: features, `[m, d]`, more than k.
-      k: the neighbour that sets the radius; 3 in Kynkäänniemi 2019, 5 in Naeem 2020.
-
-    Raises:
-      ValueError: if k < 1, there are too few samples, they are not finite, or their dimensions
-        differ.
-
-    References:
-      Kynkäänniemi 2019, eq. 1 and 2; Naeem 2020, sec. 3 and lemmas 1 and 2.
-    """
-    real, fake = _host_pair(real=real, fake=fake)
-    if not 1 <= k < min(len(real), len(fake)):
-        raise ValueError(
-            f"k must be at least 1 and below the number of samples, got {k} for {len(real)} real "
-            f"and {len(fake)} fake"
-        )
-    real_radii, fake_radii = _neighbour_radii(real, k), _neighbour_radii(fake, k)
-    precise, neighbourhoods = 0, 0
-    recalled, covered = np.zeros(len(real), bool), np.zeros(len(real), bool)
-    for rows, squared in _squared_distances(fake, real):
-        inside = squared <= real_radii
-        precise += inside.any(axis=1).sum()
-        neighbourhoods += inside.sum()
-        covered |= inside.any(axis=0)
-        recalled |= (squared <= fake_radii[rows, None]).any(axis=0)
-    return Manifold(
-        precision=float(precise / len(fake)),
-        recall=float(recalled.mean()),
-        density=float(neighbourhoods / (k * len(fake))),
-        coverage=float(covered.mean()),
-    )
-
-
-def nearest_neighbours(x: ArrayLike, reference: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
-    """Each sample's nearest neighbour in a reference set.
-
-    Args:
-      x: samples, `[n, ...]`.
-      reference: `[m, ...]`.
-
-    Returns:
-      Euclidean distances, float64 `[n]`, and indices into reference, `[n]`. Copies have exactly 0;
-      of two that are nearer to each other than 10⁻⁷ of the set's extent it may be the other one.
-
-    Raises:
-      ValueError: if samples are empty or not finite, or their dimensions differ.
-    """
-    x, reference = _host_pair(x=x, reference=reference)
-    blocks = [squared.argmin(axis=1) for _, squared in _squared_distances(x, reference)]
-    index = np.concatenate(blocks)
-    return np.linalg.norm(x - reference[index], axis=1), index
-
-
-class Memorisation(NamedTuple):
-    """How near samples are to the training set, against held-out data.
-
-    Attributes:
-      distance: samples' mean distance to their nearest training example.
-      held_out_distance: the same of held-out data.
-      closer: the probability that a sample is nearer to the training set than a held-out example
-        is: about ½ for new samples of the data's distribution, 1 for copies, 0 for samples far
-        from any data.
-    """
-
-    distance: float
-    held_out_distance: float
-    closer: float
-
-
-def memorisation(samples: ArrayLike, train: ArrayLike, held_out: ArrayLike) -> Memorisation:
-    """Tells copies of the training set from new samples, which held-out data are.
-
-    Args:
-      samples: `[n, ...]`.
-      train: `[m, ...]`.
-      held_out: `[h, ...]`.
-
-    Raises:
-      ValueError: if a set is empty or not finite, or dimensions differ.
-
-    References:
-      Meehan 2020: `closer` is 1 less their Mann–Whitney statistic, without its split into cells.
-    """
-    distance, _ = nearest_neighbours(samples, train)
-    floor = np.sort(nearest_neighbours(held_out, train)[0])
-    below = np.searchsorted(floor, distance, "left"), np.searchsorted(floor, distance, "right")
-    return Memorisation(
-        distance=float(distance.mean()),
-        held_out_distance=float(floor.mean()),
-        closer=float(1 - np.mean(below) / len(floor)),  # a tie counts half
-    )
-
-
-def _pair(**arrays: ArrayLike) -> list[jax.Array | np.ndarray]:
-    """Refuses samples that are empty, not finite or of different dimensions; flattens them."""
-    flat = []
-    for name, array in arrays.items():
-        a = array if isinstance(array, jax.Array) else np.asarray(array)
-        if a.ndim < 2 or a.size == 0:
-            raise ValueError(f"{name} must be samples [n, ...], got shape {a.shape}")
-        if not isinstance(a, jax.core.Tracer) and not (good := np.isfinite(a)).all():
-            raise ValueError(f"{name} must be finite, got {np.asarray(a)[~np.asarray(good)][0]}")
-        flat.append(a.reshape(len(a), -1))
-    if len({a.shape[1] for a in flat}) != 1:
-        shapes = ", ".join(f"{name} {np.shape(array)}" for name, array in arrays.items())
-        raise ValueError(f"samples must agree in dimension, got {shapes}")
-    return flat
-
-
-def _host_pair(**arrays: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
-    x, y = (np.asarray(a, np.float64) for a in _pair(**arrays))
-    return x, y
-
-
-def _squared_distances(x: np.ndarray, y: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
-    """|x_i − y_j|², a block of rows at a time, as a matrix product."""
-    centre = y.mean(axis=0)  # |x|² − 2⟨x, y⟩ + |y|² cancels least about the centre
-    x, y = x - centre, y - centre
-    norms = np.sum(y**2, axis=1)
-    size = max(1, _BLOCK // len(y))
-    for start in range(0, len(x), size):
-        rows = slice(start, min(start + size, len(x)))
-        block = x[rows]
-        yield rows, np.sum(block**2, axis=1)[:, None] - 2 * block @ y.T + norms
-
-
-def _neighbour_radii(x: np.ndarray, k: int) -> np.ndarray:
-    """The squared distance of each point to its k-th neighbour, itself not counted, `[n]`."""
-    radii = np.empty(len(x))
-    for rows, squared in _squared_distances(x, x):
-        squared[np.arange(rows.stop - rows.start), np.arange(rows.start, rows.stop)] = np.inf
-        radii[rows] = np.partition(squared, k - 1, axis=1)[:, k - 1]
-    return radii

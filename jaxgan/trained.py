@@ -87,9 +87,7 @@ def load(
         needed or is another.
     """
     path = epath.Path(workdir)
-    if not (path / "config.json").exists():
-        raise ValueError(f"{path} holds no run: it has no config.json")
-    config = configs.load(path / "config.json")
+    config = configs.of_run(path)
     shapes = _critic_shapes(path / "checkpoints")
     if data_shape is None:
         data_shape = _data_shape(config, shapes)

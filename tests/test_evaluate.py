@@ -16,6 +16,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).parent.parent / "experiments"))
 
 import evaluate
 import sample
+import scorer
 import train
 
 from jaxgan import classifier, data, metrics, over_seeds, trained
@@ -30,7 +31,7 @@ def cache(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
         patch.setattr(classifier, "STEPS", 30)
-        patch.setattr(evaluate, "NEIGHBOUR_POINTS", 360)
+        patch.setattr(scorer, "NEIGHBOUR_POINTS", 360)
         yield
 
 
@@ -166,7 +167,7 @@ def test_modes_are_covered_by_as_many_samples_as_in_the_papers():
     """A last sample finds a mode, too late to cover it."""
     modes = np.array([[0, 0], [1, 1]], np.float32)
     dataset = data.Dataset("two", *(modes.repeat(10, axis=0),) * 2, modes=modes, sigma=0.1)
-    score = evaluate.Scorer(dataset, None, jax.random.key(0))
+    score = scorer.Scorer(dataset, None, jax.random.key(0))
     scores = score(modes[[0] * 2500 + [1]])
     assert scores["modes_covered"] == 1 and scores["histogram"] == [2500, 1]
 
@@ -231,7 +232,7 @@ def test_neighbours_are_the_same_in_blocks():
     x, train = random.normal(size=(30, 5)), np.float32(random.normal(size=(101, 5)))
     _, whole = metrics.nearest_neighbours(x, train)
     for block in (7, 50, 1000):
-        np.testing.assert_array_equal(evaluate.find_nearest(x, train, block), whole)
+        np.testing.assert_array_equal(scorer.find_nearest(x, train, block), whole)
 
 
 def test_stacked_digits_are_classified_channel_by_channel(monkeypatch):
@@ -239,7 +240,7 @@ def test_stacked_digits_are_classified_channel_by_channel(monkeypatch):
     monkeypatch.setattr(data, "load", lambda *arguments, **settings: digits)
     images = np.concatenate([digits.test[:100], digits.test[100:200], digits.test[200:300]], -1)
     labels = np.zeros(100, np.int32)
-    judge = evaluate.make_judge(
+    judge = scorer.make_judge(
         data.Dataset("stacked_mnist", images, images, labels, labels), None, None
     )
     features, classes, probabilities = judge.look(images)

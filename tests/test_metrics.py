@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxgan import divergences, metrics
+from jaxgan import divergences, metrics, neighbours
 
 RING = np.stack([np.cos(np.arange(8) * np.pi / 4), np.sin(np.arange(8) * np.pi / 4)], axis=1)
 GRID = np.stack(np.meshgrid(*[np.arange(-4.0, 5.0, 2.0)] * 2), axis=-1).reshape(-1, 2)
@@ -247,7 +247,7 @@ def test_disjoint_manifolds_share_nothing():
 def test_scores_do_not_depend_on_the_block_of_distances(monkeypatch):
     real, fake = normal(40, 3), normal(30, 3, 1)
     whole = metrics.precision_recall_density_coverage(real, fake)
-    monkeypatch.setattr(metrics, "_BLOCK", 7 * 40)
+    monkeypatch.setattr(neighbours, "_BLOCK", 7 * 40)
     assert metrics.precision_recall_density_coverage(real, fake) == whole
 
 

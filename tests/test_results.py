@@ -68,13 +68,13 @@ def test_points_by_mode_with_errors_over_seeds_and_the_floor_last(tmp_path, caps
 
 
 def test_images_by_distance_over_its_floor(tmp_path, capsys):
-    scores = {"modes_covered": 10, "w1": 3.0, "frechet_classifier": None}
+    scores = {"modes_covered": 10, "reverse_kl": 0.01234, "w1": 3.0, "frechet_classifier": None}
     evaluation = {"seeds": [0], "scores": scores | {"memorisation": {"closer": 0.39}}}
     evaluation |= {"floor": {"modes_covered": 10, "w1": 2.5}, "protocol": {"modes": 10}}
     assert results.main([write_run(tmp_path / "run", preset("wgan", "digits"), evaluation)]) == 0
     row, floor = capsys.readouterr().out.splitlines()[2:4]
-    assert row.endswith("| 1 | 10/10 | 1.200 | 3.000 | — | 0.39 | 42 |")
-    assert floor == "| *training data of digits* |  | 10 | 1 | 2.500 | — | — |  |"
+    assert row.endswith("| 1 | 10/10 | 1.200 | 3.000 | 0.0123 | — | 0.39 | 42 |")
+    assert floor == "| *training data of digits* |  | 10 | 1 | 2.500 | — | — | — |  |"
 
 
 def test_stacked_digits_by_modes_and_their_balance_in_a_table_of_their_own(tmp_path, capsys):

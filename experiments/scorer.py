@@ -1,0 +1,186 @@
+"""Scores of samples: against held-out examples, by modes, and in a classifier's features."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+from jaxgan import checkpoint, classifier, data, divergences, metrics
+from jaxgan.data import Dataset
+
+# Exact transport and searches among neighbours take time that grows with the square of these.
+TRANSPORT_POINTS = 2_500
+NEIGHBOUR_POINTS = 2_500
+DISTANCE_POINTS = 10_000
+MODE_POINTS = 2_500  # among which a mode is covered: VEEGAN, PacGAN
+PROJECTIONS = 512
+NEIGHBOURS = 5  # of the manifolds: Naeem 2020
+
+
+class Judge(NamedTuple):
+    """What a data set's classifier says of images: of each, its features and its class.
+
+    Attributes:
+      look: images to features `[n, d]`, classes `[n]`, and probabilities `[n, K]` or None.
+      reference: how frequent the classes are in the data, `[K]`; None for uniform.
+      classes: how many there are, K.
+      about: for the protocol.
+    """
+
+    look: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray, np.ndarray | None]]
+    reference: np.ndarray | None
+    classes: int
+    about: dict
+
+
+class Scorer:
+    """Scores samples against held-out examples.
+
+    Attributes:
+      notes: which scores there are too few samples for, and why.
+    """
+
+    def __init__(self, dataset: Dataset, judge: Judge | None, directions: jax.Array):
+        self._dataset, self._judge, self._directions = dataset, judge, directions
+        self._real = np.asarray(data.to_float(dataset.test[:DISTANCE_POINTS]))
+        self._real_features = None if judge is None else judge.look(self._real)[0]
+        self._held_out = self._real[:NEIGHBOUR_POINTS]
+        self._near_held_out = find_nearest(self._held_out, dataset.train)
+        self.notes: dict[str, None] = {}  # an ordered set
+
+    def __call__(self, x: np.ndarray) -> dict:
+        """The scores of x, by name."""
+        few = x[:TRANSPORT_POINTS], self._real[:TRANSPORT_POINTS]
+        more = x[:DISTANCE_POINTS], self._real
+        sliced = metrics.sliced_wasserstein(*more, self._directions, PROJECTIONS)
+        return {
+            **self._score_modes(x),
+            **self._score_classes(x),
+            "w1": float(metrics.earth_movers_distance(*few)),
+            "sliced_w1": float(sliced),
+        }
+
+    def copies(self, x: np.ndarray) -> tuple[metrics.Memorisation, np.ndarray]:
+        """How near samples are to the training set, and the nearest training example of each."""
+        x, train = x[:NEIGHBOUR_POINTS], self._dataset.train
+        near_x = find_nearest(x, train)
+        # The neighbours are all that the score needs of a training set that may be large.
+        needed = np.unique(np.concatenate([near_x, self._near_held_out]))
+        nearest = np.asarray(data.to_float(train[needed]))
+        return metrics.memorisation(x, nearest, self._held_out), train[near_x]
+
+    def protocol(self, n: int) -> dict:
+        """How n samples are scored."""
+        real, held_out = len(self._real), len(self._dataset.test)
+        images = self._dataset.train.ndim == 4
+        protocol = {
+            "against": f"the first {real:,} of {held_out:,} held-out examples",
+            "floor": f"{n:,} random training examples in the samples' place",
+            "distance": "Euclidean" + (", pixels in [-1, 1]" if images else ""),
+            "w1": f"exact, {min(n, TRANSPORT_POINTS):,} samples against "
+            f"{min(real, TRANSPORT_POINTS):,} held-out examples",
+            "sliced_w1": f"{PROJECTIONS} directions, {min(n, DISTANCE_POINTS):,} samples against "
+            f"{real:,} held-out examples",
+            "memorisation": f"{min(n, NEIGHBOUR_POINTS):,} samples and "
+            f"{min(held_out, NEIGHBOUR_POINTS):,} held-out examples among all "
+            f"{len(self._dataset.train):,} training examples",
+        }
+        if self._dataset.modes is not None:
+            protocol["modes"] = len(self._dataset.modes)
+            protocol["modes_covered"] = f"by the first {min(n, MODE_POINTS):,} samples"
+            protocol["reverse_kl"] = f"of all {n:,} samples by their nearest mode"
+            protocol["reverse_kl_pacgan"] = (
+                f"of those of the first {min(n, MODE_POINTS):,} that are of high quality"
+            )
+        if self._judge is not None:
+            protocol["modes"] = self._judge.classes
+            protocol["manifold_classifier"] = f"{NEIGHBOURS} neighbours"
+            protocol["classifier"] = self._judge.about
+        return protocol
+
+    def _score_modes(self, x):
+        if self._dataset.modes is None or self._dataset.sigma is None:
+            return {}
+        few, score = (
+            metrics.mode_score(points, self._dataset.modes, self._dataset.sigma)
+            for points in (x[:MODE_POINTS], x)
+        )
+        return {
+            "modes_covered": int(few.covered),
+            "high_quality": float(score.high_quality),
+            "reverse_kl": float(score.reverse_kl),
+            "reverse_kl_pacgan": float(metrics.reverse_kl(few.near)),
+            "histogram": np.asarray(score.histogram, int).tolist(),
+        }
+
+    def _score_classes(self, x):
+        if self._judge is None:
+            return {}
+        features, labels, probabilities = self._judge.look(x)
+        histogram = np.bincount(labels, minlength=self._judge.classes)
+        scores = {
+            "modes_covered": int(np.count_nonzero(histogram)),
+            "reverse_kl": float(metrics.reverse_kl(histogram, self._judge.reference)),
+            "entropy": max(0.0, float(divergences.entropy(histogram / len(x)))),
+        }
+        if self._judge.classes <= 100:
+            scores["histogram"] = histogram.tolist()
+        if probabilities is not None:
+            scores["classifier_score"] = classifier.classifier_score(probabilities)
+        fake, real = features[:DISTANCE_POINTS], self._real_features
+        manifold = metrics.precision_recall_density_coverage
+        return scores | {
+            "frechet_classifier": self._attempt(metrics.frechet_distance, fake, real),
+            "kernel_classifier": self._attempt(metrics.kernel_distance, fake, real),
+            "manifold_classifier": self._attempt(manifold, real, fake, NEIGHBOURS),
+        }
+
+    def _attempt(self, score, *arguments):
+        """None, and a note, where there are too few samples for a score."""
+        try:
+            value = score(*arguments)
+        except ValueError as error:
+            self.notes[f"no {score.__name__}: {error}"] = None
+            return None
+        return value if isinstance(value, float) else value._asdict()
+
+
+def make_judge(dataset: Dataset, data_dir: str | None, image_size: int | None) -> Judge | None:
+    """The classifier of a labelled set of images; of stacked_mnist MNIST's, channel by channel."""
+    if dataset.train.ndim != 4 or dataset.train_labels is None or dataset.test_labels is None:
+        return None
+    stacked = dataset.name == "stacked_mnist"
+    learned = data.load("mnist", data_dir, image_size=image_size) if stacked else dataset
+    classify = classifier.load(learned)
+    about = {
+        "trained_on": f"labels of {learned.name}",
+        "test_accuracy": classify.test_accuracy,
+        "version": classifier.VERSION,
+        "parameters": checkpoint.digest(classify.params)[:12],
+        "features": classifier.FEATURES * (3 if stacked else 1),
+    }
+
+    def look(x):
+        outputs = classify(x)
+        return outputs.features, outputs.probabilities.argmax(axis=1), outputs.probabilities
+
+    def look_at_channels(x):
+        features, digits, _ = zip(*(look(x[..., [channel]]) for channel in range(3)), strict=True)
+        return np.concatenate(features, axis=1), np.stack(digits, axis=1) @ [100, 10, 1], None
+
+    if stacked:
+        return Judge(look_at_channels, None, classify.classes**3, about)
+    labels = np.concatenate([dataset.train_labels, dataset.test_labels])
+    return Judge(look, np.bincount(labels), classify.classes, about)
+
+
+def find_nearest(x: np.ndarray, train: np.ndarray, block: int = 10_000) -> np.ndarray:
+    """The index of each sample's nearest training example, `[n]`."""
+    nearest, index = np.full(len(x), np.inf), np.zeros(len(x), int)
+    for start in range(0, len(train), block):
+        piece = np.asarray(data.to_float(train[start : start + block]))
+        distances, found = metrics.nearest_neighbours(x, piece)
+        index = np.where(distances < nearest, start + found, index)
+        nearest = np.minimum(distances, nearest)
+    return index
