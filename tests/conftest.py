@@ -20,16 +20,22 @@ os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.05"
 import jax  # noqa: E402
 import pytest  # noqa: E402
 
-# These train for long, or compare runs bit by bit: with the programs that users run.
-_OPTIMISED = {"test_hosts", "test_survival", "test_theory", "test_train"}
+# These train for long, with the programs that users run.
+_OPTIMISED = {"test_theory", "test_train"}
 
 
 @pytest.fixture(autouse=True, scope="module")
 def _compile_fast(request):
-    """Elsewhere programs run for an instant, and LLVM would optimise them for seconds."""
-    jax.config.update("jax_disable_most_optimizations", request.module.__name__ not in _OPTIMISED)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
+    """Elsewhere programs run for an instant, and LLVM would optimise them for seconds.
+
+    So too in the processes that tests start, which are compared bit by bit with their own.
+    """
+    fast = request.module.__name__ not in _OPTIMISED
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", str(int(fast)))
+        jax.config.update("jax_disable_most_optimizations", fast)
+        yield
+        jax.config.update("jax_disable_most_optimizations", False)
 
 
 def pytest_unconfigure(config):
