@@ -96,19 +96,19 @@ def digits_wgan() -> Config:
     `python experiments/train.py --loss=wgan`
 
     Expect readable digits of all ten classes in under a minute on two CPU cores; their exact W1 to
-    held-out digits is 1.07 times that of training digits, over five seeds.
+    held-out digits is 1.10 times that of training digits, over five seeds. Longer runs come nearer.
     """
     return Config(
         loss="wgan",
         **_WGAN,
         model="mlp",
         latent_dim=32,
-        steps=10_000,
-        clip=0.05,
+        steps=4_000,
+        clip=0.1,
         g_learning_rate=5e-4,
         d_learning_rate=5e-4,
-        log_every=500,
-        sample_every=1000,
+        log_every=200,
+        sample_every=500,
     )
 
 

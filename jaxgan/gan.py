@@ -109,112 +109,27 @@ def gan(
         raise ValueError(f"n_critic must be a whole number from 1 up; got {n_critic}.")
     if not (isinstance(ema_decay, Real) and 0 <= ema_decay < 1) or isinstance(ema_decay, bool):
         raise ValueError(f"ema_decay must be in [0, 1), where 0 turns it off; got {ema_decay}.")
-    data_shape = check_networks(generator, critic, loss)
+    game = _Game(
+        generator,
+        critic,
+        loss,
+        g_tx,
+        d_tx,
+        n_critic,
+        ema_decay,
+        skip_nonfinite,
+        data_shape=check_networks(generator, critic, loss),
+    )
 
-    def init(key):
-        check_key(key)
-        generator_key, critic_key, key = jax.random.split(key, 3)
-        z, x = jnp.zeros((1, generator.latent_dim)), jnp.zeros((1, *data_shape))
-        player = init_player(generator, generator_key, z, g_tx)
-        # Copies: a buffer that two leaves of the state share could not be donated.
-        average = jax.tree.map(jnp.copy, (player.params, player.stats)) if ema_decay else None
-        return GANState(
-            step=jnp.zeros((), jnp.int32),
-            generator=player,
-            critic=init_player(critic, critic_key, x, d_tx),
-            ema=average and average[0],
-            ema_stats=average and average[1],
-            key=key,
-            skipped=jnp.zeros((), jnp.int32) if skip_nonfinite else None,
-        )
-
-    def settle(state, changes, seen):
-        """The state with the changes, or without where something is not finite, if so wished."""
-        if not skip_nonfinite:
-            return state._replace(**changes)
-        good = all_finite((changes, seen))
-        kept = {name: getattr(state, name) for name in changes}
-        changes = jax.tree.map(functools.partial(jnp.where, good), changes, kept)
-        return state._replace(**changes, skipped=state.skipped + jnp.where(good, 0, 1))
-
-    def count(state, metrics):
-        return metrics | {"skipped": state.skipped} if skip_nonfinite else metrics
-
-    def d_step(state, real, key, axis_name=None):
-        check_real(real, data_shape)
-        latents, loss_keys = _noise(generator, key, real.shape[0], axis_name)
-        player = state.generator
-        fake, _ = apply(generator, player.params, player.stats, latents, axis_name)
-
-        def objective(params):
-            def critic_fn(x):
-                return apply(critic, params, state.critic.stats, x, axis_name)[0]
-
-            return loss.critic(critic_fn, real, fake, loss_keys)
-
-        gradients, metrics = jax.grad(objective, has_aux=True)(state.critic.params)
-        gradients, metrics = _mean((gradients, metrics), axis_name)
-        player = update(state.critic, gradients, d_tx)
-        player = player._replace(params=loss.project(player.params))
-        state = settle(state, {"critic": player}, (gradients, metrics))
-        return state, count(state, metrics)
-
-    def g_step(state, real, key, axis_name=None):
-        check_real(real, data_shape)
-        latents, loss_keys = _noise(generator, key, real.shape[0], axis_name)
-
-        def critic_fn(x):
-            return apply(critic, state.critic.params, state.critic.stats, x, axis_name)[0]
-
-        def objective(params):
-            fake, stats = apply(generator, params, state.generator.stats, latents, axis_name)
-            value, metrics = loss.generator(critic_fn, real, fake, loss_keys)
-            return value, (metrics, stats)
-
-        gradients, aux = jax.grad(objective, has_aux=True)(state.generator.params)
-        gradients, (metrics, stats) = _mean((gradients, aux), axis_name)
-        player = update(state.generator, gradients, g_tx)._replace(stats=stats)
-        step = state.step + 1
-        changes = {"generator": player}
-        if ema_decay:
-            decay = jnp.minimum(ema_decay, step / (9 + step))
-            changes["ema"], changes["ema_stats"] = optax.incremental_update(
-                (player.params, player.stats), (state.ema, state.ema_stats), 1 - decay
-            )
-        state = settle(state, changes, (gradients, metrics))._replace(step=step)
-        return state, count(state, metrics)
-
-    def step(state, reals, axis_name=None):
-        if jnp.ndim(reals) < 1 or len(reals) != n_critic:
-            raise ValueError(
-                f"reals must hold a fresh batch for each of the n_critic = {n_critic} critic "
-                f"updates, shape [{n_critic}, B, ...]; got {jnp.shape(reals)}."
-            )
-        key = jax.random.fold_in(state.key, state.step)
-
-        def critic_update(state, batch):
-            real, index = batch
-            return d_step(state, real, jax.random.fold_in(key, index), axis_name)
-
-        state, metrics = jax.lax.scan(critic_update, state, (reals, jnp.arange(n_critic)))
-        state, g_metrics = g_step(state, reals[-1], jax.random.fold_in(key, n_critic), axis_name)
-        return state, jax.tree.map(_last_of_finite, metrics) | g_metrics
-
-    def sample(state, key, n):
-        if not (isinstance(n, Integral) and n >= 0):
-            raise ValueError(f"n must be a whole number from 0 up; got {n}.")
-        latents, _ = _noise(generator, key, n, None)
-        return apply(generator, *averaged_variables(state), latents, train=False)[0]
-
-    def compile_step(f):
-        return jax.jit(f, static_argnames="axis_name")
+    def compile_with(f, *static):
+        return jax.jit(functools.partial(f, game), static_argnames=static)
 
     return GAN(
-        init=jax.jit(init),
-        d_step=compile_step(d_step),
-        g_step=compile_step(g_step),
-        step=compile_step(step),
-        sample=jax.jit(sample, static_argnums=2),
+        init=compile_with(_init),
+        d_step=compile_with(_d_step, "axis_name"),
+        g_step=compile_with(_g_step, "axis_name"),
+        step=compile_with(_step, "axis_name"),
+        sample=compile_with(_sample, "n"),
     )
 
 
@@ -260,6 +175,121 @@ def all_finite(tree: chex.ArrayTree) -> chex.Array:
     """Whether no number in the tree is infinite or NaN, a boolean scalar."""
     floats = [x for x in jax.tree.leaves(tree) if jnp.issubdtype(x.dtype, jnp.inexact)]
     return jnp.all(jnp.array([jnp.all(jnp.isfinite(x)) for x in floats]))
+
+
+class _Game(NamedTuple):
+    """What training does not change: the arguments of `gan`, and the shape of one example."""
+
+    generator: nn.Module
+    critic: nn.Module
+    loss: Loss
+    g_tx: optax.GradientTransformation
+    d_tx: optax.GradientTransformation
+    n_critic: int
+    ema_decay: float
+    skip_nonfinite: bool
+    data_shape: tuple[int, ...]
+
+
+def _init(game, key):
+    check_key(key)
+    generator_key, critic_key, key = jax.random.split(key, 3)
+    z, x = jnp.zeros((1, game.generator.latent_dim)), jnp.zeros((1, *game.data_shape))
+    player = init_player(game.generator, generator_key, z, game.g_tx)
+    # Copies: a buffer that two leaves of the state share could not be donated.
+    average = jax.tree.map(jnp.copy, (player.params, player.stats)) if game.ema_decay else None
+    return GANState(
+        step=jnp.zeros((), jnp.int32),
+        generator=player,
+        critic=init_player(game.critic, critic_key, x, game.d_tx),
+        ema=average and average[0],
+        ema_stats=average and average[1],
+        key=key,
+        skipped=jnp.zeros((), jnp.int32) if game.skip_nonfinite else None,
+    )
+
+
+def _d_step(game, state, real, key, axis_name=None):
+    check_real(real, game.data_shape)
+    latents, loss_keys = _noise(game.generator, key, real.shape[0], axis_name)
+    player = state.generator
+    fake, _ = apply(game.generator, player.params, player.stats, latents, axis_name)
+
+    def objective(params):
+        def critic_fn(x):
+            return apply(game.critic, params, state.critic.stats, x, axis_name)[0]
+
+        return game.loss.critic(critic_fn, real, fake, loss_keys)
+
+    gradients, metrics = jax.grad(objective, has_aux=True)(state.critic.params)
+    gradients, metrics = _mean((gradients, metrics), axis_name)
+    player = update(state.critic, gradients, game.d_tx)
+    player = player._replace(params=game.loss.project(player.params))
+    return _settle(game, state, {"critic": player}, gradients, metrics)
+
+
+def _g_step(game, state, real, key, axis_name=None):
+    check_real(real, game.data_shape)
+    latents, loss_keys = _noise(game.generator, key, real.shape[0], axis_name)
+    player = state.generator
+
+    def critic_fn(x):
+        return apply(game.critic, state.critic.params, state.critic.stats, x, axis_name)[0]
+
+    def objective(params):
+        fake, stats = apply(game.generator, params, player.stats, latents, axis_name)
+        value, metrics = game.loss.generator(critic_fn, real, fake, loss_keys)
+        return value, (metrics, stats)
+
+    gradients, aux = jax.grad(objective, has_aux=True)(player.params)
+    gradients, (metrics, stats) = _mean((gradients, aux), axis_name)
+    player = update(player, gradients, game.g_tx)._replace(stats=stats)
+    step = state.step + 1
+    changes = {"generator": player}
+    if game.ema_decay:
+        decay = jnp.minimum(game.ema_decay, step / (9 + step))
+        changes["ema"], changes["ema_stats"] = optax.incremental_update(
+            (player.params, player.stats), (state.ema, state.ema_stats), 1 - decay
+        )
+    state, metrics = _settle(game, state, changes, gradients, metrics)
+    return state._replace(step=step), metrics
+
+
+def _step(game, state, reals, axis_name=None):
+    n_critic = game.n_critic
+    if jnp.ndim(reals) < 1 or len(reals) != n_critic:
+        raise ValueError(
+            f"reals must hold a fresh batch for each of the n_critic = {n_critic} critic "
+            f"updates, shape [{n_critic}, B, ...]; got {jnp.shape(reals)}."
+        )
+    key = jax.random.fold_in(state.key, state.step)
+
+    def critic_update(state, batch):
+        real, index = batch
+        return _d_step(game, state, real, jax.random.fold_in(key, index), axis_name)
+
+    state, metrics = jax.lax.scan(critic_update, state, (reals, jnp.arange(n_critic)))
+    g_key = jax.random.fold_in(key, n_critic)
+    state, g_metrics = _g_step(game, state, reals[-1], g_key, axis_name)
+    return state, jax.tree.map(_last_of_finite, metrics) | g_metrics
+
+
+def _sample(game, state, key, n: int):
+    if not (isinstance(n, Integral) and n >= 0):
+        raise ValueError(f"n must be a whole number from 0 up; got {n}.")
+    latents, _ = _noise(game.generator, key, n, None)
+    return apply(game.generator, *averaged_variables(state), latents, train=False)[0]
+
+
+def _settle(game, state, changes, gradients, metrics):
+    """The state with the changes, or without where something is not finite, if so wished."""
+    if not game.skip_nonfinite:
+        return state._replace(**changes), metrics
+    good = all_finite((changes, gradients, metrics))
+    kept = {name: getattr(state, name) for name in changes}
+    changes = jax.tree.map(functools.partial(jnp.where, good), changes, kept)
+    skipped = state.skipped + jnp.where(good, 0, 1)
+    return state._replace(**changes, skipped=skipped), metrics | {"skipped": skipped}
 
 
 def _last_of_finite(column):

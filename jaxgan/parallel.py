@@ -46,40 +46,44 @@ def wrap(
       not divide by them.
     """
     devices = list(devices or all_devices())
-    own = len(_own(devices))
     _check_mode(mode)
     if mode == "jit":
         return jax.jit(f, donate_argnums=0)
+    wrap_for = _wrap_for_pmap if mode == "pmap" else _wrap_for_mesh
+    return wrap_for(functools.partial(f, axis_name=AXIS), split, devices)
 
-    def split_args(args):
-        return [
+
+def _wrap_for_pmap(per_device, split, devices):
+    own = len(_own(devices))
+    compiled = jax.pmap(
+        per_device,
+        axis_name=AXIS,
+        in_axes=(None, *split),
+        out_axes=None,
+        devices=devices,
+        donate_argnums=0,
+    )
+
+    def run(state, *args):
+        parts = [
             x if axis is None else _split_axis(x, axis, own)
             for x, axis in zip(args, split, strict=True)
         ]
-
-    per_device = functools.partial(f, axis_name=AXIS)
-    if mode == "pmap":
-        compiled = jax.pmap(
-            per_device,
-            axis_name=AXIS,
-            in_axes=(None, *split),
-            out_axes=None,
-            devices=devices,
-            donate_argnums=0,
-        )
         # Where there are several processes pmap's results are each one's own.
-        return lambda state, *args: _join(
-            compiled(state, *split_args(args)), devices, PartitionSpec()
-        )
+        return _join(compiled(state, *parts), devices, PartitionSpec())
 
-    mesh = Mesh(devices, (AXIS,))
+    return run
+
+
+def _wrap_for_mesh(per_device, split, devices):
+    own = len(_own(devices))
     specs = [
         PartitionSpec() if axis is None else PartitionSpec(*[None] * axis, AXIS) for axis in split
     ]
     compiled = jax.jit(
         jax.shard_map(
             per_device,
-            mesh=mesh,
+            mesh=Mesh(devices, (AXIS,)),
             in_specs=(PartitionSpec(), *specs),
             out_specs=PartitionSpec(),
             # With the check on, gradients of replicated parameters arrive already summed over
