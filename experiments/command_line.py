@@ -4,12 +4,13 @@ what those of all scripts share.
 
 import contextlib
 import dataclasses
+import functools
 import io
 import os
 import re
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import jax
 import tyro
@@ -17,6 +18,8 @@ from presets import default_workdir, preset
 
 from jaxgan import hosts
 from jaxgan.config import Config
+
+Main = Callable[[list[str]], int]  # from a program's arguments to its exit status
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,6 +121,29 @@ def one_line_errors() -> Iterator[None]:
         text = re.sub(r"For full helptext.*", "", message.getvalue(), flags=re.DOTALL)
         text = " ".join(re.sub(r"-{3,}|[─│╭╮╰╯]", " ", text).split())
         raise ValueError(f"{text} (--help lists the settings)") from error
+
+
+def ends_in_a_line(program: str) -> Callable[[Main], Main]:
+    """Makes a program's `main` tell of bad input and of an interrupt in a line.
+
+    It then returns 2 or 130.
+    """
+
+    def decorate(main):
+        @functools.wraps(main)
+        def ending(arguments):
+            try:
+                return main(arguments)
+            except (ValueError, OSError) as error:
+                print(f"{program}: {error}", file=sys.stderr)
+                return 2
+            except KeyboardInterrupt:
+                print(f"{program}: interrupted", file=sys.stderr)
+                return 130
+
+        return ending
+
+    return decorate
 
 
 def check_seed(seed: int) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 import jax
 import numpy as np
 import tyro
-from command_line import check_seed, one_line_errors, set_up
+from command_line import check_seed, ends_in_a_line, one_line_errors, set_up
 from etils import epath
 from sample import draw
 from scorer import Scorer, make_judge
@@ -46,28 +46,21 @@ class Arguments:
     """Where data sets are; by default where the run had them."""
 
 
+@ends_in_a_line("evaluate.py")
 def main(arguments: list[str]) -> int:
     """Runs the command line; returns 0, 2 for bad input, or 130 if interrupted."""
-    try:
-        with one_line_errors():
-            options = tyro.cli(Arguments, args=arguments, prog="evaluate.py")
-        check_seed(options.seed)
-        folder = epath.Path(options.workdir)
-        config = configs.of_run(folder)
-        data_dir = options.data_dir or config.data_dir
-        dataset = data.load(config.dataset, data_dir, image_size=config.image_size)
-        run = trained.load(folder, dataset.train.shape[1:])
-        n = count_samples(options.samples, dataset)
-        evaluation, picture = evaluate(run, dataset, n, options, data_dir)
-        text = json.dumps(evaluation, indent=2) + "\n"
-        configs.write_whole(folder / "evaluation.json", text)
-        (folder / "nearest.png").write_bytes(picture)
-    except (ValueError, OSError) as error:
-        print(f"evaluate.py: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("evaluate.py: interrupted", file=sys.stderr)
-        return 130
+    with one_line_errors():
+        options = tyro.cli(Arguments, args=arguments, prog="evaluate.py")
+    check_seed(options.seed)
+    folder = epath.Path(options.workdir)
+    config = configs.of_run(folder)
+    data_dir = options.data_dir or config.data_dir
+    dataset = data.load(config.dataset, data_dir, image_size=config.image_size)
+    run = trained.load(folder, dataset.train.shape[1:])
+    n = count_samples(options.samples, dataset)
+    evaluation, picture = evaluate(run, dataset, n, options, data_dir)
+    configs.write_whole(folder / "evaluation.json", json.dumps(evaluation, indent=2) + "\n")
+    (folder / "nearest.png").write_bytes(picture)
     print(f"samples beside their nearest training examples: {folder / 'nearest.png'}")
     print(json.dumps(evaluation))  # on one line, the last
     return 0

@@ -9,6 +9,7 @@ import shlex
 import sys
 from typing import Any
 
+from command_line import ends_in_a_line
 from etils import epath
 from presets import preset
 
@@ -21,17 +22,14 @@ _MUST_AGREE = ("samples", "classifier", "data")
 _NOT_IN_COMMAND = ("loss", "dataset", "model", "workdir", "data_dir")
 
 
+@ends_in_a_line("results.py")
 def main(arguments: list[str]) -> int:
     """Runs the command line; returns 0, or 2 for bad input."""
     if {"-h", "--help"} & set(arguments):
         print(__doc__.strip())
         return 0
-    try:
-        if not arguments or arguments[0].startswith("-"):
-            raise ValueError("give the folders of scored runs, as in results.py runs/*")
-    except ValueError as error:
-        print(f"results.py: {error}", file=sys.stderr)
-        return 2
+    if not arguments or arguments[0].startswith("-"):
+        raise ValueError("give the folders of scored runs, as in results.py runs/*")
     runs: list[Scored] = []
     for folder in arguments:
         try:

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import tyro
-from command_line import check_seed, one_line_errors, set_up
+from command_line import check_seed, ends_in_a_line, one_line_errors, set_up
 from etils import epath
 from PIL import Image, ImageDraw, ImageFont
 
@@ -53,28 +53,22 @@ class Arguments:
     """The file or, of png, the folder to write; by default in generated/ in the run's folder."""
 
 
+@ends_in_a_line("sample.py")
 def main(arguments: list[str]) -> int:
     """Runs the command line; returns 0, 2 for bad input, or 130 if interrupted."""
-    try:
-        with one_line_errors():
-            options = tyro.cli(Arguments, args=arguments, prog="sample.py")
-        configs.check_choice("--what", options.what, tuple(OUTPUTS))
-        check_seed(options.seed)
-        if options.n is not None and options.n < 1:
-            raise ValueError(f"--n must be at least 1, got {options.n}")
-        folder = epath.Path(options.workdir)
-        out = epath.Path(options.out or folder / "generated" / OUTPUTS[options.what])
-        if options.what == "gif":
-            write(out, make_gif(folder))
-        else:
-            run = trained.load(folder)
-            make(run if options.ema else run.without_average(), options, out)
-    except (ValueError, OSError) as error:
-        print(f"sample.py: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("sample.py: interrupted", file=sys.stderr)
-        return 130
+    with one_line_errors():
+        options = tyro.cli(Arguments, args=arguments, prog="sample.py")
+    configs.check_choice("--what", options.what, tuple(OUTPUTS))
+    check_seed(options.seed)
+    if options.n is not None and options.n < 1:
+        raise ValueError(f"--n must be at least 1, got {options.n}")
+    folder = epath.Path(options.workdir)
+    out = epath.Path(options.out or folder / "generated" / OUTPUTS[options.what])
+    if options.what == "gif":
+        write(out, make_gif(folder))
+    else:
+        run = trained.load(folder)
+        make(run if options.ema else run.without_average(), options, out)
     print(out)
     return 0
 

@@ -33,3 +33,16 @@ def test_an_unknown_flag_is_one_line(script, capsys):
     told = capsys.readouterr()
     assert told.err.startswith(f"{script.__name__}.py: ") and told.err.count("\n") == 1
     assert not set("─│╭╮╰╯") & set(told.err)
+
+
+@pytest.mark.parametrize(
+    ("script", "argument"),
+    [(evaluate, "--workdir=a"), (results, "a"), (sample, "--workdir=a"), (theory, "--out=a")],
+)
+def test_an_interrupt_is_one_line(script, argument, monkeypatch, capsys):
+    def interrupted(path):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(script.epath, "Path", interrupted)
+    assert script.main([argument]) == 130
+    assert capsys.readouterr().err == f"{script.__name__}.py: interrupted\n"

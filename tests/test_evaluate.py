@@ -289,6 +289,19 @@ def test_bad_input_is_one_line(arguments, words, digits_run, capsys):
         assert word in error
 
 
+def test_images_that_are_not_square_keep_their_shape(tmp_path, monkeypatch):
+    """64 numbers are as well 8 by 8."""
+    digits = data.load("digits")
+    wide = [images.reshape(-1, 4, 16, 1) for images in (digits.train, digits.test)]
+    monkeypatch.setattr(data, "load", lambda *a, **k: data.Dataset("digits", *wide))
+    shapes, draw = [], evaluate.draw
+    monkeypatch.setattr(evaluate, "draw", lambda *a: [shapes.append(draw(*a).shape), draw(*a)][1])
+    small = ["--width=8", "--depth=1", "--latent-dim=4", "--batch-size=8", "--parallel=jit"]
+    assert not train.main(["--loss=wgan", "--steps=1", *small, f"--workdir={tmp_path}"])
+    assert not evaluate.main([f"--workdir={tmp_path}", "--samples=20"])
+    assert shapes == [(20, 4, 16, 1)]
+
+
 def test_samples_that_are_not_finite_are_refused_by_seed(ring_run, monkeypatch, capsys):
     monkeypatch.setattr(evaluate, "draw", lambda run, key, n, index: np.full((n, 2), np.nan))
     assert evaluate.main([f"--workdir={ring_run}"]) == 2
