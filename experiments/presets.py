@@ -113,11 +113,11 @@ def digits_wgan() -> Config:
 
 
 def digits_wgan_gp() -> Config:
-    """WGAN-GP on the 8x8 digits: Gulrajani 2017, Algorithm 1, with λ 1 and Adam 3e-4.
+    """WGAN-GP on the 8x8 digits: Gulrajani 2017, Algorithm 1, with λ 1 and a fast, decaying Adam.
 
-    Algorithm 1 has λ 10 and Adam 1e-4. After these 5,000 steps the exact W1 of samples to held-out
-    digits is 1.03 times that of training digits, over five seeds; of one seed with the paper's
-    numbers and 64 latents, 1.13.
+    Algorithm 1 has λ 10 and Adam 1e-4. After these 2,500 steps the exact W1 of samples to held-out
+    digits is 1.04 times that of training digits, over five seeds; of one seed with the paper's
+    numbers, 64 latents and 5,000 steps, 1.13.
 
     `python experiments/train.py --loss=wgan-gp`
 
@@ -128,13 +128,14 @@ def digits_wgan_gp() -> Config:
         **_WGAN_GP,
         model="mlp",
         latent_dim=32,
-        steps=5_000,
+        steps=2_500,
+        decay_steps=2_500,
         penalty=1.0,
         b1=0.5,
-        g_learning_rate=3e-4,
-        d_learning_rate=3e-4,
-        log_every=250,
-        sample_every=500,
+        g_learning_rate=1e-3,
+        d_learning_rate=1e-3,
+        log_every=125,
+        sample_every=250,
     )
 
 
