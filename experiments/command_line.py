@@ -135,7 +135,8 @@ def ends_in_a_line(program: str) -> Callable[[Main], Main]:
             try:
                 return main(arguments)
             except (ValueError, OSError) as error:
-                print(f"{program}: {error}", file=sys.stderr)
+                # Values are quoted as they were given, and may hold line breaks.
+                print(f"{program}: {' '.join(str(error).split())}", file=sys.stderr)
                 return 2
             except KeyboardInterrupt:
                 print(f"{program}: interrupted", file=sys.stderr)

@@ -59,6 +59,7 @@ def main(arguments: list[str]) -> int:
     run = trained.load(folder, dataset.train.shape[1:])
     n = count_samples(options.samples, dataset)
     evaluation, picture = evaluate(run, dataset, n, options, data_dir)
+    evaluation["notes"] += note_on_data(folder, evaluation["protocol"]["data"])
     configs.write_whole(folder / "evaluation.json", json.dumps(evaluation, indent=2) + "\n")
     (folder / "nearest.png").write_bytes(picture)
     print(f"samples beside their nearest training examples: {folder / 'nearest.png'}")
@@ -122,7 +123,6 @@ def evaluate(
     chosen = random.permutation(len(dataset.train))[:n]
     floor = score(np.asarray(data.to_float(dataset.train[chosen])))
 
-    fingerprint = data.fingerprint(dataset)
     seeds = [config.seed + index for index in range(config.num_seeds)]
     scores, picture = [], b""
     for index, seed in enumerate(seeds):
@@ -149,11 +149,11 @@ def evaluate(
         "protocol": {
             "samples": n,
             "seed": options.seed,
-            "data": fingerprint,
+            "data": data.fingerprint(dataset),
             "generator": "last" if run.state.ema is None else "averaged",
             **score.protocol(n),
         },
-        "notes": [*score.notes, *note_on_data(epath.Path(options.workdir), fingerprint)],
+        "notes": list(score.notes),
         "versions": versions(),
     }
     return clean(evaluation), picture

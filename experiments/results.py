@@ -24,7 +24,7 @@ _NOT_IN_COMMAND = ("loss", "dataset", "model", "workdir", "data_dir")
 
 @ends_in_a_line("results.py")
 def main(arguments: list[str]) -> int:
-    """Runs the command line; returns 0, or 2 for bad input."""
+    """Runs the command line; returns 0, 2 for bad input, or 130 if interrupted."""
     if {"-h", "--help"} & set(arguments):
         print(__doc__.strip())
         return 0
@@ -68,6 +68,7 @@ class Scored:
             self.protocol = protocol = self.evaluation["protocol"]
             self.scores, self.floors = self.evaluation["scores"], self.evaluation["floor"]
             self.seeds, self.resumed = len(self.evaluation["seeds"]), self.summary["resumed_from"]
+            self.cores = _cores(self.summary["device"])
             self.seconds = self.summary["seconds"] + self.summary["compile_seconds"]
             steps = self.config.steps, self.summary["steps"], self.evaluation["step"]
             seed, generator = protocol["seed"], protocol["generator"]
@@ -148,11 +149,18 @@ def tabulate(runs: list[Scored], columns: dict) -> list[str]:
     lines = [f"| {' | '.join(['command', *columns])} |", "|---" * (len(columns) + 1) + "|"]
     for run in runs:
         cells = [cell(run) for cell, _ in columns.values()]
-        lines.append(f"| {' | '.join([f'`{command(run.config)}`', *cells])} |")
+        lines.append(f"| {' | '.join([f'`{run.cores}{command(run.config)}`', *cells])} |")
     for run in {run.config.dataset: run for run in runs}.values():
         cells = [floor(run) for _, floor in columns.values()]
         lines.append(f"| {' | '.join([f'*training data of {run.config.dataset}*', *cells])} |")
     return lines
+
+
+def _cores(device: dict) -> str:
+    """What makes each of so many cores a device: it belongs to the command."""
+    if device["platform"] != "cpu" or device["count"] == 1:
+        return ""
+    return f"XLA_FLAGS=--xla_force_host_platform_device_count={device['count']} "
 
 
 def _look_up(tree: Any, path: tuple[str, ...]) -> Any:

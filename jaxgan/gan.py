@@ -109,17 +109,8 @@ def gan(
         raise ValueError(f"n_critic must be a whole number from 1 up; got {n_critic}.")
     if not (isinstance(ema_decay, Real) and 0 <= ema_decay < 1) or isinstance(ema_decay, bool):
         raise ValueError(f"ema_decay must be in [0, 1), where 0 turns it off; got {ema_decay}.")
-    game = _Game(
-        generator,
-        critic,
-        loss,
-        g_tx,
-        d_tx,
-        n_critic,
-        ema_decay,
-        skip_nonfinite,
-        data_shape=check_networks(generator, critic, loss),
-    )
+    shape = check_networks(generator, critic, loss)
+    game = _Game(generator, critic, loss, g_tx, d_tx, n_critic, ema_decay, skip_nonfinite, shape)
 
     def compile_with(f, *static):
         return jax.jit(functools.partial(f, game), static_argnames=static)

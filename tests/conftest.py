@@ -4,6 +4,7 @@ The environment must be set before jax starts its backend; whatever tests start 
 """
 
 import os
+import pathlib
 import shutil
 import tempfile
 
@@ -20,7 +21,7 @@ os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.05"
 import jax  # noqa: E402
 import pytest  # noqa: E402
 
-# These train for long, with the programs that users run.
+# These train for long, or compare runs bit by bit: with the programs that users run.
 _OPTIMISED = {"test_theory", "test_train"}
 
 
@@ -28,14 +29,30 @@ _OPTIMISED = {"test_theory", "test_train"}
 def _compile_fast(request):
     """Elsewhere programs run for an instant, and LLVM would optimise them for seconds.
 
-    So too in the processes that tests start, which are compared bit by bit with their own.
+    So too in the processes that tests start, which are compared bit by bit with their own. The slow
+    set has the programs that users run.
     """
-    fast = request.module.__name__ not in _OPTIMISED
+    slow = request.config.option.markexpr == "slow"
+    fast = not slow and request.module.__name__ not in _OPTIMISED
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", str(int(fast)))
         jax.config.update("jax_disable_most_optimizations", fast)
         yield
         jax.config.update("jax_disable_most_optimizations", False)
+
+
+@pytest.fixture(scope="session")
+def real_data():
+    """Where a set of real images is prepared; skips the test, saying so, where it is not."""
+    beside = pathlib.Path(__file__).parents[2] / "shared" / "data" / "tfds"
+    folder = pathlib.Path(os.environ.get("JAXGAN_DATA_DIR", beside))
+
+    def find(name):
+        if not (folder / name).is_dir():
+            pytest.skip(f"{name} is not prepared in {folder} (set JAXGAN_DATA_DIR)")
+        return folder
+
+    return find
 
 
 def pytest_unconfigure(config):

@@ -41,6 +41,12 @@ def test_it_gets_97_percent_of_held_out_digits_right(trained, digits):
     assert np.mean(predicted == digits.test_labels) == trained.test_accuracy
 
 
+@pytest.mark.slow
+def test_it_gets_99_percent_of_held_out_mnist_right(real_data):
+    mnist = data.load("mnist", real_data("mnist"))
+    assert classifier.train(mnist).test_accuracy >= 0.99
+
+
 def test_outputs_are_features_of_one_unit_and_distributions(trained, digits):
     features, probabilities = trained(digits.train)
     assert features.shape == (1437, classifier.FEATURES) and probabilities.shape == (1437, 10)

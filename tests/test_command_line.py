@@ -37,7 +37,7 @@ def test_an_unknown_flag_is_one_line(script, capsys):
 
 @pytest.mark.parametrize(
     ("script", "argument"),
-    [(evaluate, "--workdir=a"), (results, "a"), (sample, "--workdir=a"), (theory, "--out=a")],
+    [(evaluate, "--workdir=a"), (results, "a"), (sample, "--workdir=a")],
 )
 def test_an_interrupt_is_one_line(script, argument, monkeypatch, capsys):
     def interrupted(path):

@@ -1,7 +1,6 @@
 import io
 import json
 import os
-import pathlib
 import subprocess
 import sys
 
@@ -361,11 +360,6 @@ def test_sets_that_would_not_fit_in_memory_are_refused():
         images.check_memory("x", 200_000_000, (194, 194, 3))
 
 
-def shared_data():
-    beside = pathlib.Path(__file__).parents[2] / "shared" / "data" / "tfds"
-    return pathlib.Path(os.environ.get("JAXGAN_DATA_DIR", beside))
-
-
 @pytest.mark.parametrize(
     ("name", "train", "test"),
     [
@@ -373,17 +367,16 @@ def shared_data():
         ("cifar10", (50_000, 32, 32, 3), (10_000, 32, 32, 3)),
     ],
 )
-def test_real_sets_decode_to_what_tfds_decodes(name, train, test):
-    if not (shared_data() / name).is_dir():
-        pytest.skip(f"{name} is not prepared in {shared_data()} (set JAXGAN_DATA_DIR)")
-    images = data.load(name, shared_data())
+def test_real_sets_decode_to_what_tfds_decodes(name, train, test, real_data):
+    folder = real_data(name)
+    images = data.load(name, folder)
     assert images.train.shape == train and images.test.shape == test
     assert images.train.dtype == np.uint8
     for split, pixels, labels in [
         ("train", images.train, images.train_labels),
         ("test", images.test, images.test_labels),
     ]:
-        source = tfds.data_source(name, split=split, data_dir=shared_data(), download=False)
+        source = tfds.data_source(name, split=split, data_dir=folder, download=False)
         rows = np.random.default_rng(0).integers(len(source), size=100).tolist()
         for row, record in zip(rows, source.__getitems__(rows), strict=True):
             np.testing.assert_array_equal(pixels[row], record["image"])

@@ -295,7 +295,13 @@ def test_images_that_are_not_square_keep_their_shape(tmp_path, monkeypatch):
     wide = [images.reshape(-1, 4, 16, 1) for images in (digits.train, digits.test)]
     monkeypatch.setattr(data, "load", lambda *a, **k: data.Dataset("digits", *wide))
     shapes, draw = [], evaluate.draw
-    monkeypatch.setattr(evaluate, "draw", lambda *a: [shapes.append(draw(*a).shape), draw(*a)][1])
+
+    def draw_and_tell(*arguments):
+        samples = draw(*arguments)
+        shapes.append(samples.shape)
+        return samples
+
+    monkeypatch.setattr(evaluate, "draw", draw_and_tell)
     small = ["--width=8", "--depth=1", "--latent-dim=4", "--batch-size=8", "--parallel=jit"]
     assert not train.main(["--loss=wgan", "--steps=1", *small, f"--workdir={tmp_path}"])
     assert not evaluate.main([f"--workdir={tmp_path}", "--samples=20"])

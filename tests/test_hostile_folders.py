@@ -55,7 +55,7 @@ finally:
 def test_nothing_is_unpickled_from_a_run(tmp_path):
     done = subprocess.run(
         [sys.executable, "-c", WATCHED, str(EXPERIMENTS), str(tmp_path / "run"), *SMALL],
-        env=os.environ | {"XLA_FLAGS": "", "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"},
+        env=os.environ | {"XLA_FLAGS": ""},
         capture_output=True,
         text=True,
         check=False,

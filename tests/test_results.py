@@ -17,7 +17,7 @@ from presets import preset
 from jaxgan import config as configs
 
 
-def write_run(folder, config, evaluation, resumed_from=0):
+def write_run(folder, config, evaluation, resumed_from=0, devices=1):
     folder.mkdir()
     configs.save(config, folder / "config.json")
     summary = {
@@ -25,6 +25,7 @@ def write_run(folder, config, evaluation, resumed_from=0):
         "seconds": 40.2,
         "compile_seconds": 2.0,
         "resumed_from": resumed_from,
+        "device": {"platform": "cpu", "kind": "cpu", "count": devices},
     }
     (folder / "summary.json").write_text(json.dumps(summary))
     evaluation = {"step": config.steps} | evaluation
@@ -52,16 +53,17 @@ def ring(first, second):
 def test_points_by_mode_with_errors_over_seeds_and_the_floor_last(tmp_path, capsys):
     config = dataclasses.replace(preset("wgan-gp", "ring8"), num_seeds=2)
     whole = write_run(tmp_path / "whole", config, ring(8, 8))
-    lost = write_run(tmp_path / "lost", config, ring(8, 7), resumed_from=5)
+    lost = write_run(tmp_path / "lost", config, ring(8, 7), resumed_from=5, devices=2)
     assert results.main([whole, lost]) == 0
-    command = "`train.py --loss=wgan-gp --dataset=ring8 --num-seeds=2`"
+    command = "train.py --loss=wgan-gp --dataset=ring8 --num-seeds=2"
+    cores = "XLA_FLAGS=--xla_force_host_platform_device_count=2"
     rest = "97.1 ± 0.1% | 0.00031 ± 0.00012 | 0.002 ± 0.000 | 1.250 ± 0.100"
     assert capsys.readouterr().out.splitlines() == [
         "| command | seeds | modes | high quality | reverse KL | as PacGAN's | W1 / floor "
         "| seconds |",
         "|---|---|---|---|---|---|---|---|",
-        f"| {command} | 2 | 8/8 | {rest} | 42 |",
-        f"| {command} | 2 | 7.5/8, worst 7 | {rest} | — |",
+        f"| `{command}` | 2 | 8/8 | {rest} | 42 |",
+        f"| `{cores} {command}` | 2 | 7.5/8, worst 7 | {rest} | — |",
         "| *training data of ring8* |  | 8 | 98.9% | 0.00014 | 0.001 | 1 |  |",
         "",
     ]
