@@ -57,7 +57,7 @@ _TOYS: dict = {
     **{"steps": 10_000, "log_every": 500, "sample_every": 1000},
 }
 _DIGITS: dict = {
-    **{"model": "mlp", "latent_dim": 32, "steps": 4_000},
+    **{"model": "mlp", "latent_dim": 32},
     **{"log_every": 200, "sample_every": 500, "checkpoint_every": 1000},
 }
 _IMAGES: dict = {
@@ -106,6 +106,7 @@ def digits_wgan() -> Config:
         loss="wgan",
         **_WGAN,
         **_DIGITS,
+        steps=3_000,
         clip=0.1,
         g_learning_rate=5e-4,
         d_learning_rate=5e-4,
@@ -127,6 +128,7 @@ def digits_wgan_gp() -> Config:
         loss="wgan-gp",
         **(_WGAN_GP | {"n_critic": 2}),
         **_DIGITS,
+        steps=4_000,
         penalty=1.0,
         b1=0.5,
         g_learning_rate=5e-4,
