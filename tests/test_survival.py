@@ -43,7 +43,7 @@ def train_here(folder, *arguments):
 
 def read_state(folder, *arguments):
     """The newest checkpoint as plain arrays."""
-    config, _ = train.parse([*SMALL, *OFTEN, *arguments])
+    config, _ = train.parse([*SMALL, *OFTEN, *arguments, f"--workdir={folder / 'unused'}"])
     checkpoints = Checkpoints(folder / "checkpoints")
     state = train.prepare(config).restore(checkpoints)
     checkpoints.close()
