@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from jax import lax
 from jax.sharding import PartitionSpec as P
 
-import jaxgan.conv
+from jaxgan import conv_maps
 from jaxgan.conv import Conv, ConvTranspose, conv, conv_transpose
 
 LAYOUT = ("NHWC", "HWIO", "NHWC")
@@ -198,7 +198,7 @@ def test_batches_whose_input_gradient_is_made_in_parts(name):
 
 @pytest.mark.parametrize("dtype", [np.float32, jnp.bfloat16])
 def test_large_batches_whose_kernel_gradient_is_added_up_in_parts(dtype, monkeypatch):
-    monkeypatch.setattr(jaxgan.conv, "_MOST", 0)
+    monkeypatch.setattr(conv_maps, "_MOST", 0)
     geometry = dict(x=(34, 8, 8, 10), k=(3, 3, 10, 9), strides=(1, 1), padding="SAME")
     args = examples("conv", geometry)
     f = TRANSFORMS["shard_map"](operation("conv", geometry))
