@@ -66,6 +66,9 @@ class GAN(NamedTuple):
         `[B, *data_shape]`; leaves the generator as it was.
       g_step: `g_step(state, real, key) -> (state, metrics)`, one generator update; leaves the
         critic as it was. `real` gives the batch size, and relativistic losses look at it.
+      d_grad: `d_grad(state, real, key) -> (gradients, metrics)`, what `d_step` descends: the
+        gradient of the critic's loss in its parameters.
+      g_grad: the same of `g_step` and the generator.
       step: `step(state, reals) -> (state, metrics)`, one iteration: n_critic critic updates, each
         on its own batch of reals `[n_critic, B, *data_shape]`, then one generator update. Its
         noise comes from `state.key`; metrics are those of the last critic update and of the
@@ -77,6 +80,8 @@ class GAN(NamedTuple):
     init: Callable[[chex.PRNGKey], GANState]
     d_step: Callable[..., tuple[GANState, Metrics]]
     g_step: Callable[..., tuple[GANState, Metrics]]
+    d_grad: Callable[..., tuple[chex.ArrayTree, Metrics]]
+    g_grad: Callable[..., tuple[chex.ArrayTree, Metrics]]
     step: Callable[..., tuple[GANState, Metrics]]
     sample: Callable[[GANState, chex.PRNGKey, int], chex.Array]
 
@@ -149,6 +154,8 @@ def gan(
         init=compile_with(_init),
         d_step=checked("real", _d_step),
         g_step=checked("real", _g_step),
+        d_grad=checked("real", lambda *args, **axis: _d_grad(*args, **axis)[:2]),
+        g_grad=checked("real", lambda *args, **axis: _g_grad(*args, **axis)[:2]),
         step=checked("reals", _step),
         sample=compile_with(_sample, "n"),
     )
@@ -180,6 +187,8 @@ def over_seeds(model: GAN) -> GAN:
         init=jax.jit(jax.vmap(model.init)),
         d_step=mapped("real", model.d_step),
         g_step=mapped("real", model.g_step),
+        d_grad=mapped("real", model.d_grad),
+        g_grad=mapped("real", model.g_grad),
         step=mapped("reals", model.step),
         sample=jax.jit(sample, static_argnums=2),
     )
@@ -235,47 +244,55 @@ def _init(game, key):
     )
 
 
-def _d_step(game, state, real, key, axis_name=None):
+def _d_grad(game, state, real, key, axis_name=None):
+    """The gradient of the critic's loss, its metrics, and the critic's other variables after it."""
     check_real(real, game.data_shape)
     latents, loss_keys = _noise(game.generator, key, real.shape[0], axis_name)
-    player = state.generator
+    player, stats = state.generator, state.critic.stats
     fake, _ = apply(game.generator, player.params, player.stats, latents, axis_name)
 
     def objective(params):
         def critic_fn(x):
-            return apply(game.critic, params, state.critic.stats, x, axis_name)[0]
+            return apply(game.critic, params, stats, x, axis_name)[0]
 
         result = game.loss.critic(critic_fn, real, fake, loss_keys)
         value, metrics = check_value("critic", result)
         # The loss sees a pure critic, whose other variables move here. The compiler merges this
         # pass with the loss's own; without such variables nothing is left of it.
-        _, stats = apply(game.critic, params, state.critic.stats, real, axis_name)
-        return value, (metrics, stats)
+        return value, (metrics, apply(game.critic, params, stats, real, axis_name)[1])
 
     gradients, aux = jax.grad(objective, has_aux=True)(state.critic.params)
-    gradients, (metrics, stats) = _mean((gradients, aux), axis_name)
+    return _mean((gradients, *aux), axis_name)
+
+
+def _d_step(game, state, real, key, axis_name=None):
+    gradients, metrics, stats = _d_grad(game, state, real, key, axis_name)
     player = update(state.critic, gradients, game.d_tx)
     player = player._replace(params=game.loss.project(player.params), stats=stats)
     return _settle(game, state, {"critic": player}, gradients, metrics)
 
 
-def _g_step(game, state, real, key, axis_name=None):
+def _g_grad(game, state, real, key, axis_name=None):
+    """The gradient of the generator's loss, its metrics, and its other variables after it."""
     check_real(real, game.data_shape)
     latents, loss_keys = _noise(game.generator, key, real.shape[0], axis_name)
-    player = state.generator
 
     def critic_fn(x):
         return apply(game.critic, state.critic.params, state.critic.stats, x, axis_name)[0]
 
     def objective(params):
-        fake, stats = apply(game.generator, params, player.stats, latents, axis_name)
+        fake, stats = apply(game.generator, params, state.generator.stats, latents, axis_name)
         result = game.loss.generator(critic_fn, real, fake, loss_keys)
         value, metrics = check_value("generator", result)
         return value, (metrics, stats)
 
-    gradients, aux = jax.grad(objective, has_aux=True)(player.params)
-    gradients, (metrics, stats) = _mean((gradients, aux), axis_name)
-    player = update(player, gradients, game.g_tx)._replace(stats=stats)
+    gradients, aux = jax.grad(objective, has_aux=True)(state.generator.params)
+    return _mean((gradients, *aux), axis_name)
+
+
+def _g_step(game, state, real, key, axis_name=None):
+    gradients, metrics, stats = _g_grad(game, state, real, key, axis_name)
+    player = update(state.generator, gradients, game.g_tx)._replace(stats=stats)
     step = state.step + 1
     changes = {"generator": player}
     if game.ema_decay:
