@@ -14,6 +14,7 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import data_record
 import jax
 import numpy as np
 import tyro
@@ -23,7 +24,8 @@ from sample import draw
 from scorer import Scorer, make_judge
 
 from jaxgan import config as configs
-from jaxgan import data, plots, trained
+from jaxgan import data, names, plots, trained
+from jaxgan.config import Config
 from jaxgan.data import Dataset
 from jaxgan.trained import Trained
 
@@ -43,7 +45,8 @@ class Arguments:
     ema: bool = True
     """Score the averaged generator; with --no-ema the one trained last."""
     data_dir: str | None = None
-    """Where data sets are; by default where the run had them."""
+    """Where data sets are or, of a run on folder:PATH, its pictures; by default where the run had
+    them."""
 
 
 @ends_in_a_line("evaluate.py")
@@ -54,12 +57,12 @@ def main(arguments: list[str]) -> int:
     check_seed(options.seed)
     folder = epath.Path(options.workdir)
     config = configs.of_run(folder)
-    data_dir = options.data_dir or config.data_dir
-    dataset = data.load(config.dataset, data_dir, image_size=config.image_size)
+    name, data_dir = locate_data(config, options.data_dir)
+    dataset = data.load(name, data_dir, image_size=config.image_size)
     run = trained.load(folder, dataset.train.shape[1:])
     n = count_samples(options.samples, dataset)
     evaluation, picture = evaluate(run, dataset, n, options, data_dir)
-    evaluation["notes"] += note_on_data(folder, evaluation["protocol"]["data"])
+    evaluation["notes"] += note_on_data(folder, dataset, evaluation["protocol"]["data"])
     configs.write_whole(folder / "evaluation.json", json.dumps(evaluation, indent=2) + "\n")
     (folder / "nearest.png").write_bytes(picture)
     print(f"samples beside their nearest training examples: {folder / 'nearest.png'}")
@@ -67,15 +70,35 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def note_on_data(folder: epath.Path, fingerprint: str) -> list[str]:
+def locate_data(config: Config, data_dir: str | None) -> tuple[str, str | None]:
+    """The name of a run's data set, and where data sets are.
+
+    A folder of pictures is where `data_dir` says, if that is given.
+
+    Raises:
+      ValueError: if it is not there any more.
+    """
+    if not config.dataset.startswith("folder:"):
+        return config.dataset, data_dir or config.data_dir
+    name = f"folder:{data_dir}" if data_dir else config.dataset
+    try:
+        names.open_folder(name)
+    except ValueError as error:
+        raise ValueError(
+            f"the pictures of the run are not in {name}: say with --data-dir=PATH where they are"
+        ) from error
+    return name, None
+
+
+def note_on_data(folder: epath.Path, dataset: Dataset, fingerprint: str) -> list[str]:
     """A note where the data are not those that the run was trained on."""
-    path = folder / "summary.json"
-    known = configs.read_json(path).get("data") if path.exists() else None
-    if known in (None, fingerprint):
+    now = data_record.describe(dataset, fingerprint)
+    changed = data_record.difference(data_record.read(folder), now)
+    if not changed:
         return []
     note = (
-        f"the data are others now, {fingerprint}, than those that the run was trained on, {known}: "
-        "what is held out here may have been trained on"
+        f"the data are others now than those that the run was trained on ({changed}): what is held "
+        "out here may have been trained on"
     )
     print(f"evaluate.py: {note}", file=sys.stderr)
     return [note]

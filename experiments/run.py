@@ -81,6 +81,7 @@ def prepare(config: Config) -> Run:
         parallel.check_divides(config.batch_size, devices)
     folder = RunFolder(config)
     dataset = data.load(config.dataset, config.data_dir, image_size=config.image_size)
+    folder.check_data(dataset)
     if config.batch_size > len(dataset.train):
         raise ValueError(
             f"--batch-size={config.batch_size} is more than the {len(dataset.train)} training "

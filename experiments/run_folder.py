@@ -6,18 +6,21 @@ import importlib.metadata
 import json
 import platform
 from collections.abc import Mapping, Sequence
-from typing import IO
+from typing import IO, Any
 
+import data_record
 import jax
 from etils import epath
 
 from jaxgan import config as configs
-from jaxgan import data, plots
+from jaxgan import hosts, plots
 from jaxgan.config import Config
 from jaxgan.data import Dataset
 
 # Where a run is and where its data are is no setting of it: folders may be moved.
 _PLACES = ("workdir", "data_dir")
+# What a start leaves that was killed before it had written the settings.
+_OF_A_START = (".lock", "samples", "data.json", "data.json.part", "config.json.part")
 
 
 class RunFolder:
@@ -35,6 +38,7 @@ class RunFolder:
         self._lock: IO | None = None
         self.path = epath.Path(config.workdir).expanduser()
         self._held = ""
+        self._data: dict[str, Any] = {}
         try:
             self.resumes = (self.path / "config.json").exists()
             taken = not self.resumes and _holds_more_than_a_start(self.path)
@@ -49,6 +53,12 @@ class RunFolder:
                 "Choose a new or an empty folder."
             )
 
+    def check_data(self, dataset: Dataset) -> None:
+        """Raises ValueError if the run that is here began with other data."""
+        self._data = data_record.describe(dataset)
+        if self.resumes:
+            data_record.check(self.path, self._data, self.config)
+
     def create(self) -> None:
         """Makes the folder and takes it for this process; writes a new run's settings.
 
@@ -61,6 +71,7 @@ class RunFolder:
             self._lock = lock(self.path)
             self.resumes = (self.path / "config.json").exists()
             if not self.resumes:
+                data_record.write(self.path, self._data)
                 configs.save(self.config, self.path / "config.json")
             (self.path / "checkpoints").mkdir(exist_ok=True)
         except BlockingIOError as error:
@@ -74,6 +85,7 @@ class RunFolder:
         if self.resumes:
             try:
                 self._check_unchanged()
+                data_record.check(self.path, self._data, self.config)
             except ValueError:
                 self.close()
                 raise
@@ -95,17 +107,25 @@ class RunFolder:
             )
         path = self.path / "config.json"
         try:
-            if configs.load(path) != self.config:
+            data_record.complete(self.path, self._data)
+            if (old := configs.load(path)) != self.config:
+                if old.dataset != self.config.dataset:
+                    hosts.say(f"the same data as in {old.dataset}, now in {self.config.dataset}")
                 configs.save(self.config, path)
         except OSError as error:
             raise ValueError(f"--workdir={self.path} cannot be written: {error}") from error
 
     def check_shared(self) -> None:
-        """Raises ValueError unless this process sees the folder that the first has made."""
+        """Raises ValueError unless this process sees the first's folder, and has the same data."""
         if not (self.path / "config.json").exists():
             raise ValueError(
                 f"--workdir={self.path} is not the folder that process 0 has made. Give all "
                 "processes one that they share."
+            )
+        if changed := data_record.difference(data_record.read(self.path), self._data):
+            raise ValueError(
+                f"process {jax.process_index()} has other data than process 0 ({changed}). Give "
+                "all processes the same."
             )
 
     def rewind(self, step: int) -> None:
@@ -171,7 +191,7 @@ class RunFolder:
         plots.save_samples(path, samples, dataset)
         return path
 
-    def finish(self, dataset: Dataset, start: int, seconds: float, compile_seconds: float) -> None:
+    def finish(self, start: int, seconds: float, compile_seconds: float) -> None:
         """Draws the curves and writes the summary."""
         rows = self.metrics()
         plots.save_curves(self.path / "curves.png", rows)
@@ -181,7 +201,7 @@ class RunFolder:
             "seconds": round(seconds, 3),
             "compile_seconds": round(compile_seconds, 3),
             "resumed_from": start,
-            "data": data.fingerprint(dataset),
+            "data": self._data["fingerprint"],
             "device": {
                 "platform": jax.default_backend(),
                 "kind": jax.devices()[0].device_kind,
@@ -203,6 +223,13 @@ class RunFolder:
             if field.name in _PLACES or before == now or (field.name == "steps" and now > before):
                 continue
             remedy = "raise it" if field.name == "steps" else f"set {flag}={before} to go on"
+            if field.name == "dataset" and data_record.is_moved(before, now):
+                if data_record.read(self.path):  # with which `check_data` compares
+                    continue
+                remedy = (
+                    "it has no record of its pictures, with which to compare these. Make the old "
+                    "path lead to them, as by a link"
+                )
             raise ValueError(
                 f"{self.path} holds a run with {flag}={before}, not {now}: {remedy}, or "
                 "use another --workdir."
@@ -244,6 +271,4 @@ def _holds_more_than_a_start(path: epath.Path) -> bool:
     """Whether there is more than a run leaves that was killed before it wrote its settings."""
     if not path.exists():
         return False
-    return not path.is_dir() or any(
-        p.name not in (".lock", "samples", "config.json.part") for p in path.iterdir()
-    )
+    return not path.is_dir() or any(p.name not in _OF_A_START for p in path.iterdir())

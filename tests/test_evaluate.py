@@ -114,13 +114,13 @@ def test_distances_are_to_the_held_out_examples(result):
 
 def test_data_that_have_changed_since_training_are_noted(digits_run, scored, tmp_path, capsys):
     folder = shutil.copytree(digits_run, tmp_path / "run")
-    summary = json.loads((folder / "summary.json").read_text())
-    assert summary["data"] == data.fingerprint(data.load("digits"))
-    (folder / "summary.json").write_text(json.dumps(summary | {"data": "0123"}))
+    record = json.loads((folder / "data.json").read_text())
+    assert record["fingerprint"] == data.fingerprint(data.load("digits"))
+    (folder / "data.json").write_text(json.dumps(record | {"fingerprint": "0123", "train": 1400}))
     assert evaluate.main([f"--workdir={folder}", "--samples=70"]) == 0
     told = capsys.readouterr()
     [note] = json.loads(told.out.splitlines()[-1])["notes"]
-    assert "0123" in note and note in told.err
+    assert "examples to train on: 1400 then, 1437 now" in note and note in told.err
 
 
 def test_training_data_score_the_floor_and_are_found_out_as_copies(digits_run, scored, monkeypatch):
