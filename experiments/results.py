@@ -190,7 +190,7 @@ def _number(digits, *path, percent=False):
 def _modes(run):
     """All of them in every seed, or the mean and the worst seed's."""
     total = run.protocol.get("modes")
-    if total is None:
+    if total is None or run.scores["modes_covered"] is None:
         return "—"
     worst, mean = run.lowest("modes_covered"), run.scores["modes_covered"]
     if worst == total or run.seeds == 1:
