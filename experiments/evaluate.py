@@ -1,7 +1,8 @@
 """Scores a run: `python experiments/evaluate.py --workdir=runs/digits-wgan-0`.
 
 Writes `evaluation.json` and `nearest.png` into the run's folder, and prints the former. Every
-score stands beside its floor: what as many training examples score in the samples' place.
+score stands beside its floor: what as many training examples score in the samples' place. A score
+that cannot tell good samples from bad ones on these data is null, and a note says why.
 """
 
 import dataclasses
@@ -140,11 +141,11 @@ def evaluate(
     run = run if options.ema else run.without_average()
     key, directions = jax.random.split(jax.random.key(options.seed))
     judge = make_judge(dataset, data_dir, config.image_size)
-    score = Scorer(dataset, judge, directions)
+    score = Scorer(dataset, judge, directions, n)
 
     random = np.random.RandomState(options.seed % 2**32)  # the same under every numpy
     chosen = random.permutation(len(dataset.train))[:n]
-    floor = score(np.asarray(data.to_float(dataset.train[chosen])))
+    floor, controls = score.floor(np.asarray(data.to_float(dataset.train[chosen])))
 
     seeds = [config.seed + index for index in range(config.num_seeds)]
     scores, picture = [], b""
@@ -153,7 +154,7 @@ def evaluate(
         if not np.isfinite(x).all():
             raise ValueError(f"the samples of seed {seed} are not finite: its training diverged")
         memorisation, neighbours = score.copies(x)
-        scores.append(score(x) | {"memorisation": memorisation._asdict()})
+        scores.append(score(x) | {"memorisation": memorisation})
         picture = picture or draw_neighbours(x, neighbours, dataset)
     summary: dict = {"scores": scores[0]}
     if len(seeds) > 1:
@@ -169,6 +170,7 @@ def evaluate(
         "step": run.step,
         **summary,
         "floor": floor,
+        "controls": controls,
         "protocol": {
             "samples": n,
             "seed": options.seed,
@@ -176,7 +178,7 @@ def evaluate(
             "generator": "last" if run.state.ema is None else "averaged",
             **score.protocol(n),
         },
-        "notes": list(score.notes),
+        "notes": [note for name, note in score.withheld.items() if name in scores[0]],
         "versions": versions(),
     }
     return clean(evaluation), picture
