@@ -21,6 +21,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).parent.parent / "experiments"))
 import train
 from presets import preset
 from run import prepare
+from run_folder import RunFolder
 
 import jaxgan
 from jaxgan import config as configs
@@ -160,6 +161,39 @@ def test_what_no_flag_says_is_what_the_preset_says(loss):
     assert config == dataclasses.replace(
         preset(loss, "digits"), loss=loss, workdir=f"runs/digits-{loss}-0"
     )
+
+
+def test_another_model_than_the_presets_has_its_own_width_and_norm():
+    for loss, own, other, width in (("bce", "dcgan", "mlp", 256), ("wgan", "mlp", "dcgan", 64)):
+        default = preset(loss, "digits")
+        assert default == preset(loss, "digits", own)
+        assert preset(loss, "digits", other) == dataclasses.replace(
+            default, model=other, width=width, critic_norm=False
+        )
+
+
+def test_without_workdir_a_run_has_a_folder_of_its_own():
+    for flags, folder in (
+        (["--seed=3"], "digits-wgan-3"),
+        (["--seed=3", "--num-seeds=4"], "digits-wgan-3to6"),
+        (["--dataset=imagenet_resized/8x8"], "imagenet_resized-8x8-wgan-0"),
+        (["--dataset=folder:/of/my photos"], "folder-my photos-wgan-0"),
+    ):
+        assert train.parse(["--loss=wgan", *flags])[0].workdir == f"runs/{folder}"
+
+
+def test_a_run_goes_on_with_other_places_and_more_steps_and_nothing_else(tmp_path):
+    config = small(workdir=str(tmp_path))
+    folder = RunFolder(config)
+    folder.create()
+    folder.close()
+    others = COMMANDS[1] | COMMANDS[0] | dict(critic_norm=True, workdir=str(tmp_path))
+    for name in FIELDS - {"workdir", "data_dir", "steps"}:
+        assert getattr(config, name) != others[name]
+        flag = f"--{name.replace('_', '-')}"
+        with pytest.raises(ValueError, match=f"holds a run with {flag}=.*, not {others[name]}"):
+            RunFolder(dataclasses.replace(config, **{name: others[name]}))
+    assert RunFolder(dataclasses.replace(config, data_dir="x", steps=config.steps + 1)).resumes
 
 
 def test_images_are_trained_with_the_papers_numbers():
@@ -372,6 +406,26 @@ def test_training_normalises_by_the_batch_whatever_the_running_statistics_are():
         assert metrics == expected
         params = (flat(getattr(state, name).params) for state in (ours, theirs))
         np.testing.assert_array_equal(*params)
+
+
+def test_weights_and_noise_are_drawn_from_keys_of_their_own():
+    generator, critic = networks.mlp((3,), 3, 8, 1)
+    state = jaxgan.gan(generator, critic, losses.bce(), optax.sgd(1), optax.sgd(1)).init(KEY)
+    of_the_noise = generator.init(state.key, reals(1, 3))["params"]
+    all_params = (state.generator.params, state.critic.params, of_the_noise)
+    kernels = [np.asarray(params["Dense_0"]["kernel"]) for params in all_params]
+    assert len({kernel.shape for kernel in kernels}) == 1
+    assert len(np.unique(kernels, axis=0)) == 3
+
+
+@each_player
+def test_an_optimizer_sees_the_weights(player):
+    halve = optax.chain(optax.scale(0.0), optax.add_decayed_weights(-0.5))
+    model = jaxgan.gan(*networks.mlp((2,), 3, 8, 1), losses.bce(), halve, halve)
+    before = with_params(blank(model), **start())
+    after, _ = getattr(model, STEPS[player][0])(before, reals(), KEY)
+    halves = (flat(getattr(state, player).params) for state in (after, before))
+    np.testing.assert_array_equal(next(halves), 0.5 * next(halves))
 
 
 def test_the_generators_loss_sees_the_last_of_the_critics_batches():
