@@ -133,18 +133,22 @@ COMMANDS = [
 ]
 
 
+def flags_of(settings):
+    """As a user writes them: --no-critic-norm, and names with hyphens."""
+    hyphened = {name.replace("_", "-"): value for name, value in settings.items()}
+    return [
+        f"--no-{name}" if value is False else f"--{name}={value}"
+        for name, value in hyphened.items()
+    ]
+
+
 @pytest.mark.parametrize("settings", COMMANDS, ids=lambda settings: settings["loss"])
 def test_a_flag_sets_its_setting_and_no_other(settings, tmp_path):
-    flags = [
-        f"--{'' if value is not False else 'no-'}{name.replace('_', '-')}"
-        + (f"={value}" if value is not False else "")
-        for name, value in settings.items()
-    ]
-    defaults = preset(settings["loss"], settings["dataset"], settings["model"])
     chosen = ("loss", "dataset", "model")  # which choose the defaults of all others
+    defaults = preset(*(settings[name] for name in chosen))
     for name in settings.keys() - set(chosen):
         assert getattr(defaults, name) != settings[name], f"{name} would not show"
-    config, _ = train.parse(flags)
+    config, _ = train.parse(flags_of(settings))
     assert config == dataclasses.replace(defaults, **settings)
     # Those of a run's folder are the same.
     configs.save(config, tmp_path / "config.json")
@@ -182,13 +186,26 @@ def test_without_workdir_a_run_has_a_folder_of_its_own():
         assert train.parse(["--loss=wgan", *flags])[0].workdir == f"runs/{folder}"
 
 
-def test_a_run_goes_on_with_other_places_and_more_steps_and_nothing_else(tmp_path):
-    config = small(workdir=str(tmp_path))
-    folder = RunFolder(config)
-    folder.create()
-    folder.close()
-    others = COMMANDS[1] | COMMANDS[0] | dict(critic_norm=True, workdir=str(tmp_path))
-    for name in FIELDS - {"workdir", "data_dir", "steps"}:
+# Where things are, how long it trains, and what is only looked at.
+MAY_CHANGE = {"workdir", "data_dir", "steps", "log_every", "sample_every"}
+MAY_CHANGE |= {"checkpoint_every", "keep_every"}
+
+
+@pytest.mark.parametrize(
+    ("chosen", "names"),
+    [
+        (dict(loss="wgan", model="dcgan"), FIELDS - MAY_CHANGE - {"depth", "penalty"}),
+        (dict(loss="wgan-gp", model="mlp"), {"depth", "penalty"}),
+    ],
+    ids=["dcgan", "mlp"],
+)
+def test_a_run_that_has_trained_does_not_go_on_with_another(chosen, names, tmp_path):
+    config = Config(**chosen, workdir=str(tmp_path))
+    configs.save(config, tmp_path / "config.json")
+    (tmp_path / "checkpoints" / "1").mkdir(parents=True)
+    others = COMMANDS[1] | COMMANDS[0] | dict(loss="bce", model="mlp", critic_norm=True)
+    others["optimizer"] = "sgd"
+    for name in names:
         assert getattr(config, name) != others[name]
         flag = f"--{name.replace('_', '-')}"
         with pytest.raises(ValueError, match=f"holds a run with {flag}=.*, not {others[name]}"):
@@ -498,12 +515,12 @@ def test_a_batch_is_split_over_all_devices_unless_by_jit(mode, runs_as, tmp_path
 @shows("steps", "log_every", "sample_every", "checkpoint_every", "keep_every", "workdir")
 def test_a_folder_holds_what_is_due_at_its_steps(tmp_path):
     folder = tmp_path / "of my own"
-    config = small(
+    settings = dict(
+        **dict(loss="bce", dataset="ring8", width=8, batch_size=8, parallel="jit"),
         **dict(steps=13, log_every=5, sample_every=4, checkpoint_every=2, keep_every=2),
-        **dict(workdir=str(folder), parallel="jit"),
+        **dict(workdir=str(folder)),
     )
-    flags = [f"--{name.replace('_', '-')}={value}" for name, value in changed(config).items()]
-    assert train.main(flags) == 0
+    assert train.main(flags_of(settings)) == 0
     rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     assert [row["step"] for row in rows] == [5, 10, 13]
     pictures = sorted(path.stem for path in (folder / "samples").iterdir())
@@ -511,12 +528,5 @@ def test_a_folder_holds_what_is_due_at_its_steps(tmp_path):
     # The newest three, and those at multiples of 2 · 2.
     kept = sorted(int(path.name) for path in (folder / "checkpoints").iterdir())
     assert kept == [4, 8, 10, 12, 13]
-    assert configs.load(folder / "config.json") == config
-
-
-def changed(config):
-    """The settings that are not those of the preset."""
-    defaults = dataclasses.asdict(preset(config.loss, config.dataset, config.model))
-    settings = dataclasses.asdict(config)
-    chosen = ("loss", "dataset", "model")
-    return {n: v for n, v in settings.items() if n in chosen or v != defaults[n]}
+    trained = dataclasses.replace(preset("bce", "ring8"), **settings)
+    assert configs.load(folder / "config.json") == trained
