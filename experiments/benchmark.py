@@ -5,10 +5,10 @@ import importlib.metadata
 import json
 import os
 import platform
-import sys
 from importlib.util import find_spec
 from typing import Any
 
+import script
 import flax
 import jax
 from benchmarks import limit
@@ -57,22 +57,19 @@ class Settings:
     none."""
 
 
+@script.ends_in_a_line("benchmark.py", "choose smaller workloads with --only")
 def main(arguments: list[str]) -> int:
     """Runs the command line.
 
     Returns:
-      The exit status: 0 done, 1 if two programs compute different things, 2 bad input.
+      The exit status: 0 done, 1 if two programs compute different things, 2 bad input, 130 if
+      interrupted.
     """
+    settings = parse(arguments)
     try:
-        settings = parse(arguments)
-        chosen = choose(settings)
-    except ValueError as error:
-        print(f"benchmark.py: {error}", file=sys.stderr)
-        return 2
-    try:
-        report = run(settings, chosen)
+        report = run(settings, choose(settings))
     except DisagreementError as error:
-        print(f"benchmark.py: {error}", file=sys.stderr)
+        script.report("benchmark.py", error)
         return 1
     if settings.json:
         with open(settings.json, "w") as file:
@@ -87,11 +84,9 @@ def parse(arguments: list[str]) -> Settings:
       ValueError: for what is no setting, in one line.
     """
     # Here, so that where there is no tyro, as on many a GPU machine, `run` can still be called.
-    import tyro
-    from command_line import one_line_errors
+    from flags import read
 
-    with one_line_errors():
-        return tyro.cli(Settings, args=arguments, prog="benchmark.py")
+    return read(Settings, arguments, "benchmark.py")
 
 
 def choose(settings: Settings) -> list[Workload]:
@@ -280,4 +275,4 @@ def _processor():
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    script.run(main, cached=False)  # it measures how long compilation takes

@@ -86,8 +86,8 @@ def explain(run, state: GANState | None, error: DivergedError, compiled, interru
     return (
         f"training diverged at step {iteration.step}{seed}: {found[0] if found else 'a number'} is "
         f"not finite. {folder} holds {held}; train.py --replay={path} shows the operation. A "
-        "smaller --d-learning-rate or --g-learning-rate may help, or, in another --workdir, "
-        "--on-divergence=skip."
+        "smaller --d-learning-rate or --g-learning-rate may help, or --on-divergence=skip"
+        f"{'' if state is None else ', in another --workdir'}."
     )
 
 
@@ -181,7 +181,9 @@ def load(path: epath.PathLike) -> Iteration:
       ValueError: if the file is no such iteration, in one line.
     """
     try:
-        with np.load(io.BytesIO(epath.Path(path).read_bytes()), allow_pickle=False) as file:
+        with np.load(
+            io.BytesIO(epath.Path(path).expanduser().read_bytes()), allow_pickle=False
+        ) as file:
             arrays = dict(file)
         config, reals = Config(**json.loads(str(arrays["config"]))), arrays["reals"]
         model = make_model(config, reals.shape[2:])

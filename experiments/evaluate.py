@@ -15,12 +15,13 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import script
 import data_record
 import jax
 import numpy as np
-import tyro
-from command_line import check_seed, ends_in_a_line, one_line_errors, set_up
+from command_line import check_seed
 from etils import epath
+from flags import read
 from sample import draw
 from scorer import Scorer, make_judge
 
@@ -50,11 +51,10 @@ class Arguments:
     them."""
 
 
-@ends_in_a_line("evaluate.py")
+@script.ends_in_a_line("evaluate.py", "lower --samples")
 def main(arguments: list[str]) -> int:
     """Runs the command line; returns 0, 2 for bad input, or 130 if interrupted."""
-    with one_line_errors():
-        options = tyro.cli(Arguments, args=arguments, prog="evaluate.py")
+    options = read(Arguments, arguments, "evaluate.py")
     check_seed(options.seed)
     folder = epath.Path(options.workdir)
     config = configs.of_run(folder)
@@ -253,5 +253,4 @@ def versions() -> dict[str, str]:
 
 
 if __name__ == "__main__":
-    set_up()
-    sys.exit(main(sys.argv[1:]))
+    script.run(main)

@@ -6,15 +6,14 @@ ends with the floors, what training data score in the samples' place. `evaluate.
 
 import dataclasses
 import shlex
-import sys
 from typing import Any
 
-from command_line import ends_in_a_line
+import script
 from etils import epath
 from presets import preset
 
 from jaxgan import config as configs
-from jaxgan.config import Config
+from jaxgan.config import Config, assign, unused
 from jaxgan.data import TOYS
 
 # What scores of one data set have to share if one table is to hold them.
@@ -22,7 +21,7 @@ _MUST_AGREE = ("samples", "classifier", "data")
 _NOT_IN_COMMAND = ("loss", "dataset", "model", "workdir", "data_dir")
 
 
-@ends_in_a_line("results.py")
+@script.ends_in_a_line("results.py")
 def main(arguments: list[str]) -> int:
     """Runs the command line; returns 0, 2 for bad input, or 130 if interrupted."""
     if {"-h", "--help"} & set(arguments):
@@ -33,11 +32,11 @@ def main(arguments: list[str]) -> int:
     runs: list[Scored] = []
     for folder in arguments:
         try:
-            run = Scored(epath.Path(folder))
+            run = Scored(epath.Path(folder).expanduser())
             check_comparable(run, runs)
             runs.append(run)
         except ValueError as error:
-            print(f"results.py: {error}", file=sys.stderr)
+            script.report("results.py", error)
     if not runs:
         return 2
     for columns in (POINT_COLUMNS, IMAGE_COLUMNS, STACKED_COLUMNS):
@@ -60,7 +59,8 @@ class Scored:
         for name, program in (("summary.json", "train.py"), ("evaluation.json", "evaluate.py")):
             if not (folder / name).exists():
                 raise ValueError(
-                    f"{folder} has no {name}: run {program} --workdir={folder} to the end first"
+                    f"{folder} has no {name}: run {program} {assign('workdir', folder)} to the end "
+                    "first"
                 )
         self.summary = configs.read_json(folder / "summary.json")
         self.evaluation = configs.read_json(folder / "evaluation.json")
@@ -131,16 +131,11 @@ def command(config: Config) -> str:
     if config.model != default.model:
         words.append(f"--model={config.model}")
         default = preset(config.loss, config.dataset, config.model)
+    unsaid = {*_NOT_IN_COMMAND, *unused(config)}
     for field in dataclasses.fields(Config):
         value = getattr(config, field.name)
-        if field.name in _NOT_IN_COMMAND or value == getattr(default, field.name):
-            continue
-        flag = field.name.replace("_", "-")
-        words.append(
-            f"--{'' if value else 'no-'}{flag}"
-            if isinstance(value, bool)
-            else f"--{flag}={shlex.quote(str(value))}"
-        )
+        if field.name not in unsaid and value != getattr(default, field.name):
+            words.append(assign(field.name, value))
     return " ".join(words + ["--data-dir=DIR"] * bool(config.data_dir))
 
 
@@ -256,4 +251,4 @@ STACKED_COLUMNS = {
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    script.run(main)

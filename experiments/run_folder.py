@@ -1,9 +1,11 @@
 """A run's folder: its settings, metrics, pictures and summary."""
 
+import contextlib
 import dataclasses
 import fcntl
 import importlib.metadata
 import json
+import os
 import platform
 from collections.abc import Mapping, Sequence
 from typing import IO, Any
@@ -14,11 +16,11 @@ from etils import epath
 
 from jaxgan import config as configs
 from jaxgan import hosts, plots
-from jaxgan.config import Config
+from jaxgan.config import Config, assign, flag
 from jaxgan.data import Dataset
 
-# Where a run is and where its data are is no setting of it: folders may be moved.
-_PLACES = ("workdir", "data_dir")
+# These may change between two starts of a run: where things are, and what changes no result.
+_FREE = ("workdir", "data_dir", "log_every", "checkpoint_every", "sample_every", "keep_every")
 # What a start leaves that was killed before it had written the settings.
 _OF_A_START = (".lock", "samples", "data.json", "data.json.part", "config.json.part")
 
@@ -54,10 +56,22 @@ class RunFolder:
             )
 
     def check_data(self, dataset: Dataset) -> None:
-        """Raises ValueError if the run that is here began with other data."""
+        """Raises ValueError if the run that is here has trained on other data."""
         self._data = data_record.describe(dataset)
-        if self.resumes:
+        if self.has_checkpoint():
             data_record.check(self.path, self._data, self.config)
+
+    def check_free(self) -> None:
+        """Raises ValueError if the folder cannot be made, or another process trains in it."""
+        if is_remote(self.path):
+            return
+        with self._refusals():
+            if self.resumes:
+                lock(self.path).close()
+                return
+            near = next(path for path in (self.path, *self.path.parents) if path.exists())
+            if not (near.is_dir() and os.access(near, os.W_OK | os.X_OK)):
+                raise OSError(f"{near} is no folder that can be written to")
 
     def create(self) -> None:
         """Makes the folder and takes it for this process; writes a new run's settings.
@@ -67,53 +81,59 @@ class RunFolder:
             with other settings there since it was looked at.
         """
         try:
-            (self.path / "samples").mkdir(parents=True, exist_ok=True)
-            self._lock = lock(self.path)
-            self.resumes = (self.path / "config.json").exists()
-            if not self.resumes:
-                data_record.write(self.path, self._data)
-                configs.save(self.config, self.path / "config.json")
-            (self.path / "checkpoints").mkdir(exist_ok=True)
+            with self._refusals():
+                (self.path / "samples").mkdir(parents=True, exist_ok=True)
+                self._lock = lock(self.path)
+                self.resumes = (self.path / "config.json").exists()
+                if not self.has_checkpoint():
+                    data_record.write(self.path, self._data)
+                if not self.resumes:
+                    configs.save(self.config, self.path / "config.json")
+                (self.path / "checkpoints").mkdir(exist_ok=True)
+            if self.resumes:
+                self._check_unchanged()
+            if self.has_checkpoint():
+                data_record.check(self.path, self._data, self.config)
+        except ValueError:
+            self.close()
+            raise
+
+    @contextlib.contextmanager
+    def _refusals(self):
+        try:
+            yield
         except BlockingIOError as error:
             raise ValueError(
                 f"another process is training in --workdir={self.path}. Wait for it, or use "
                 "another folder."
             ) from error
         except (OSError, ValueError) as error:  # the second for names with a null byte
-            self.close()
             raise ValueError(f"--workdir={self.path} cannot be written: {error}") from error
-        if self.resumes:
-            try:
-                self._check_unchanged()
-                data_record.check(self.path, self._data, self.config)
-            except ValueError:
-                self.close()
-                raise
 
-    def resume(self, begins: bool) -> None:
-        """Writes the settings of a run that may have been extended.
+    def resume(self, step: int | None) -> None:
+        """Writes the settings, which may have changed, and forgets what will be written again.
 
         Args:
-          begins: whether there is no checkpoint to go on from.
+          step: that of the checkpoint to go on from; None where there is none.
 
         Raises:
           ValueError: if they cannot be written, or the run was finished, and has lost its
             checkpoints.
         """
-        if begins and (self.path / "summary.json").exists():
+        if step is None and (self.path / "summary.json").exists():
             raise ValueError(
                 f"{self.path} holds a finished run whose checkpoints are gone. Restore them from a "
                 "copy, or use another --workdir."
             )
         path = self.path / "config.json"
-        try:
+        former = configs.load(path)
+        with self._refusals():
             data_record.complete(self.path, self._data)
-            if (old := configs.load(path)) != self.config:
-                if old.dataset != self.config.dataset:
-                    hosts.say(f"the same data as in {old.dataset}, now in {self.config.dataset}")
+            self._rewind(step or 0, former)
+            if former != self.config:
+                if step is not None and former.dataset != self.config.dataset:
+                    hosts.say(f"the same data as in {former.dataset}, now in {self.config.dataset}")
                 configs.save(self.config, path)
-        except OSError as error:
-            raise ValueError(f"--workdir={self.path} cannot be written: {error}") from error
 
     def check_shared(self) -> None:
         """Raises ValueError unless this process sees the first's folder, and has the same data."""
@@ -128,17 +148,24 @@ class RunFolder:
                 "all processes the same."
             )
 
-    def rewind(self, step: int) -> None:
+    def _rewind(self, step: int, former: Config) -> None:
         """Forgets the metrics logged after `step`, from where a resumed run will log them again.
 
         And those of what was to be the last step before the run was extended, unless they belong.
         """
+
+        def belongs(row):
+            only_last = row["step"] == former.steps and former.steps % former.log_every
+            return row["step"] <= step and (not only_last or self.logs(row["step"]))
+
         path = self.path / "metrics.jsonl"
-        rows = [row for row in self.metrics() if row["step"] <= step and self.logs(row["step"])]
-        kept = "".join(json.dumps(row) + "\n" for row in rows)
+        kept = "".join(json.dumps(row) + "\n" for row in self.metrics() if belongs(row))
         # Also where only half a line is too much: the next one would be joined to it.
         if path.exists() and path.read_text() != kept:
             configs.write_whole(path, kept)
+        if not self.has_checkpoint() and former != self.config:
+            for picture in (self.path / "samples").glob("step_*.png"):  # another run's
+                picture.unlink()
 
     def logs(self, step: int) -> bool:
         """Whether a step's metrics are logged: one in `log_every`, and the last."""
@@ -215,15 +242,24 @@ class RunFolder:
         }
         configs.write_whole(self.path / "summary.json", json.dumps(summary, indent=2) + "\n")
 
+    def has_checkpoint(self) -> bool:
+        """Whether there is a complete checkpoint, readable or not: training got somewhere."""
+        folder = self.path / "checkpoints"
+        return folder.exists() and any(path.name.isdigit() for path in folder.iterdir())
+
     def _check_unchanged(self):
         old, new = configs.load(self.path / "config.json"), self.config
+        if not self.has_checkpoint():
+            return
         for field in dataclasses.fields(Config):
-            before, now = getattr(old, field.name), getattr(new, field.name)
-            flag = "--" + field.name.replace("_", "-")
-            if field.name in _PLACES or before == now or (field.name == "steps" and now > before):
+            name = field.name
+            before, now = getattr(old, name), getattr(new, name)
+            if name in _FREE or before == now or (name == "steps" and now > before):
                 continue
-            remedy = "raise it" if field.name == "steps" else f"set {flag}={before} to go on"
-            if field.name == "dataset" and data_record.is_moved(before, now):
+            if name in configs.unused(new):  # nor is it in the old: loss and model are the same
+                continue
+            remedy = "raise it" if name == "steps" else f"set {assign(name, before)} to go on"
+            if name == "dataset" and data_record.is_moved(before, now):
                 if data_record.read(self.path):  # with which `check_data` compares
                     continue
                 remedy = (
@@ -231,8 +267,8 @@ class RunFolder:
                     "path lead to them, as by a link"
                 )
             raise ValueError(
-                f"{self.path} holds a run with {flag}={before}, not {now}: {remedy}, or "
-                "use another --workdir."
+                f"{self.path} holds a run with {flag(name)}={before}, not {now}: {remedy}, or use "
+                "another --workdir."
             )
 
     @property

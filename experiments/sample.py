@@ -6,14 +6,14 @@ The run's folder is all it needs. What it makes goes into `generated/` there, or
 import dataclasses
 import io
 import re
-import sys
 
+import script
 import jax
 import jax.numpy as jnp
 import numpy as np
-import tyro
-from command_line import check_seed, ends_in_a_line, one_line_errors, set_up
+from command_line import check_seed
 from etils import epath
+from flags import read
 from PIL import Image, ImageDraw, ImageFont
 
 from jaxgan import config as configs
@@ -53,11 +53,10 @@ class Arguments:
     """The file or, of png, the folder to write; by default in generated/ in the run's folder."""
 
 
-@ends_in_a_line("sample.py")
+@script.ends_in_a_line("sample.py", "lower --n")
 def main(arguments: list[str]) -> int:
     """Runs the command line; returns 0, 2 for bad input, or 130 if interrupted."""
-    with one_line_errors():
-        options = tyro.cli(Arguments, args=arguments, prog="sample.py")
+    options = read(Arguments, arguments, "sample.py")
     configs.check_choice("--what", options.what, tuple(OUTPUTS))
     check_seed(options.seed)
     if options.n is not None and options.n < 1:
@@ -221,5 +220,4 @@ def write(path: epath.Path, content: bytes) -> None:
 
 
 if __name__ == "__main__":
-    set_up()
-    sys.exit(main(sys.argv[1:]))
+    script.run(main)

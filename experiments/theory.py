@@ -7,11 +7,10 @@ where it comes from, its closed form, its measured value, the error and the tole
 import dataclasses
 import json
 import math
-import sys
 import time
 from types import ModuleType
 
-import tyro
+import script
 from claims import (
     clipping,
     clipping_scale,
@@ -27,8 +26,8 @@ from claims import (
     vanishing_gradients,
 )
 from claims.number import Number, Numbers
-from command_line import one_line_errors, set_up
 from etils import epath
+from flags import read
 from tqdm import tqdm
 
 from jaxgan.config import check_choice
@@ -67,26 +66,23 @@ class Arguments:
     """A Markdown file whose table of numbers, between two marks, is to be replaced."""
 
 
+@script.ends_in_a_line("theory.py")
 def main(arguments: list[str]) -> int:
     """Runs the command line.
 
     Returns:
-      The exit status: 0 done, 1 if a number is not within its tolerance, 2 bad input.
+      The exit status: 0 done, 1 if a number is not within its tolerance, 2 bad input, 130 if
+      interrupted.
     """
-    try:
-        with one_line_errors():
-            options = tyro.cli(Arguments, args=arguments, prog="theory.py")
-        check_choice("--only", options.only, ("all", *CLAIMS))
-        if not (math.isfinite(options.scale) and 0.01 <= options.scale <= 100):
-            raise ValueError(f"--scale must be between 0.01 and 100; got {options.scale}.")
-        if options.doc is not None:
-            replace_table(options.doc, {})  # complains now, not in minutes
-        out = epath.Path(options.out)
-        out.mkdir(parents=True, exist_ok=True)
-        entries = read_entries(out / "theory.json")
-    except (ValueError, OSError) as error:
-        print(f"theory.py: {error}", file=sys.stderr)
-        return 2
+    options = read(Arguments, arguments, "theory.py")
+    check_choice("--only", options.only, ("all", *CLAIMS))
+    if not (math.isfinite(options.scale) and 0.01 <= options.scale <= 100):
+        raise ValueError(f"--scale must be between 0.01 and 100; got {options.scale}.")
+    if options.doc is not None:
+        replace_table(options.doc, {})  # complains now, not in minutes
+    out = epath.Path(options.out)
+    out.mkdir(parents=True, exist_ok=True)
+    entries = read_entries(out / "theory.json")
     names = list(CLAIMS) if options.only == "all" else [options.only]
     numbers = measure_and_draw(names, options.scale, out, entries)
     if options.doc is not None:
@@ -200,5 +196,4 @@ def replace_table(path: str, entries: dict) -> str:
 
 
 if __name__ == "__main__":
-    set_up()
-    sys.exit(main(sys.argv[1:]))
+    script.run(main)

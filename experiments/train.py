@@ -4,19 +4,18 @@ import contextlib
 import dataclasses
 import json
 import math
-import os
-import signal
-import sys
-import threading
 import time
 from collections.abc import Callable
 
+import script
 import divergence
 import jax
 import numpy as np
-from command_line import parse, parse_replay, set_up
+from command_line import parse, parse_replay
+from interrupts import Interrupt, noted
 from log import DivergedError, Log
 from run import Run, describe, prepare
+from run_folder import RunFolder
 
 from jaxgan import data, hosts, parallel
 from jaxgan.checkpoint import Checkpoints, one_error
@@ -31,13 +30,18 @@ CHUNK_BYTES = 2**26
 MAX_CHUNK = 512
 
 
+@script.ends_in_a_line(
+    "train.py",
+    "lower --batch-size, --width, --depth, --latent-dim, --num-seeds or --image-size",
+    mistakes=(),
+)
 def main(arguments: list[str]) -> int:
     """Runs the command line.
 
     Returns:
-      The exit status: 0 done, 2 bad input, 3 diverged, 4 the folder cannot be written any more,
-      128 plus the signal if interrupted. Where there are several processes and another is lost,
-      this one ends with `hosts.LOST`.
+      The exit status: 0 done, 2 bad input or too little memory, 3 diverged, 4 the folder cannot be
+      written any more, 128 plus the signal if interrupted. Where there are several processes and
+      another is lost, this one ends with `hosts.LOST`.
     """
     try:
         if file := parse_replay(arguments):
@@ -50,30 +54,33 @@ def main(arguments: list[str]) -> int:
             hosts.join(options.coordinator_address, options.num_processes, options.process_id)
         with hosts.guard("train.py", ValueError):
             run, checkpoints, state = start(config)
-    except ValueError as error:
-        # Values are quoted as they were given, and may hold line breaks.
-        print(f"train.py: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
+    except BrokenPipeError:
+        raise
+    except (ValueError, OSError) as error:
+        script.report("train.py", error)
+        return script.BAD_INPUT
     except KeyboardInterrupt:
-        print("train.py: interrupted before it began to train", file=sys.stderr)
-        return 130
+        script.report("train.py", "interrupted before it began to train")
+        return script.INTERRUPTED
     try:
         with one_error(), contextlib.closing(run.folder), contextlib.closing(checkpoints):
             return run_to_end(run, checkpoints, state)
+    except BrokenPipeError:
+        intact = f"What {run.folder.path} holds is intact, and the same command goes on."
+        script.report("train.py", f"what reads its output has closed the pipe. {intact}")
+        raise
     except OSError as error:
-        if isinstance(error, BrokenPipeError):  # or python would tell of it again at its end
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        print(
-            f"train.py: {error}. What {run.folder.path} holds is intact: put that right (on a full "
-            "disk, make room), and the same command goes on.",
-            file=sys.stderr,
+        script.report(
+            "train.py",
+            f"{error}. What {run.folder.path} holds is intact: put that right (on a full disk, "
+            "make room), and the same command goes on.",
         )
         return hosts.UNWRITABLE
 
 
 def run_to_end(run: Run, checkpoints: Checkpoints, state: GANState | None) -> int:
     """Trains until done, diverged or interrupted, and returns the exit status."""
-    with Interrupt() as interrupt, hosts.guard("train.py"):
+    with noted() as interrupt, hosts.guard("train.py"):
         try:
             stop = train(run, checkpoints, state, interrupt)
         except DivergedError as error:
@@ -83,7 +90,7 @@ def run_to_end(run: Run, checkpoints: Checkpoints, state: GANState | None) -> in
                 line = divergence.explain(run, state, error, compile_program(run), interrupt)
             except ValueError as unreadable:
                 line = f"{error}; {unreadable}"
-            print(f"train.py: {line}", file=sys.stderr)
+            script.report("train.py", line)
             return 3
     return 128 + stop if stop else 0
 
@@ -98,12 +105,14 @@ def start(config: Config) -> tuple[Run, Checkpoints, GANState | None]:
       ValueError: for a mistake, in every process.
     """
     with hosts.together():
+        if hosts.is_first():
+            RunFolder(config).check_free()  # before the data are decoded, which may take minutes
         run = prepare(config)
     places = {"workdir": None, "data_dir": None}
     hosts.check_same(json.dumps(dataclasses.asdict(dataclasses.replace(config, **places))))
     with hosts.together():
         if hosts.is_first():
-            run.folder.metrics()  # lest they be found damaged later
+            run.folder.metrics()  # fail now if they are damaged
             run.folder.create()
     with hosts.together():
         run.folder.check_shared()
@@ -113,14 +122,14 @@ def start(config: Config) -> tuple[Run, Checkpoints, GANState | None]:
         state = run.restore(checkpoints)
         with hosts.together():
             if hosts.is_first():
-                run.folder.resume(begins=state is None)
-    except ValueError:
+                run.folder.resume(None if state is None else current_step(state))
+    except BaseException:
         run.folder.close()
         raise
     return run, checkpoints, state
 
 
-def train(run: Run, checkpoints: Checkpoints, state: GANState | None, interrupt) -> int:
+def train(run: Run, checkpoints: Checkpoints, state: GANState | None, interrupt: Interrupt) -> int:
     """Trains from a state, or from the beginning, until the last step or an interrupt.
 
     Returns:
@@ -135,8 +144,6 @@ def train(run: Run, checkpoints: Checkpoints, state: GANState | None, interrupt)
     if start >= config.steps and folder.finished:
         hosts.say(f"{folder.path} is finished: {start} steps. Raise --steps to go on.")
         return 0
-    if hosts.is_first():
-        folder.rewind(start)
     hello(run, state)
     if folder.resumes and start == 0:
         hosts.say("it has no checkpoint yet: from the beginning")
@@ -277,43 +284,5 @@ def to_next_stop(config: Config, step: int) -> int:
     return min([config.steps - step] + [n - step % n for n in every])
 
 
-class Interrupt:
-    """Within it SIGINT and SIGTERM only leave their number; a SIGINT after one stops at once.
-
-    While python waits for a compiled program its handlers wait too, but its wakeup file does not: a
-    thread reads it, and ends the process at the second signal.
-    """
-
-    number = 0
-
-    def __enter__(self):
-        self._previous = {n: signal.signal(n, self._take) for n in (signal.SIGINT, signal.SIGTERM)}
-        self._signals, self._wakeup = os.pipe()
-        os.set_blocking(self._wakeup, False)
-        self._previous_wakeup = signal.set_wakeup_fd(self._wakeup, warn_on_full_buffer=False)
-        self._thread = threading.Thread(target=self._watch, daemon=True)
-        self._thread.start()
-        return self
-
-    def __exit__(self, *exception):
-        signal.set_wakeup_fd(self._previous_wakeup)
-        for number, handler in self._previous.items():
-            signal.signal(number, handler)
-        os.close(self._wakeup)  # at which the thread ends
-        self._thread.join()
-        os.close(self._signals)
-
-    def _take(self, number, frame):
-        self.number = number
-
-    def _watch(self):
-        before = 0
-        while got := os.read(self._signals, 1):
-            if got[0] == signal.SIGINT and before:
-                os._exit(128 + signal.SIGINT)
-            before += got[0] in self._previous
-
-
 if __name__ == "__main__":
-    set_up()
-    sys.exit(main(sys.argv[1:]))
+    script.run(main)

@@ -15,6 +15,12 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 from etils import epath
+from orbax.checkpoint.checkpoint_managers import (
+    AnyPreservationPolicy,
+    CustomSteps,
+    EveryNSteps,
+    LatestN,
+)
 
 from jaxgan import hosts
 
@@ -25,6 +31,8 @@ class SaveError(OSError):
 
 class Checkpoints:
     """The checkpoints in a folder: the newest three, and those kept for good.
+
+    What was kept for good when the folder was opened stays, whatever `keep_period` was then.
 
     `save` copies the state off the device and returns; writing goes on in the background. A
     checkpoint appears under its final name only once it is complete, and carries a digest of the
@@ -37,7 +45,10 @@ class Checkpoints:
 
     def __init__(self, folder: epath.PathLike, keep_period: int | None = None):
         self._folder = epath.Path(folder).resolve()
-        options = ocp.CheckpointManagerOptions(max_to_keep=3, keep_period=keep_period)
+        policies = [LatestN(3), CustomSteps(_steps(self._folder)[:-3])]
+        if keep_period:
+            policies.append(EveryNSteps(keep_period))
+        options = ocp.CheckpointManagerOptions(preservation_policy=AnyPreservationPolicy(policies))
         self._manager = ocp.CheckpointManager(self._folder, options=options)
 
     def save(self, step: int, state: chex.ArrayTree) -> None:
@@ -83,6 +94,8 @@ class Checkpoints:
                 try:
                     state = self._read(step, template)
                 except Exception as error:  # orbax and tensorstore raise many kinds for damage
+                    if is_out_of_memory(error):
+                        raise
                     reason = (str(error).strip() or repr(error)).splitlines()[0][:200]
                 if state is None:
                     _drop_leftovers()
@@ -128,6 +141,8 @@ class Checkpoints:
         try:
             yield
         except Exception as error:  # orbax and tensorstore raise many kinds
+            if is_out_of_memory(error):
+                raise
             if jax.process_count() > 1 and hosts.tells_of_loss(error):
                 raise
             reason = (str(error).strip() or repr(error)).splitlines()[0]
@@ -144,6 +159,18 @@ class Checkpoints:
         if digest(restored.state) != restored.digest["sha256"]:
             raise ValueError("its contents do not match their digest")
         return restored.state
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether the machine or the device has no memory left: XLA's message begins with its code."""
+    if isinstance(error, jax.errors.JaxRuntimeError):
+        return str(error).startswith("RESOURCE_EXHAUSTED")
+    return isinstance(error, MemoryError)
+
+
+def _steps(folder: epath.Path) -> list[int]:
+    names = [path.name for path in folder.iterdir()] if folder.exists() else []
+    return sorted(int(name) for name in names if name.isdigit())
 
 
 def digest(state: chex.ArrayTree) -> str:

@@ -8,6 +8,8 @@ to rebuild the model.
 import dataclasses
 import difflib
 import json
+import shlex
+from collections.abc import Iterable
 from typing import Any
 
 import jax.numpy as jnp
@@ -15,12 +17,14 @@ import optax
 from etils import epath
 
 from jaxgan import losses, networks, parallel
+from jaxgan.data import TOYS
 from jaxgan.gan import GAN, gan
 
 ON_DIVERGENCE = ("stop", "skip")
-LOSSES = ("bce", "minimax", "wgan", "wgan-gp")
-MODELS = ("auto", "mlp", "dcgan")
-OPTIMIZERS = ("adam", "rmsprop", "sgd")
+# Choices, each with the settings that are its own.
+LOSSES = {"bce": (), "minimax": (), "wgan": ("clip",), "wgan-gp": ("penalty",)}
+MODELS = {"auto": ("depth",), "mlp": ("depth",), "dcgan": ("critic_norm",)}
+OPTIMIZERS = {"adam": ("b1", "b2"), "rmsprop": ("b2",), "sgd": ()}
 PRECISIONS = ("float32", "bfloat16")
 
 
@@ -141,13 +145,42 @@ def check(config: Config) -> None:
         )
 
 
-def check_choice(name: str, value: str, allowed: tuple[str, ...]) -> None:
-    """Raises ValueError, naming the nearest of the allowed values, unless value is one of them."""
+def check_choice(name: str, value: str, allowed: Iterable[str]) -> None:
+    """Raises ValueError, naming an allowed value that is near, unless value is one of them."""
+    allowed = list(allowed)
     if value not in allowed:
-        near = difflib.get_close_matches(value, allowed, n=1, cutoff=0)[0]
-        raise ValueError(
-            f"unknown {name}={value}: did you mean {near}? One of {', '.join(allowed)}."
-        )
+        near = difflib.get_close_matches(value.lower(), allowed, n=1)
+        meant = f"did you mean {near[0]}? " if near else ""
+        raise ValueError(f"unknown {name}={value}: {meant}One of {', '.join(allowed)}.")
+
+
+def unused(config: Config) -> dict[str, str]:
+    """The settings without effect, each with the flags that leave it without one, in words."""
+    reasons = {}
+    for choice, table in (("loss", LOSSES), ("model", MODELS), ("optimizer", OPTIMIZERS)):
+        chosen = getattr(config, choice)
+        for name in dict.fromkeys(name for own in table.values() for name in own):
+            if name not in table[chosen]:
+                takers = [option for option in table if name in table[option] and option != "auto"]
+                only = f"{flag(choice)}={' or '.join(takers)}"
+                reasons[name] = f"{flag(choice)}={chosen}, only with {only}"
+    if config.dataset in TOYS:
+        reasons["image_size"] = f"--dataset={config.dataset}"
+    if not config.checkpoint_every:
+        reasons["keep_every"] = "--checkpoint-every=0"
+    return reasons
+
+
+def flag(name: str) -> str:
+    """A setting's flag."""
+    return "--" + name.replace("_", "-")
+
+
+def assign(name: str, value: Any) -> str:
+    """The word of a command line that gives a setting its value."""
+    if isinstance(value, bool):
+        return flag(name if value else f"no_{name}")
+    return f"{flag(name)}={shlex.quote(str(value))}"
 
 
 def make_model(config: Config, data_shape: tuple[int, ...]) -> GAN:
@@ -158,22 +191,13 @@ def make_model(config: Config, data_shape: tuple[int, ...]) -> GAN:
     """
     check(config)
     sizes, dtype = (data_shape, config.latent_dim, config.width), jnp.dtype(config.precision)
-    pair: Any
-    if config.model == "dcgan":
-        pair = networks.dcgan(*sizes, critic_norm=config.critic_norm, dtype=dtype)
-    else:
-        pair = networks.mlp(*sizes, config.depth, dtype=dtype)
-    generator, critic = pair
-    loss = {
-        "bce": losses.bce,
-        "minimax": losses.minimax,
-        "wgan": lambda: losses.wgan(config.clip),
-        "wgan-gp": lambda: losses.wgan_gp(config.penalty),
-    }[config.loss]()
+    make_pair = networks.dcgan if config.model == "dcgan" else networks.mlp
+    generator, critic = make_pair(*sizes, dtype=dtype, **_own(config, MODELS[config.model]))
+    make_loss = getattr(losses, config.loss.replace("-", "_"))
     return gan(
         generator,
         critic,
-        loss,
+        make_loss(**_own(config, LOSSES[config.loss])),
         g_tx=_optimizer(config, config.g_learning_rate),
         # The critic's optimizer counts its own updates.
         d_tx=_optimizer(config, config.d_learning_rate, updates_per_step=config.n_critic),
@@ -220,7 +244,7 @@ def of_run(folder: epath.PathLike) -> Config:
     Raises:
       ValueError: if it holds none, or its config is none.
     """
-    path = epath.Path(folder) / "config.json"
+    path = epath.Path(folder).expanduser() / "config.json"
     if not path.exists():
         raise ValueError(f"{folder} holds no run: it has no config.json")
     return load(path)
@@ -243,6 +267,10 @@ def read_json(path: epath.Path) -> dict[str, Any]:
     return read
 
 
+def _own(config, names):
+    return {name: getattr(config, name) for name in names}
+
+
 def _optimizer(config, learning_rate, updates_per_step=1) -> optax.GradientTransformation:
     if config.decay_steps:
         updates = config.decay_steps * updates_per_step
@@ -257,4 +285,4 @@ def _optimizer(config, learning_rate, updates_per_step=1) -> optax.GradientTrans
 def _check_range(config, name, allowed, says):
     value = getattr(config, name)
     if not allowed(value):
-        raise ValueError(f"--{name.replace('_', '-')} must be {says}; got {value}.")
+        raise ValueError(f"{flag(name)} must be {says}; got {value}.")

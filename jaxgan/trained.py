@@ -86,7 +86,7 @@ def load(
       ValueError: if there is no run, it has no checkpoint that can be read, or data_shape is
         needed or is another.
     """
-    path = epath.Path(workdir)
+    path = epath.Path(workdir).expanduser()
     config = configs.of_run(path)
     shapes = _critic_shapes(path / "checkpoints")
     if data_shape is None:
