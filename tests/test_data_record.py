@@ -188,6 +188,7 @@ def test_a_process_with_other_data_than_the_first_is_refused(start, tmp_path):
         first.folder.check_shared()
     with pytest.raises(ValueError, match=r"has other data than process 0 .*: 18 then, 19 now"):
         second.folder.check_shared()
+    (tmp_path / "new" / "checkpoints" / "5").mkdir()  # it has trained since the second looked
     with pytest.raises(ValueError, match="is not what the run in"):
         second.folder.create()
 
