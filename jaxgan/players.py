@@ -9,6 +9,8 @@ from typing import NamedTuple
 
 import chex
 import flax.linen as nn
+import jax
+import jax.numpy as jnp
 import optax
 
 # The keywords by which modules are told that they train, and what training gives them.
@@ -65,7 +67,17 @@ def apply(
 ) -> tuple[chex.Array, chex.ArrayTree]:
     """The network's output and its updated statistics."""
     keywords = _keywords(module, train, axis_name)
-    return module.apply({"params": params, **stats}, x, mutable=list(stats), **keywords)
+    variables = {"params": params, **stats}
+    output, after = module.apply(variables, x, mutable=list(stats), **keywords)
+    if jax.tree.structure(after) == jax.tree.structure(stats):
+        after = jax.tree.map(_in_same_precision, after, stats)
+    return output, after
+
+
+def _in_same_precision(new, old):
+    """A state keeps its dtypes, also where float64 inputs (jax_enable_x64) make wider statistics."""
+    floats = all(jnp.issubdtype(leaf.dtype, jnp.floating) for leaf in (new, old))
+    return new.astype(old.dtype) if floats and new.dtype != old.dtype else new
 
 
 def update(player: Player, gradients: chex.ArrayTree, tx: optax.GradientTransformation) -> Player:
