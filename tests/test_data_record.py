@@ -118,6 +118,7 @@ def test_other_pictures_elsewhere_are_refused(start, tmp_path):
     (tmp_path / "others").mkdir()
     for i in range(20):
         draw(tmp_path / "others" / f"{i}.png", 100 + i)
+    assert start(2, "others", "--dry-run")[0] == 2  # before anything else is done
     status, _, [error] = start(2, "others")
     assert status == 2 and ALTERED in error
     assert f"is not what the run in {tmp_path / 'run'} began with, folder:{tmp_path}/pic" in error
