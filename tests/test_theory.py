@@ -343,15 +343,17 @@ def committed():
 
 
 def test_committed_numbers_are_those_of_the_claims_and_hold():
-    """What the theory says, and how near a number has to come, is what the claims say now."""
+    """Against what the claims say now; a full run has at most a reduced run's tolerance."""
     entries = committed()
     for name in theory.CLAIMS:
         for key, number in measured(name).numbers.items():
             entry, now = entries[key], theory.to_entry(number)
             for field in ("what", "source", "ceiling"):
                 assert entry.get(field) == now.get(field), key
-            for field in ("closed_form", "tolerance"):
-                assert entry[field] == pytest.approx(now[field], rel=1e-4), (key, field)
+            closed_form = pytest.approx(number.closed_form, rel=1e-4)
+            assert float(entry["closed_form"]) == closed_form, key
+            assert (entry["tolerance"] is None) == (now["tolerance"] is None), key
+            assert (entry["tolerance"] or 0) <= (now["tolerance"] or 0) * (1 + 1e-4), key
     for key, entry in entries.items():
         if entry["tolerance"] is not None:
             kept = ("what", "source", "closed_form", "measured", "tolerance")
