@@ -407,6 +407,19 @@ def test_an_update_that_is_not_finite_stays_unless_it_is_skipped():
         assert (kept, after.skipped) == (on_divergence == "skip", skipped)
 
 
+def test_an_update_of_an_infinite_loss_is_skipped_though_its_gradient_is_finite():
+    def infinite(critic_fn, real, fake, key):
+        loss = jnp.mean(critic_fn(fake)) + jnp.inf
+        return loss, {"d_loss": loss}
+
+    loss, sgd = losses.wgan()._replace(critic=infinite), optax.sgd(0.1)
+    model = jaxgan.gan(*networks.mlp((2,), 3, 8, 1), loss, sgd, sgd, skip_nonfinite=True)
+    before = with_params(blank(model), **start())
+    after, metrics = model.d_step(before, reals(), KEY)
+    assert metrics["skipped"] == 1
+    np.testing.assert_array_equal(flat(after.critic.params), flat(before.critic.params))
+
+
 def test_training_normalises_by_the_batch_whatever_the_running_statistics_are():
     """The generator in the critic's step too, and the critic in the generator's."""
     model = make_model(small(model="dcgan", critic_norm=True, width=2), (16, 16, 1))
