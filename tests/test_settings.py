@@ -161,10 +161,12 @@ def test_every_setting_is_a_flag():
 
 @pytest.mark.parametrize("loss", LOSSES)
 def test_what_no_flag_says_is_what_the_preset_says(loss):
-    config, _ = train.parse([f"--loss={loss}"])
-    assert config == dataclasses.replace(
-        preset(loss, "digits"), loss=loss, workdir=f"runs/digits-{loss}-0"
-    )
+    for dataset, model in (("digits", "auto"), ("grid25", "mlp"), ("mnist", "mlp")):
+        config, _ = train.parse([f"--loss={loss}", f"--dataset={dataset}", f"--model={model}"])
+        workdir = f"runs/{dataset}-{loss}-0"
+        expected = dataclasses.replace(preset(loss, dataset, model), workdir=workdir)
+        assert config == expected and (config.loss, config.dataset) == (loss, dataset)
+    assert train.parse([f"--loss={loss}"])[0].dataset == "digits"
 
 
 def test_another_model_than_the_presets_has_its_own_width_and_norm():
@@ -500,6 +502,8 @@ def test_each_update_gets_the_batch_that_seed_and_step_choose(tmp_path):
 def test_each_seed_has_its_own_keys_and_data(tmp_path):
     several = ready(tmp_path, seed=5, num_seeds=2)
     assert several.seeds() == range(5, 7)
+    critic = jax.eval_shape(several.model.init, several.init_keys()).critic
+    assert several.count_parameters(critic) == dense(2, 8) + dense(8, 1)  # of one
     _, batches, _ = train.compile_program(several)
     for i, seed in enumerate((5, 6)):
         alone = ready(tmp_path, seed=seed)
