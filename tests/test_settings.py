@@ -498,6 +498,20 @@ def test_each_update_gets_the_batch_that_seed_and_step_choose(tmp_path):
     np.testing.assert_array_equal(batches(10, 2)[:2], expected)
 
 
+def test_the_trainers_program_is_the_models_step_on_pixels_from_minus_one_to_one(tmp_path):
+    run = ready(tmp_path, dataset="digits")
+    program, batches, _ = train.compile_program(run)
+    state = run.model.init(KEY)
+    [indices] = data.batch_indices(0, 3, 1, n_critic=1, batch_size=8, size=1437)
+    pixels = run.dataset.train[indices].astype(np.float32) / 127.5 - 1
+    after, metrics = run.model.step(state, pixels)
+    trained, (log, finite) = program(run.model.init(KEY), batches(3, 1), 1)
+    assert finite
+    for name, value in metrics.items():
+        np.testing.assert_allclose(log[name][0], value, rtol=1e-5)
+    np.testing.assert_allclose(flat(trained.critic.params), flat(after.critic.params), atol=1e-6)
+
+
 @shows("seed", "num_seeds")
 def test_each_seed_has_its_own_keys_and_data(tmp_path):
     several = ready(tmp_path, seed=5, num_seeds=2)
