@@ -188,6 +188,19 @@ def test_bfloat16_is_rounded_only_at_the_end(name, geometry):
     assert_within_rounding(found, name, geometry, args)
 
 
+@pytest.mark.parametrize("channels", [1, 9])
+def test_four_hundred_ones_add_up_in_bfloat16(channels):
+    """Where each sum is rounded to eight bits, 256 and 1 are 256."""
+    x = jnp.ones((1, 20, 20, channels), jnp.bfloat16)
+    k = jnp.ones((20, 20, channels, 1), jnp.bfloat16)
+    total, pullback = jax.vjp(partial(conv, padding="VALID"), x, k)
+    assert total.item() == 400 * channels
+    np.testing.assert_array_equal(pullback(jnp.ones_like(total))[0], 1)
+    wide = jnp.ones((1, 39, 39, channels), jnp.bfloat16)
+    _, pullback = jax.vjp(partial(conv, padding="VALID"), wide, k)
+    assert pullback(jnp.ones((1, 20, 20, 1), jnp.bfloat16))[0][0, 19, 19, 0] == 400
+
+
 @pytest.mark.parametrize("name", OPERATIONS)
 def test_batches_whose_input_gradient_is_made_in_parts(name):
     geometry = dict(x=(8, 6, 6, 12), k=(5, 5, 12, 10), strides=(2, 2), padding="SAME")

@@ -254,16 +254,21 @@ def test_dcgan_weights_are_normal_of_standard_deviation_0_02_and_scales_around_o
 
 
 def test_mlp_hidden_weights_are_he_uniform_and_the_last_glorot():
-    generator, critic = networks.mlp((6,), latent_dim=16, width=32, depth=2)
-    for module, x, outputs in ((generator, latents(1, 16), 6), (critic, images(1, 6), 1)):
-        params = jax.jit(module.init)(KEY, x)["params"]
-        for name, bound in {
-            "Dense_0": math.sqrt(6 / x.shape[1]),
-            "Dense_1": math.sqrt(6 / 32),
-            "Dense_2": math.sqrt(6 / (32 + outputs)),
-        }.items():
-            assert_drawn_from(params[name]["kernel"], scipy.stats.uniform(-bound, 2 * bound))
-            np.testing.assert_array_equal(params[name]["bias"], 0)
+    generator, _ = networks.mlp((6,), latent_dim=16, width=32, depth=2)
+    params = jax.jit(generator.init)(KEY, latents(1, 16))["params"]
+    for name, bound in {
+        "Dense_0": math.sqrt(6 / 16),
+        "Dense_1": math.sqrt(6 / 32),
+        "Dense_2": math.sqrt(6 / (32 + 6)),
+    }.items():
+        assert_drawn_from(params[name]["kernel"], scipy.stats.uniform(-bound, 2 * bound))
+        np.testing.assert_array_equal(params[name]["bias"], 0)
+    # So few weights as tell Glorot's bound for one score from He's, in many critics.
+    _, critic = networks.mlp((6,), latent_dim=16, width=2, depth=1)
+    initial = jax.jit(jax.vmap(lambda key: critic.init(key, images(1, 6))["params"]))
+    params = initial(jax.random.split(KEY, 500))
+    for name, bound in {"Dense_0": math.sqrt(6 / 6), "Dense_1": math.sqrt(6 / (2 + 1))}.items():
+        assert_drawn_from(params[name]["kernel"], scipy.stats.uniform(-bound, 2 * bound))
 
 
 # Ranges and dependence.

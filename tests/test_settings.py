@@ -161,10 +161,12 @@ def test_every_setting_is_a_flag():
 
 @pytest.mark.parametrize("loss", LOSSES)
 def test_what_no_flag_says_is_what_the_preset_says(loss):
-    config, _ = train.parse([f"--loss={loss}"])
-    assert config == dataclasses.replace(
-        preset(loss, "digits"), loss=loss, workdir=f"runs/digits-{loss}-0"
-    )
+    for dataset, model in (("digits", "auto"), ("grid25", "mlp"), ("mnist", "mlp")):
+        config, _ = train.parse([f"--loss={loss}", f"--dataset={dataset}", f"--model={model}"])
+        workdir = f"runs/{dataset}-{loss}-0"
+        expected = dataclasses.replace(preset(loss, dataset, model), workdir=workdir)
+        assert config == expected and (config.loss, config.dataset) == (loss, dataset)
+    assert train.parse([f"--loss={loss}"])[0].dataset == "digits"
 
 
 def test_another_model_than_the_presets_has_its_own_width_and_norm():
@@ -407,6 +409,19 @@ def test_an_update_that_is_not_finite_stays_unless_it_is_skipped():
         assert (kept, after.skipped) == (on_divergence == "skip", skipped)
 
 
+def test_an_update_of_an_infinite_loss_is_skipped_though_its_gradient_is_finite():
+    def infinite(critic_fn, real, fake, key):
+        loss = jnp.mean(critic_fn(fake)) + jnp.inf
+        return loss, {"d_loss": loss}
+
+    loss, sgd = losses.wgan()._replace(critic=infinite), optax.sgd(0.1)
+    model = jaxgan.gan(*networks.mlp((2,), 3, 8, 1), loss, sgd, sgd, skip_nonfinite=True)
+    before = with_params(blank(model), **start())
+    after, metrics = model.d_step(before, reals(), KEY)
+    assert metrics["skipped"] == 1
+    np.testing.assert_array_equal(flat(after.critic.params), flat(before.critic.params))
+
+
 def test_training_normalises_by_the_batch_whatever_the_running_statistics_are():
     """The generator in the critic's step too, and the critic in the generator's."""
     model = make_model(small(model="dcgan", critic_norm=True, width=2), (16, 16, 1))
@@ -483,10 +498,26 @@ def test_each_update_gets_the_batch_that_seed_and_step_choose(tmp_path):
     np.testing.assert_array_equal(batches(10, 2)[:2], expected)
 
 
+def test_the_trainers_program_is_the_models_step_on_pixels_from_minus_one_to_one(tmp_path):
+    run = ready(tmp_path, dataset="digits")
+    program, batches, _ = train.compile_program(run)
+    state = run.model.init(KEY)
+    [indices] = data.batch_indices(0, 3, 1, n_critic=1, batch_size=8, size=1437)
+    pixels = run.dataset.train[indices].astype(np.float32) / 127.5 - 1
+    after, metrics = run.model.step(state, pixels)
+    trained, (log, finite) = program(run.model.init(KEY), batches(3, 1), 1)
+    assert finite
+    for name, value in metrics.items():
+        np.testing.assert_allclose(log[name][0], value, rtol=1e-5)
+    np.testing.assert_allclose(flat(trained.critic.params), flat(after.critic.params), atol=1e-6)
+
+
 @shows("seed", "num_seeds")
 def test_each_seed_has_its_own_keys_and_data(tmp_path):
     several = ready(tmp_path, seed=5, num_seeds=2)
     assert several.seeds() == range(5, 7)
+    critic = jax.eval_shape(several.model.init, several.init_keys()).critic
+    assert several.count_parameters(critic) == dense(2, 8) + dense(8, 1)  # of one
     _, batches, _ = train.compile_program(several)
     for i, seed in enumerate((5, 6)):
         alone = ready(tmp_path, seed=seed)
