@@ -88,7 +88,7 @@ def given(kind: type, arguments: list[str]) -> set[str]:
         if switch in fields and fields[switch].type is bool:
             if equals:
                 raise ValueError(
-                    f"{word} takes no value: {flag(switch)} or {flag('no_' + switch)}."
+                    f"{argument}: {flag(switch)} and {flag('no_' + switch)} take no value."
                 )
             found.add(switch)
             continue

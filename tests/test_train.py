@@ -28,7 +28,7 @@ import jaxgan  # noqa: E402
 from jaxgan.checkpoint import Checkpoints  # noqa: E402
 from jaxgan.config import LOSSES, check, make_model  # noqa: E402
 
-SMALL = ["--width=16", "--depth=1", "--latent-dim=4", "--batch-size=16", "--log-every=1"]
+SMALL = ["--width=16", "--latent-dim=4", "--batch-size=16", "--log-every=1"]
 
 
 def run_command(*arguments, devices=1):
