@@ -1,7 +1,8 @@
 """Scores a run: `python experiments/evaluate.py --workdir=runs/digits-wgan-0`.
 
 Writes `evaluation.json` and `nearest.png` into the run's folder, and prints the former. Every
-score stands beside its floor: what as many training examples score in the samples' place.
+score stands beside its floor: what as many training examples score in the samples' place. A score
+that cannot tell good samples from bad ones on these data is null, and a note says why.
 """
 
 import dataclasses
@@ -15,6 +16,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import script
+import data_record
 import jax
 import numpy as np
 from command_line import check_seed
@@ -24,7 +26,8 @@ from sample import draw
 from scorer import Scorer, make_judge
 
 from jaxgan import config as configs
-from jaxgan import data, plots, trained
+from jaxgan import data, names, plots, trained
+from jaxgan.config import Config
 from jaxgan.data import Dataset
 from jaxgan.trained import Trained
 
@@ -44,7 +47,8 @@ class Arguments:
     ema: bool = True
     """Score the averaged generator; with --no-ema the one trained last."""
     data_dir: str | None = None
-    """Where data sets are; by default where the run had them."""
+    """Where data sets are or, of a run on folder:PATH, its pictures; by default where the run had
+    them."""
 
 
 @script.ends_in_a_line("evaluate.py", "lower --samples")
@@ -54,12 +58,12 @@ def main(arguments: list[str]) -> int:
     check_seed(options.seed)
     folder = epath.Path(options.workdir)
     config = configs.of_run(folder)
-    data_dir = options.data_dir or config.data_dir
-    dataset = data.load(config.dataset, data_dir, image_size=config.image_size)
+    name, data_dir = locate_data(config, options.data_dir)
+    dataset = data.load(name, data_dir, image_size=config.image_size)
     run = trained.load(folder, dataset.train.shape[1:])
     n = count_samples(options.samples, dataset)
     evaluation, picture = evaluate(run, dataset, n, options, data_dir)
-    evaluation["notes"] += note_on_data(folder, evaluation["protocol"]["data"])
+    evaluation["notes"] += note_on_data(folder, dataset, evaluation["protocol"]["data"])
     configs.write_whole(folder / "evaluation.json", json.dumps(evaluation, indent=2) + "\n")
     (folder / "nearest.png").write_bytes(picture)
     print(f"samples beside their nearest training examples: {folder / 'nearest.png'}")
@@ -67,15 +71,35 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def note_on_data(folder: epath.Path, fingerprint: str) -> list[str]:
+def locate_data(config: Config, data_dir: str | None) -> tuple[str, str | None]:
+    """The name of a run's data set, and where data sets are.
+
+    A folder of pictures is where `data_dir` says, if that is given.
+
+    Raises:
+      ValueError: if it is not there any more.
+    """
+    if not config.dataset.startswith("folder:"):
+        return config.dataset, data_dir or config.data_dir
+    name = f"folder:{data_dir}" if data_dir else config.dataset
+    try:
+        names.open_folder(name)
+    except ValueError as error:
+        raise ValueError(
+            f"the pictures of the run are not in {name}: say with --data-dir=PATH where they are"
+        ) from error
+    return name, None
+
+
+def note_on_data(folder: epath.Path, dataset: Dataset, fingerprint: str) -> list[str]:
     """A note where the data are not those that the run was trained on."""
-    path = folder / "summary.json"
-    known = configs.read_json(path).get("data") if path.exists() else None
-    if known in (None, fingerprint):
+    now = data_record.describe(dataset, fingerprint)
+    changed = data_record.difference(data_record.read(folder), now)
+    if not changed:
         return []
     note = (
-        f"the data are others now, {fingerprint}, than those that the run was trained on, {known}: "
-        "what is held out here may have been trained on"
+        f"the data are others now than those that the run was trained on ({changed}): what is held "
+        "out here may have been trained on"
     )
     print(f"evaluate.py: {note}", file=sys.stderr)
     return [note]
@@ -117,11 +141,11 @@ def evaluate(
     run = run if options.ema else run.without_average()
     key, directions = jax.random.split(jax.random.key(options.seed))
     judge = make_judge(dataset, data_dir, config.image_size)
-    score = Scorer(dataset, judge, directions)
+    score = Scorer(dataset, judge, directions, n)
 
     random = np.random.RandomState(options.seed % 2**32)  # the same under every numpy
     chosen = random.permutation(len(dataset.train))[:n]
-    floor = score(np.asarray(data.to_float(dataset.train[chosen])))
+    floor, controls = score.floor(np.asarray(data.to_float(dataset.train[chosen])))
 
     seeds = [config.seed + index for index in range(config.num_seeds)]
     scores, picture = [], b""
@@ -130,7 +154,7 @@ def evaluate(
         if not np.isfinite(x).all():
             raise ValueError(f"the samples of seed {seed} are not finite: its training diverged")
         memorisation, neighbours = score.copies(x)
-        scores.append(score(x) | {"memorisation": memorisation._asdict()})
+        scores.append(score(x) | {"memorisation": memorisation})
         picture = picture or draw_neighbours(x, neighbours, dataset)
     summary: dict = {"scores": scores[0]}
     if len(seeds) > 1:
@@ -146,6 +170,7 @@ def evaluate(
         "step": run.step,
         **summary,
         "floor": floor,
+        "controls": controls,
         "protocol": {
             "samples": n,
             "seed": options.seed,
@@ -153,7 +178,7 @@ def evaluate(
             "generator": "last" if run.state.ema is None else "averaged",
             **score.protocol(n),
         },
-        "notes": list(score.notes),
+        "notes": [note for name, note in score.withheld.items() if name in scores[0]],
         "versions": versions(),
     }
     return clean(evaluation), picture

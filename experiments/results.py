@@ -183,7 +183,7 @@ def _number(digits, *path, percent=False):
 def _modes(run):
     """All of them in every seed, or the mean and the worst seed's."""
     total = run.protocol.get("modes")
-    if total is None:
+    if total is None or run.scores["modes_covered"] is None:
         return "—"
     worst, mean = run.lowest("modes_covered"), run.scores["modes_covered"]
     if worst == total or run.seeds == 1:
@@ -204,6 +204,10 @@ def _transport_ratio(run):
     return f"{mean / floor:.3f}" + ("" if error is None else f" ± {error / floor:.3f}")
 
 
+def _transport_of_data(run):
+    return "—" if run.floor("w1") is None else "1"
+
+
 def _seconds(run):
     """Of training, compilation included; unknown if several processes shared it."""
     return "—" if run.resumed else f"{run.seconds:.0f}"
@@ -221,13 +225,13 @@ POINT_COLUMNS = {
     "high quality": _number(1, "high_quality", percent=True),
     "reverse KL": _number(5, "reverse_kl"),
     "as PacGAN's": _number(3, "reverse_kl_pacgan"),
-    "W1 / floor": (_transport_ratio, lambda run: "1"),
+    "W1 / floor": (_transport_ratio, _transport_of_data),
     **_TIME,
 }
 IMAGE_COLUMNS = {
     **_SEEDS,
     "classes": (_modes, _modes_of_data),
-    "W1 / floor": (_transport_ratio, lambda run: "1"),
+    "W1 / floor": (_transport_ratio, _transport_of_data),
     "W1": _number(3, "w1"),
     "reverse KL": _number(4, "reverse_kl"),
     "frechet_classifier": _number(2, "frechet_classifier"),
@@ -238,7 +242,7 @@ STACKED_COLUMNS = {
     **_SEEDS,
     "modes": (_modes, _modes_of_data),
     "reverse KL": _number(3, "reverse_kl"),
-    "W1 / floor": (_transport_ratio, lambda run: "1"),
+    "W1 / floor": (_transport_ratio, _transport_of_data),
     "nearer than held-out": _number(2, "memorisation", "closer"),
     **_TIME,
 }

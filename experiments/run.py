@@ -83,6 +83,7 @@ def prepare(config: Config) -> Run:
     if config.image_size and config.dataset not in data.TOYS:
         make_model(config, (config.image_size, config.image_size, 3))  # refuse before decoding
     dataset = data.load(config.dataset, config.data_dir, image_size=config.image_size)
+    folder.check_data(dataset)
     if config.batch_size > len(dataset.train):
         raise ValueError(
             f"--batch-size={config.batch_size} is more than the {len(dataset.train)} training "

@@ -8,18 +8,21 @@ import json
 import os
 import platform
 from collections.abc import Mapping, Sequence
-from typing import IO
+from typing import IO, Any
 
+import data_record
 import jax
 from etils import epath
 
 from jaxgan import config as configs
-from jaxgan import data, plots
+from jaxgan import hosts, plots
 from jaxgan.config import Config, assign, flag
 from jaxgan.data import Dataset
 
 # These may change between two starts of a run: where things are, and what changes no result.
 _FREE = ("workdir", "data_dir", "log_every", "checkpoint_every", "sample_every", "keep_every")
+# What a start leaves that was killed before it had written the settings.
+_OF_A_START = (".lock", "samples", "data.json", "data.json.part", "config.json.part")
 
 
 class RunFolder:
@@ -37,6 +40,7 @@ class RunFolder:
         self._lock: IO | None = None
         self.path = epath.Path(config.workdir).expanduser()
         self._held = ""
+        self._data: dict[str, Any] = {}
         try:
             self.resumes = (self.path / "config.json").exists()
             taken = not self.resumes and _holds_more_than_a_start(self.path)
@@ -50,6 +54,12 @@ class RunFolder:
                 f"--workdir={self.path} exists and is no run's folder (it has no config.json). "
                 "Choose a new or an empty folder."
             )
+
+    def check_data(self, dataset: Dataset) -> None:
+        """Raises ValueError if the run that is here has trained on other data."""
+        self._data = data_record.describe(dataset)
+        if self.has_checkpoint():
+            data_record.check(self.path, self._data, self.config)
 
     def check_free(self) -> None:
         """Raises ValueError if the folder cannot be made, or another process trains in it."""
@@ -75,11 +85,15 @@ class RunFolder:
                 (self.path / "samples").mkdir(parents=True, exist_ok=True)
                 self._lock = lock(self.path)
                 self.resumes = (self.path / "config.json").exists()
+                if not self.has_checkpoint():
+                    data_record.write(self.path, self._data)
                 if not self.resumes:
                     configs.save(self.config, self.path / "config.json")
                 (self.path / "checkpoints").mkdir(exist_ok=True)
             if self.resumes:
                 self._check_unchanged()
+            if self.has_checkpoint():
+                data_record.check(self.path, self._data, self.config)
         except ValueError:
             self.close()
             raise
@@ -114,16 +128,24 @@ class RunFolder:
         path = self.path / "config.json"
         former = configs.load(path)
         with self._refusals():
+            data_record.complete(self.path, self._data)
             self._rewind(step or 0, former)
             if former != self.config:
+                if step is not None and former.dataset != self.config.dataset:
+                    hosts.say(f"the same data as in {former.dataset}, now in {self.config.dataset}")
                 configs.save(self.config, path)
 
     def check_shared(self) -> None:
-        """Raises ValueError unless this process sees the folder that the first has made."""
+        """Raises ValueError unless this process sees the first's folder, and has the same data."""
         if not (self.path / "config.json").exists():
             raise ValueError(
                 f"--workdir={self.path} is not the folder that process 0 has made. Give all "
                 "processes one that they share."
+            )
+        if changed := data_record.difference(data_record.read(self.path), self._data):
+            raise ValueError(
+                f"process {jax.process_index()} has other data than process 0 ({changed}). Give "
+                "all processes the same."
             )
 
     def _rewind(self, step: int, former: Config) -> None:
@@ -196,7 +218,7 @@ class RunFolder:
         plots.save_samples(path, samples, dataset)
         return path
 
-    def finish(self, dataset: Dataset, start: int, seconds: float, compile_seconds: float) -> None:
+    def finish(self, start: int, seconds: float, compile_seconds: float) -> None:
         """Draws the curves and writes the summary."""
         rows = self.metrics()
         plots.save_curves(self.path / "curves.png", rows)
@@ -206,7 +228,7 @@ class RunFolder:
             "seconds": round(seconds, 3),
             "compile_seconds": round(compile_seconds, 3),
             "resumed_from": start,
-            "data": data.fingerprint(dataset),
+            "data": self._data["fingerprint"],
             "device": {
                 "platform": jax.default_backend(),
                 "kind": jax.devices()[0].device_kind,
@@ -237,6 +259,13 @@ class RunFolder:
             if name in configs.unused(new):  # nor is it in the old: loss and model are the same
                 continue
             remedy = "raise it" if name == "steps" else f"set {assign(name, before)} to go on"
+            if name == "dataset" and data_record.is_moved(before, now):
+                if data_record.read(self.path):  # with which `check_data` compares
+                    continue
+                remedy = (
+                    "it has no record of its pictures, with which to compare these. Make the old "
+                    "path lead to them, as by a link"
+                )
             raise ValueError(
                 f"{self.path} holds a run with {flag(name)}={before}, not {now}: {remedy}, or use "
                 "another --workdir."
@@ -278,6 +307,4 @@ def _holds_more_than_a_start(path: epath.Path) -> bool:
     """Whether there is more than a run leaves that was killed before it wrote its settings."""
     if not path.exists():
         return False
-    return not path.is_dir() or any(
-        p.name not in (".lock", "samples", "config.json.part") for p in path.iterdir()
-    )
+    return not path.is_dir() or any(p.name not in _OF_A_START for p in path.iterdir())

@@ -1,10 +1,11 @@
 """Scores of samples: against held-out examples, by modes, and in a classifier's features."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+import withheld
 
 from jaxgan import checkpoint, classifier, data, divergences, metrics
 from jaxgan.data import Dataset
@@ -35,40 +36,56 @@ class Judge(NamedTuple):
 
 
 class Scorer:
-    """Scores samples against held-out examples.
+    """Scores n samples against held-out examples.
 
     Attributes:
-      notes: which scores there are too few samples for, and why.
+      withheld: scores that cannot tell good samples from bad ones here, and so are None, each with
+        a line that says why.
     """
 
-    def __init__(self, dataset: Dataset, judge: Judge | None, directions: jax.Array):
+    def __init__(self, dataset: Dataset, judge: Judge | None, directions: jax.Array, n: int):
         self._dataset, self._judge, self._directions = dataset, judge, directions
         self._real = np.asarray(data.to_float(dataset.test[:DISTANCE_POINTS]))
         self._real_features = None if judge is None else judge.look(self._real)[0]
         self._held_out = self._real[:NEIGHBOUR_POINTS]
         self._near_held_out = find_nearest(self._held_out, dataset.train)
-        self.notes: dict[str, None] = {}  # an ordered set
+        modes = None if dataset.modes is None else len(dataset.modes)
+        self.withheld = withheld.too_few(
+            n,
+            len(self._real),
+            modes if judge is None else judge.classes,
+            None if judge is None else judge.about["features"],
+        )
 
     def __call__(self, x: np.ndarray) -> dict:
         """The scores of x, by name."""
-        few = x[:TRANSPORT_POINTS], self._real[:TRANSPORT_POINTS]
-        more = x[:DISTANCE_POINTS], self._real
-        sliced = metrics.sliced_wasserstein(*more, self._directions, PROJECTIONS)
-        return {
-            **self._score_modes(x),
-            **self._score_classes(x),
-            "w1": float(metrics.earth_movers_distance(*few)),
-            "sliced_w1": float(sliced),
-        }
+        return self._attempt(
+            **self._score_modes(x), **self._score_classes(x), **self._score_distances(x)
+        )
 
-    def copies(self, x: np.ndarray) -> tuple[metrics.Memorisation, np.ndarray]:
+    def floor(self, x: np.ndarray) -> tuple[dict, dict]:
+        """What training examples x score, and what samples do that are known to be bad.
+
+        From here on those scores are withheld that cannot tell the two apart.
+        """
+        floor, controls = self(x), self._score_controls(x)
+        self.withheld |= withheld.fooled(floor, controls)
+        return {
+            name: None if name in self.withheld else score for name, score in floor.items()
+        }, controls
+
+    def copies(self, x: np.ndarray) -> tuple[dict | None, np.ndarray]:
         """How near samples are to the training set, and the nearest training example of each."""
         x, train = x[:NEIGHBOUR_POINTS], self._dataset.train
         near_x = find_nearest(x, train)
         # The neighbours are all that the score needs of a training set that may be large.
         needed = np.unique(np.concatenate([near_x, self._near_held_out]))
-        nearest = np.asarray(data.to_float(train[needed]))
-        return metrics.memorisation(x, nearest, self._held_out), train[near_x]
+
+        def score():
+            nearest = np.asarray(data.to_float(train[needed]))
+            return metrics.memorisation(x, nearest, self._held_out)
+
+        return self._attempt(memorisation=score)["memorisation"], train[near_x]
 
     def protocol(self, n: int) -> dict:
         """How n samples are scored."""
@@ -99,6 +116,27 @@ class Scorer:
             protocol["classifier"] = self._judge.about
         return protocol
 
+    def _score_controls(self, x):
+        """Scores the mean example; and x blurred, or held-out examples that copy nothing."""
+        mean = np.asarray(data.to_float(self._dataset.train[:DISTANCE_POINTS])).mean(axis=0)[None]
+        bad = {"mean": (mean, mean)}
+        if x.ndim == 4:
+            bad["blurred"] = withheld.blur(x[:DISTANCE_POINTS]), withheld.blur(self._held_out)
+        controls = {}
+        for name, (samples, no_copies) in bad.items():
+            copies, _ = self.copies(no_copies)
+            controls[name] = self._attempt(**self._score_distances(samples))
+            controls[name]["closer"] = copies and copies["closer"]
+        return controls
+
+    def _score_distances(self, x):
+        few = x[:TRANSPORT_POINTS], self._real[:TRANSPORT_POINTS]
+        more = x[:DISTANCE_POINTS], self._real
+        return {
+            "w1": lambda: metrics.earth_movers_distance(*few),
+            "sliced_w1": lambda: metrics.sliced_wasserstein(*more, self._directions, PROJECTIONS),
+        }
+
     def _score_modes(self, x):
         if self._dataset.modes is None or self._dataset.sigma is None:
             return {}
@@ -107,43 +145,49 @@ class Scorer:
             for points in (x[:MODE_POINTS], x)
         )
         return {
-            "modes_covered": int(few.covered),
-            "high_quality": float(score.high_quality),
-            "reverse_kl": float(score.reverse_kl),
-            "reverse_kl_pacgan": float(metrics.reverse_kl(few.near)),
-            "histogram": np.asarray(score.histogram, int).tolist(),
+            "modes_covered": lambda: int(few.covered),
+            "high_quality": lambda: score.high_quality,
+            "reverse_kl": lambda: score.reverse_kl,
+            "reverse_kl_pacgan": lambda: metrics.reverse_kl(few.near),
+            "histogram": lambda: np.asarray(score.histogram, int).tolist(),
         }
 
     def _score_classes(self, x):
         if self._judge is None:
             return {}
         features, labels, probabilities = self._judge.look(x)
-        histogram = np.bincount(labels, minlength=self._judge.classes)
-        scores = {
-            "modes_covered": int(np.count_nonzero(histogram)),
-            "reverse_kl": float(metrics.reverse_kl(histogram, self._judge.reference)),
-            "entropy": max(0.0, float(divergences.entropy(histogram / len(x)))),
-        }
-        if self._judge.classes <= 100:
-            scores["histogram"] = histogram.tolist()
-        if probabilities is not None:
-            scores["classifier_score"] = classifier.classifier_score(probabilities)
+        classes, reference = self._judge.classes, self._judge.reference
+        histogram = np.bincount(labels, minlength=classes)
         fake, real = features[:DISTANCE_POINTS], self._real_features
         manifold = metrics.precision_recall_density_coverage
+        scores: dict[str, Callable] = {
+            "modes_covered": lambda: int(np.count_nonzero(histogram)),
+            "reverse_kl": lambda: metrics.reverse_kl(histogram, reference),
+            "entropy": lambda: max(0.0, float(divergences.entropy(histogram / len(x)))),
+        }
+        if classes <= 100:
+            scores["histogram"] = histogram.tolist
+        if probabilities is not None:
+            scores["classifier_score"] = lambda: classifier.classifier_score(probabilities)
         return scores | {
-            "frechet_classifier": self._attempt(metrics.frechet_distance, fake, real),
-            "kernel_classifier": self._attempt(metrics.kernel_distance, fake, real),
-            "manifold_classifier": self._attempt(manifold, real, fake, NEIGHBOURS),
+            "frechet_classifier": lambda: metrics.frechet_distance(fake, real),
+            "kernel_classifier": lambda: metrics.kernel_distance(fake, real, withheld.BLOCKS),
+            "manifold_classifier": lambda: manifold(real, fake, NEIGHBOURS),
         }
 
-    def _attempt(self, score, *arguments):
-        """None, and a note, where there are too few samples for a score."""
-        try:
-            value = score(*arguments)
-        except ValueError as error:
-            self.notes[f"no {score.__name__}: {error}"] = None
-            return None
-        return value if isinstance(value, float) else value._asdict()
+    def _attempt(self, **scores: Callable) -> dict:
+        """Scores as JSON has them; None, and nothing computed, of those withheld."""
+        return {
+            name: None if name in self.withheld else to_json(score())
+            for name, score in scores.items()
+        }
+
+
+def to_json(value: Any) -> Any:
+    """A score as JSON has it."""
+    if hasattr(value, "_asdict"):
+        return value._asdict()
+    return value if isinstance(value, int | list) else float(value)
 
 
 def make_judge(dataset: Dataset, data_dir: str | None, image_size: int | None) -> Judge | None:

@@ -89,7 +89,7 @@ def main(arguments: list[str]) -> int:
         in_order = read_entries(out / "theory.json")
         epath.Path(options.doc).write_text(replace_table(options.doc, in_order))
     print(f"figures and {len(numbers)} numbers in {out}")
-    astray = [name for name, number in numbers.items() if not number.holds]
+    astray = [name for name, number in numbers.items() if number.claimed and not number.holds]
     for name in astray:
         closed, measured = numbers[name].closed_form, numbers[name].measured
         print(f"outside its tolerance: {name} is {measured:.4g}, not {closed:.4g}")
@@ -132,9 +132,10 @@ def to_entry(number: Number) -> dict:
     values = {
         name: getattr(number, name) for name in ("closed_form", "measured", "error", "tolerance")
     }
-    return {"what": number.what, "source": number.source} | {
+    entry = {"what": number.what, "source": number.source} | {
         name: "Infinity" if value == math.inf else value for name, value in values.items()
     }
+    return entry | {"ceiling": True} if number.ceiling else entry
 
 
 def read_entries(path: epath.Path) -> dict:
@@ -153,20 +154,28 @@ def read_entries(path: epath.Path) -> dict:
 
 
 def make_tables(entries: dict) -> str:
-    """The numbers in Markdown; points of curves, which have an @ in their name, folded away."""
+    """The numbers in Markdown: claims, points of curves (an @ in their name), observations."""
     columns = ("closed_form", "measured", "error", "tolerance")
-    head = ["| number | source | closed form | measured | error | tolerance |", "|---" * 6 + "|"]
-    lines: dict[bool, list[str]] = {True: [], False: []}
+    lines: dict[str, list[str]] = {"claims": [], "points": [], "observations": []}
     for key, entry in entries.items():
         cells = [entry["what"].replace("|", "\\|"), entry["source"]]
         cells += [show(entry[name]) for name in columns]
-        lines["@" in key].append(f"| {' | '.join(cells)} |")
+        if entry.get("ceiling"):
+            cells[2], cells[5] = f"at most {cells[2]}", f"{cells[5]} below"
+        if entry["tolerance"] is None:
+            lines["observations"].append(f"| {' | '.join(cells[:4])} |")
+        else:
+            lines["points" if "@" in key else "claims"].append(f"| {' | '.join(cells)} |")
+    head = ["| number | source | closed form | measured | error | tolerance |", "|---" * 6 + "|"]
     fold = "<details><summary>Points of curves</summary>"
-    return "\n".join([*head, *lines[False], "", fold, "", *head, *lines[True], "", "</details>\n"])
+    seen = "Observed, and nothing claimed of it:"
+    observations = ["| number | source | ideal | measured |", "|---" * 4 + "|"]
+    tables = [*head, *lines["claims"], "", seen, "", *observations, *lines["observations"]]
+    return "\n".join([*tables, "", fold, "", *head, *lines["points"], "", "</details>\n"])
 
 
 def show(value: float | str | None) -> str:
-    """A number for people: three digits, and nothing where there is no tolerance."""
+    """A number for people: three digits."""
     if value is None:
         return ""
     return "∞" if value == "Infinity" else f"{value:.3g}"

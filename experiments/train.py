@@ -170,7 +170,7 @@ def train(run: Run, checkpoints: Checkpoints, state: GANState | None, interrupt:
         hosts.say(f"interrupted at step {step}; the same command goes on from there")
         return stop
     if hosts.is_first():
-        folder.finish(run.dataset, start, seconds, compile_seconds)
+        folder.finish(start, seconds, compile_seconds)
     hosts.say(f"{step - start} steps in {seconds:.0f} s; samples in {picture}")
     return 0
 

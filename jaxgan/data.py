@@ -9,7 +9,6 @@ import functools
 import hashlib
 import itertools
 import os
-import pathlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -17,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxgan import images, prepared
+from jaxgan import folders, images, names, prepared
 
 TOYS = ("ring8", "grid25", "swissroll")
 NAMES = (*TOYS, "digits", "stacked_mnist", "folder:PATH")
@@ -64,7 +63,8 @@ def load(
         * an image set of tensorflow-datasets, `NAME[/CONFIG][:VERSION]`, already prepared as
           array_record. Where it has no test split, the last tenth of train is held out;
         * `folder:PATH`: the images under a local folder, sub-folders included, a fixed random
-          tenth of them held out. They are grey [N, S, S, 1] if every one is grey.
+          tenth of them held out; links are followed, and classes are not read. They are grey
+        [N, S, S, 1] if every one is grey.
       data_dir: where tensorflow-datasets keeps its sets; `$TFDS_DATA_DIR` or
         `~/tensorflow_datasets` by default. Sets in an object store, `gs://BUCKET/FOLDER`, are
         copied to the user's cache before they are read.
@@ -101,14 +101,42 @@ def fingerprint(dataset: Dataset) -> str:
 
 
 def to_float(x: jax.typing.ArrayLike) -> jax.Array:
-    """Maps uint8 pixels 0..255 to float32 in [-1, 1]; floating-point data pass unchanged."""
-    x = jnp.asarray(x)
+    """Maps uint8 pixels 0..255 to float32 in [-1, 1]; floating-point data pass unchanged.
+
+    Raises:
+      ValueError: if it is no array of numpy or jax, or of other integers; and, where the values are
+        known, if they are not finite, or are images [N, H, W, C] that leave [-1, 1].
+    """
+    if not isinstance(x, (np.ndarray, np.generic, jax.Array)):
+        raise ValueError(
+            f"data must be an array of numpy or jax, got a {type(x).__name__}: "
+            "numpy.asarray(data, 'float32') makes one, or 'uint8' of pixels 0 to 255"
+        )
     if x.dtype == jnp.uint8:
         # x / 127.5 - 1, odd around the middle and exactly ±1 at the ends, compiled or not.
-        return (2.0 * x.astype(jnp.float32) - 255.0) * np.float32(1 / 255)
+        return (2.0 * jnp.asarray(x).astype(jnp.float32) - 255.0) * np.float32(1 / 255)
     if not jnp.issubdtype(x.dtype, jnp.floating):
-        raise ValueError(f"data must be uint8 images or floating point, got {x.dtype}")
-    return x
+        raise ValueError(
+            f"data must be uint8 images or floating point, got {x.dtype}: pixels 0 to 255 may be "
+            "given as data.astype('uint8'), points as data.astype('float32')"
+        )
+    if not isinstance(x, jax.core.Tracer):
+        _check_values(x)
+    return jnp.asarray(x)
+
+
+def _check_values(x: np.ndarray | np.generic | jax.Array) -> None:
+    if not x.size or not getattr(x, "is_fully_addressable", True):
+        return  # empty, or partly another process's
+    low, high = float(x.min()), float(x.max())  # NaN if any is
+    if not np.isfinite([low, high]).all():
+        raise ValueError("data must be finite, got NaN or infinity among them")
+    # A little is rounding: bfloat16 has 8 bits.
+    if x.ndim == 4 and x.shape[-1] in (1, 3, 4) and max(-low, high) > 1.01:
+        raise ValueError(
+            f"floating-point images must be in [-1, 1], got {low:.4g} to {high:.4g}: give pixels 0 "
+            "to 255 as data.astype('uint8'), or scale them"
+        )
 
 
 def to_uint8(x: Any) -> np.ndarray:
@@ -208,9 +236,8 @@ def _load_toy(name: str) -> Dataset:
 def _data_dir(data_dir: str | os.PathLike | None) -> Any:
     from etils import epath
 
-    place = epath.Path(
-        data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
-    ).expanduser()
+    given = data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
+    place = epath.Path(os.path.expanduser(str(given)))  # where ~name is nobody's, it stays
     if "://" in str(place):
         try:
             place.exists()
@@ -278,12 +305,11 @@ def _load_stacked(data_dir: str | os.PathLike | None, image_size: int | None) ->
 
 
 def _load_folder(name: str, size: int, log: Callable[[str], None]) -> Dataset:
-    root = pathlib.Path(name.removeprefix("folder:")).expanduser()
-    if name == "folder:" or not os.path.isdir(root):
-        raise ValueError(f"{name!r} is not a folder; give folder:PATH with an existing folder")
-    pixels = images.decode_folder(root, name, size, log)
+    root = names.open_folder(name)
+    pixels = folders.decode_folder(root, name, size, log)
     # Sorted files come class by class, so the held-out tenth is a random one.
     test, train = np.split(_permutation(0, 0, len(pixels)), [max(1, len(pixels) // 10)])
-    log(f"{root}: {len(train)} images to train on, {len(test)} held out, {pixels.shape[1:]}")
+    sizes = f"{len(train)} images to train on, {len(test)} held out, {pixels.shape[1:]}"
+    log(f"{images.one_line(root)}: {sizes}")
     # Some scores take the first of those held out, which so are any.
     return Dataset(name, pixels[np.sort(train)], pixels[test])

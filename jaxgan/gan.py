@@ -10,6 +10,7 @@ eight, chunked or resumed, the same numbers are drawn.
 """
 
 import functools
+import itertools
 from collections.abc import Callable
 from numbers import Integral, Real
 from typing import NamedTuple
@@ -20,7 +21,15 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jaxgan.checks import check_networks, check_real
+from jaxgan.checks import (
+    check_array,
+    check_loss,
+    check_networks,
+    check_optimizer,
+    check_range,
+    check_real,
+    check_value,
+)
 from jaxgan.losses import Loss, Metrics, check_key
 from jaxgan.players import Player, apply, init_player, update
 
@@ -57,6 +66,9 @@ class GAN(NamedTuple):
         `[B, *data_shape]`; leaves the generator as it was.
       g_step: `g_step(state, real, key) -> (state, metrics)`, one generator update; leaves the
         critic as it was. `real` gives the batch size, and relativistic losses look at it.
+      d_grad: `d_grad(state, real, key) -> (gradients, metrics)`, what `d_step` descends: the
+        gradient of the critic's loss in its parameters.
+      g_grad: the same of `g_step` and the generator.
       step: `step(state, reals) -> (state, metrics)`, one iteration: n_critic critic updates, each
         on its own batch of reals `[n_critic, B, *data_shape]`, then one generator update. Its
         noise comes from `state.key`; metrics are those of the last critic update and of the
@@ -68,6 +80,8 @@ class GAN(NamedTuple):
     init: Callable[[chex.PRNGKey], GANState]
     d_step: Callable[..., tuple[GANState, Metrics]]
     g_step: Callable[..., tuple[GANState, Metrics]]
+    d_grad: Callable[..., tuple[chex.ArrayTree, Metrics]]
+    g_grad: Callable[..., tuple[chex.ArrayTree, Metrics]]
     step: Callable[..., tuple[GANState, Metrics]]
     sample: Callable[[GANState, chex.PRNGKey, int], chex.Array]
 
@@ -85,11 +99,14 @@ def gan(
     """Builds the training functions of a GAN.
 
     Args:
-      generator: maps latents `[B, latent_dim]` to samples `[B, ...]` and has the attribute
-        `latent_dim`. Its latents are standard normal. It, and the critic, may take the keywords
-        `train` and `axis_name`, as networks with BatchNorm need.
-      critic: maps samples to scores `[B]`. Collections other than its parameters, such as
-        running statistics, stay as they were initialised.
+      generator: a flax.linen module that maps latents `[B, latent_dim]` to samples `[B, ...]`
+        and has the attribute `latent_dim`. Its latents are standard normal. It, and the critic,
+        may take the keyword `train`, or another of `players.TRAINING_KEYWORDS`, and `axis_name`,
+        as networks with BatchNorm need. It may say the range of its samples in an attribute
+        `sample_range`; data outside are refused.
+      critic: a flax.linen module that maps samples to scores `[B]`. Its other variables, such as
+        running statistics or a spectral norm's vectors, move once an update, in a forward pass of
+        the update's real batch.
       loss: see `jaxgan.losses`.
       g_tx: the generator's optimizer.
       d_tx: the critic's optimizer.
@@ -101,10 +118,15 @@ def gan(
         counts on. Without it such numbers stay: none is ever clipped or averaged away.
 
     Raises:
-      ValueError: if n_critic or ema_decay is out of range, the generator has no latent_dim, the
-        critic's scores are not `[B]`, a network needs random numbers of its own, or the loss
-        penalises the gradient of a critic whose scores depend on the whole batch.
+      ValueError: if an argument is not of its kind or out of range, the generator has no
+        latent_dim, the critic's scores are not `[B]`, a network needs random numbers of its own or
+        a keyword that training does not give, it has variables that training does not move, its
+        samples depend on each other, or the loss penalises the gradient of a critic whose scores
+        depend on the whole batch.
     """
+    check_loss(loss)
+    check_optimizer("g_tx", g_tx)
+    check_optimizer("d_tx", d_tx)
     if not (isinstance(n_critic, Integral) and n_critic >= 1) or isinstance(n_critic, bool):
         raise ValueError(f"n_critic must be a whole number from 1 up; got {n_critic}.")
     if not (isinstance(ema_decay, Real) and 0 <= ema_decay < 1) or isinstance(ema_decay, bool):
@@ -115,11 +137,26 @@ def gan(
     def compile_with(f, *static):
         return jax.jit(functools.partial(f, game), static_argnames=static)
 
+    def checked(name, f):
+        """Looks at the data first: compiled code knows neither their type nor their values."""
+        compiled, calls = compile_with(f, "axis_name"), itertools.count()
+
+        def step(state, real, *key, axis_name=None):
+            check_array(name, real)
+            # Only once: it waits for the data, and one batch is like another.
+            if not isinstance(real, jax.core.Tracer) and next(calls) == 0:
+                check_range(name, real, generator)
+            return compiled(state, real, *key, axis_name=axis_name)
+
+        return step
+
     return GAN(
         init=compile_with(_init),
-        d_step=compile_with(_d_step, "axis_name"),
-        g_step=compile_with(_g_step, "axis_name"),
-        step=compile_with(_step, "axis_name"),
+        d_step=checked("real", _d_step),
+        g_step=checked("real", _g_step),
+        d_grad=checked("real", lambda *args, **axis: _d_grad(*args, **axis)[:2]),
+        g_grad=checked("real", lambda *args, **axis: _g_grad(*args, **axis)[:2]),
+        step=checked("reals", _step),
         sample=compile_with(_sample, "n"),
     )
 
@@ -132,20 +169,27 @@ def over_seeds(model: GAN) -> GAN:
     run is, to rounding, what it is alone.
     """
 
-    def mapped(f):
-        def step(state, *args, axis_name=None):
-            return jax.vmap(functools.partial(f, axis_name=axis_name))(state, *args)
+    def mapped(name, f):
+        @functools.partial(jax.jit, static_argnames="axis_name")
+        def compiled(state, real, *key, axis_name=None):
+            return jax.vmap(functools.partial(f, axis_name=axis_name))(state, real, *key)
 
-        return jax.jit(step, static_argnames="axis_name")
+        def step(state, real, *key, axis_name=None):
+            check_array(name, real)
+            return compiled(state, real, *key, axis_name=axis_name)
+
+        return step
 
     def sample(state, keys, n):
         return jax.vmap(lambda state, key: model.sample(state, key, n))(state, keys)
 
     return GAN(
         init=jax.jit(jax.vmap(model.init)),
-        d_step=mapped(model.d_step),
-        g_step=mapped(model.g_step),
-        step=mapped(model.step),
+        d_step=mapped("real", model.d_step),
+        g_step=mapped("real", model.g_step),
+        d_grad=mapped("real", model.d_grad),
+        g_grad=mapped("real", model.g_grad),
+        step=mapped("reals", model.step),
         sample=jax.jit(sample, static_argnums=2),
     )
 
@@ -200,47 +244,63 @@ def _init(game, key):
     )
 
 
-def _d_step(game, state, real, key, axis_name=None):
+def _d_grad(game, state, real, key, axis_name=None):
+    """The gradient of the critic's loss, its metrics, and the critic's other variables after it."""
     check_real(real, game.data_shape)
     latents, loss_keys = _noise(game.generator, key, real.shape[0], axis_name)
-    player = state.generator
+    player, stats = state.generator, state.critic.stats
     fake, _ = apply(game.generator, player.params, player.stats, latents, axis_name)
 
     def objective(params):
         def critic_fn(x):
-            return apply(game.critic, params, state.critic.stats, x, axis_name)[0]
+            return apply(game.critic, params, stats, x, axis_name)[0]
 
-        return game.loss.critic(critic_fn, real, fake, loss_keys)
+        result = game.loss.critic(critic_fn, real, fake, loss_keys)
+        value, metrics = check_value("critic", result)
+        # The loss sees a pure critic, whose other variables move here. The compiler merges this
+        # pass with the loss's own; without such variables nothing is left of it.
+        return value, (metrics, apply(game.critic, params, stats, real, axis_name)[1])
 
-    gradients, metrics = jax.grad(objective, has_aux=True)(state.critic.params)
-    gradients, metrics = _mean((gradients, metrics), axis_name)
+    gradients, aux = jax.grad(objective, has_aux=True)(state.critic.params)
+    return _mean((gradients, *aux), axis_name)
+
+
+def _d_step(game, state, real, key, axis_name=None):
+    gradients, metrics, stats = _d_grad(game, state, real, key, axis_name)
     player = update(state.critic, gradients, game.d_tx)
-    player = player._replace(params=game.loss.project(player.params))
+    player = player._replace(params=game.loss.project(player.params), stats=stats)
     return _settle(game, state, {"critic": player}, gradients, metrics)
 
 
-def _g_step(game, state, real, key, axis_name=None):
+def _g_grad(game, state, real, key, axis_name=None):
+    """The gradient of the generator's loss, its metrics, and its other variables after it."""
     check_real(real, game.data_shape)
     latents, loss_keys = _noise(game.generator, key, real.shape[0], axis_name)
-    player = state.generator
 
     def critic_fn(x):
         return apply(game.critic, state.critic.params, state.critic.stats, x, axis_name)[0]
 
     def objective(params):
-        fake, stats = apply(game.generator, params, player.stats, latents, axis_name)
-        value, metrics = game.loss.generator(critic_fn, real, fake, loss_keys)
+        fake, stats = apply(game.generator, params, state.generator.stats, latents, axis_name)
+        result = game.loss.generator(critic_fn, real, fake, loss_keys)
+        value, metrics = check_value("generator", result)
         return value, (metrics, stats)
 
-    gradients, aux = jax.grad(objective, has_aux=True)(player.params)
-    gradients, (metrics, stats) = _mean((gradients, aux), axis_name)
-    player = update(player, gradients, game.g_tx)._replace(stats=stats)
+    gradients, aux = jax.grad(objective, has_aux=True)(state.generator.params)
+    return _mean((gradients, *aux), axis_name)
+
+
+def _g_step(game, state, real, key, axis_name=None):
+    gradients, metrics, stats = _g_grad(game, state, real, key, axis_name)
+    player = update(state.generator, gradients, game.g_tx)._replace(stats=stats)
     step = state.step + 1
     changes = {"generator": player}
     if game.ema_decay:
         decay = jnp.minimum(game.ema_decay, step / (9 + step))
-        changes["ema"], changes["ema_stats"] = optax.incremental_update(
-            (player.params, player.stats), (state.ema, state.ema_stats), 1 - decay
+        changes["ema"], changes["ema_stats"] = _of_floats(
+            lambda new, old: optax.incremental_update(new, old, 1 - decay),
+            (player.params, player.stats),
+            (state.ema, state.ema_stats),
         )
     state, metrics = _settle(game, state, changes, gradients, metrics)
     return state._replace(step=step), metrics
@@ -262,6 +322,11 @@ def _step(game, state, reals, axis_name=None):
     state, metrics = jax.lax.scan(critic_update, state, (reals, jnp.arange(n_critic)))
     g_key = jax.random.fold_in(key, n_critic)
     state, g_metrics = _g_step(game, state, reals[-1], g_key, axis_name)
+    if both := metrics.keys() & g_metrics.keys() - {"skipped"}:
+        raise ValueError(
+            f"the loss's critic and generator both report {', '.join(sorted(both))}, so that one "
+            "would hide the other. Give them different names, such as d_loss and g_loss."
+        )
     return state, jax.tree.map(_last_of_finite, metrics) | g_metrics
 
 
@@ -289,7 +354,18 @@ def _last_of_finite(column):
 
 
 def _mean(tree, axis_name):
-    return tree if axis_name is None else jax.lax.pmean(tree, axis_name)
+    if axis_name is None:
+        return tree
+    return _of_floats(lambda x: jax.lax.pmean(x, axis_name), tree)
+
+
+def _of_floats(f, tree, *others):
+    """f of each floating-point leaf; others, such as counters, are as the first tree has them."""
+
+    def of_leaf(leaf, *rest):
+        return f(leaf, *rest) if jnp.issubdtype(leaf.dtype, jnp.inexact) else leaf
+
+    return jax.tree.map(of_leaf, tree, *others)
 
 
 def _noise(generator, key, batch, axis_name):

@@ -1,115 +1,125 @@
-"""Image files as arrays: one at a time, or every one under a folder."""
+"""Image files as arrays."""
 
 import io
 import math
 import os
 import pathlib
-import warnings
-from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
+import re
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
 # Of these alone: for others, whatever the file is called, Pillow may start a program, as for EPS.
-FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF")
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff")
+FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
+
+# Tags of TIFF.
+_BITS_PER_SAMPLE, _PHOTOMETRIC, _MAX_SAMPLE_VALUE = 258, 262, 281
 
 
-def decode(source: bytes | pathlib.Path, shape: tuple[int, ...], resize: bool) -> np.ndarray:
+def decode(
+    source: bytes | pathlib.Path, shape: tuple[int, ...], resize: bool, bits: int = 16
+) -> np.ndarray:
     """Decodes one image (its first frame) to uint8 `shape`.
 
     With `resize` the shorter side is scaled and the centre kept. What is transparent becomes
-    white, 16-bit grey keeps its high byte, and a photograph is turned upright.
+    white, grey of 16 bits keeps the highest eight of its lowest `bits`, and a photograph is turned
+    upright.
     """
+    from PIL import Image
+
+    file = io.BytesIO(source) if isinstance(source, bytes) else source
+    with Image.open(file, formats=FORMATS) as image:
+        return convert(image, shape, resize, upright=isinstance(source, pathlib.Path), bits=bits)
+
+
+def convert(
+    image: Any, shape: tuple[int, ...], resize: bool, upright: bool, bits: int = 16
+) -> np.ndarray:
+    """What `decode` makes of an image that Pillow has opened."""
     from PIL import Image, ImageOps
 
     height, width, channels = shape
-    image: Image.Image
-    file = io.BytesIO(source) if isinstance(source, bytes) else source
-    with Image.open(file, formats=FORMATS) as image:
-        if resize:
-            image.draft(None, (2 * width, 2 * height))  # large JPEGs decode many times faster
-        if isinstance(source, pathlib.Path):
-            image = ImageOps.exif_transpose(image)
-        if image.mode == "F":
-            raise ValueError("its pixels are floating-point numbers")
-        if image.mode.startswith("I"):
-            image = Image.fromarray(np.uint8(np.clip(np.asarray(image) // 256, 0, 255)))
-        if image.has_transparency_data:
-            image = image.convert("RGBA")
-            image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-        image = image.convert("L" if channels == 1 else "RGB")
-        if resize:
-            image = ImageOps.fit(image, (width, height), Image.Resampling.BICUBIC)
-        return np.asarray(image).reshape(shape)
+    white_is_zero = (
+        _tag(image, _PHOTOMETRIC, default=1) == 0
+    )  # which Pillow minds up to 8 bits only
+    if resize:
+        image.draft(None, (2 * width, 2 * height))  # large JPEGs decode many times faster
+    if upright:
+        image = ImageOps.exif_transpose(image)
+    if image.mode == "F":
+        raise ValueError("its pixels are floating-point numbers")
+    if image.mode.startswith("I"):
+        deep = _grey_values(image)
+        grey = np.minimum(deep >> (bits - 8), 255).astype(np.uint8)
+        if white_is_zero:
+            grey = 255 - grey
+        grey[deep == image.info.get("transparency", -1)] = 255
+        image = Image.fromarray(grey)
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    image = image.convert("L" if channels == 1 else "RGB")
+    if resize:
+        image = ImageOps.fit(image, (width, height), Image.Resampling.BICUBIC)
+    return np.asarray(image).reshape(shape)
 
 
-def decode_folder(
-    root: pathlib.Path, name: str, size: int, log: Callable[[str], None]
-) -> np.ndarray:
-    """Decodes every image under a folder that can be decoded; names the others.
+class Depth(NamedTuple):
+    """How much of its 16 bits an image uses.
 
-    Args:
-      root: the folder. Hidden files and folders are passed over.
-      name: what messages call it.
-      size: the side of the square each image is cut to.
-      log: called with a line about what was skipped.
-
-    Returns:
-      uint8 [N, size, size, C], in the order of the files' names; C is 1 if all are grey, else 3.
-
-    Raises:
-      ValueError: if fewer than two can be decoded.
+    Fields:
+      colour: whether it has colours. Of these Pillow reads the high byte alone.
+      bits: how many bits its format says that it has; None where that cannot be told.
+      peak: its largest value.
     """
-    from PIL import Image, UnidentifiedImageError
 
-    files = sorted(
-        path
-        for path in root.rglob("*")
-        if path.suffix.lower() in SUFFIXES
-        and path.is_file()
-        and not any(part.startswith(".") for part in path.relative_to(root).parts)
-    )
-    if not files:
-        raise ValueError(f"no images under {root}; looked for {', '.join(SUFFIXES)}")
-    check_memory(name, len(files), (size, size, 3))
+    colour: bool
+    bits: int | None
+    peak: int
 
-    pixels = np.empty((len(files), size, size, 3), np.uint8)
 
-    def decode_row(row: int) -> str | None:
-        """Returns what was wrong with the file, if anything."""
-        try:
-            pixels[row] = decode(files[row], pixels.shape[1:], resize=True)
-        except UnidentifiedImageError:
-            return "not an image"
-        except Exception as error:  # Pillow's decoders raise whatever a broken file provokes
-            return one_line(error)
-        return None
+def measure_depth(image: Any) -> Depth | None:
+    """The depth of an image that Pillow has opened; None of one of 8 bits or of floats.
 
-    with warnings.catch_warnings(), ThreadPoolExecutor() as pool:
-        warnings.simplefilter("ignore")  # of odd metadata; but
-        warnings.simplefilter("error", Image.DecompressionBombWarning)
-        faults: list[str | None] = []
-        for start in bar(range(0, len(files), 256), f"decoding {root.name}"):
-            rows = range(start, min(start + 256, len(files)))  # an interrupt waits for these
-            faults += pool.map(decode_row, rows)
-    good = np.flatnonzero([fault is None for fault in faults])
-    skipped = [
-        f"{one_line(path.relative_to(root))} ({fault})"
-        for path, fault in zip(files, faults, strict=True)
-        if fault is not None
-    ]
-    if skipped:
-        more = f" and {len(skipped) - 10} more" if len(skipped) > 10 else ""
-        log(f"skipped {len(skipped)} of {len(files)} images: {', '.join(skipped[:10])}{more}")
-    if len(good) < 2:
-        raise ValueError(
-            f"{len(good)} of the {len(files)} images under {root} can be decoded, and at least "
-            "2 are needed, one of them to hold out"
-        )
-    grey = all((pixels[row] == pixels[row, ..., :1]).all() for row in good)
-    kept = pixels[..., :1] if grey else pixels
-    return kept[good] if skipped else kept
+    Scanners and cameras put 10, 12 or 14 bits into the lower end of 16. TIFF may say so; PNG's sBIT
+    does not, since a PNG's values are scaled to all 16 bits.
+
+    References:
+      TIFF 6.0, BitsPerSample and MaxSampleValue; PNG, third edition, sections 11.3.2.7 and 12.4.
+    """
+    if image.mode.startswith("I"):
+        decoder = image.tile[0][3]
+        bits = None
+        if _tag(image, _BITS_PER_SAMPLE) == 12:
+            bits = 12
+        elif image.format == "PPM" and not isinstance(decoder, str):
+            bits = 16  # Pillow has scaled it by its own largest value
+        allowed = _tag(image, _MAX_SAMPLE_VALUE)
+        peak = int(_grey_values(image).max())
+        # 65535 is what the tag says by default.
+        return Depth(False, bits, max(peak, allowed) if allowed < 65535 else peak)
+    if re.search(";16[BLN]", str(image.tile[:1])):
+        return Depth(True, None, int(np.asarray(image)[..., :3].max()) << 8 | 255)
+    return None
+
+
+def bits_of(peak: int) -> int:
+    """The depth that a scan up to this value is taken to have."""
+    return next(bits for bits in (8, 10, 12, 14, 16) if peak < 2**bits)
+
+
+def _grey_values(image: Any) -> np.ndarray:
+    values = np.asarray(image)
+    low, high = int(values.min()), int(values.max())
+    if low < 0 or high >= 2**16:
+        raise ValueError(f"its pixels are from {low} to {high}, and 0 to 65535 can be read")
+    return values
+
+
+def _tag(image: Any, number: int, default: int = 0) -> int:
+    """The largest of a TIFF tag's numbers; the default where there is none."""
+    return int(np.max(getattr(image, "tag_v2", {}).get(number, default)))
 
 
 def check_memory(name: str, count: int, shape: tuple[int, ...]) -> None:
@@ -138,5 +148,12 @@ def bar(steps: range, label: str) -> Iterable[int]:
 
 
 def one_line(error: object) -> str:
-    """What an error says, as part of a line."""
-    return " ".join(str(error).split())[:300].rstrip(".") or type(error).__name__
+    """What an error or a path says, as part of a line that any terminal can print."""
+    text = str(error).encode(errors="backslashreplace").decode()  # names may be no UTF-8
+    return " ".join(text.split())[:300].rstrip(".") or type(error).__name__
+
+
+def enumerate_some(items: Sequence[str], most: int = 10) -> str:
+    """The first of the items, and how many more there are."""
+    more = f" and {len(items) - most} more" if len(items) > most else ""
+    return ", ".join(items[:most]) + more

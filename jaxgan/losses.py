@@ -49,20 +49,25 @@ class LossFn(Protocol):
         """
 
 
+def _identity(params):
+    return params
+
+
 class Loss(NamedTuple):
     """What the two players minimise.
 
     Attributes:
       critic: the critic's loss.
       generator: the generator's loss. Only relativistic losses look at `real`.
-      project: critic parameters to critic parameters, applied after each critic update.
+      project: critic parameters to critic parameters, applied after each critic update; by default
+        it changes nothing.
       per_example: whether the critic must score each example by itself, as a gradient penalty
         needs; a critic that normalises by its batch does not.
     """
 
     critic: LossFn
     generator: LossFn
-    project: Callable[[chex.ArrayTree], chex.ArrayTree]
+    project: Callable[[chex.ArrayTree], chex.ArrayTree] = _identity
     per_example: bool = False
 
 
@@ -85,7 +90,7 @@ def bce() -> Loss:
         loss = -jnp.mean(_log_d(_scores(critic_fn, fake)))
         return loss, {"g_loss": loss}
 
-    return Loss(_bce_critic, generator, _identity)
+    return Loss(_bce_critic, generator)
 
 
 def minimax() -> Loss:
@@ -103,7 +108,7 @@ def minimax() -> Loss:
         loss = jnp.mean(_log_one_minus_d(_scores(critic_fn, fake)))
         return loss, {"g_loss": loss}
 
-    return Loss(_bce_critic, generator, _identity)
+    return Loss(_bce_critic, generator)
 
 
 def wgan(clip: float = 0.01) -> Loss:
@@ -160,7 +165,7 @@ def wgan_gp(penalty: float = 10.0) -> Loss:
         loss = -wasserstein + penalty * deviation
         return loss, {"d_loss": loss, "wasserstein": wasserstein, "gradient_penalty": deviation}
 
-    return Loss(critic, _wasserstein_generator, _identity, per_example=True)
+    return Loss(critic, _wasserstein_generator, per_example=True)
 
 
 def gradient_penalty(
@@ -236,10 +241,6 @@ def _log_d(score):
 
 def _log_one_minus_d(score):
     return jax.nn.log_sigmoid(-score)
-
-
-def _identity(params):
-    return params
 
 
 def _scores(critic_fn, x):

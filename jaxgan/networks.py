@@ -15,6 +15,7 @@ References:
 
 import math
 from numbers import Integral
+from typing import ClassVar
 
 import flax.linen as nn
 import jax
@@ -110,6 +111,11 @@ class MLPGenerator(nn.Module):
     depth: int = 3
     dtype: jnp.dtype = jnp.float32
 
+    @property
+    def sample_range(self) -> tuple[float, float] | None:
+        """The range of what it makes: data outside are refused. None for points."""
+        return (-1.0, 1.0) if len(self.data_shape) == 3 else None
+
     @nn.compact
     def __call__(self, z: jax.Array) -> jax.Array:
         """Maps latents to samples; images through tanh, points as they are."""
@@ -145,6 +151,8 @@ class DCGANGenerator(nn.Module):
     width: int = 64
     norm: bool = True
     dtype: jnp.dtype = jnp.float32
+
+    sample_range: ClassVar[tuple[float, float]] = (-1.0, 1.0)
 
     @nn.compact
     def __call__(

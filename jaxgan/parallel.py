@@ -166,10 +166,12 @@ def many_steps(step: Callable, fetch: Callable[[chex.ArrayTree, chex.Array], che
     Returns:
       `run(state, data, batches, count, axis_name=None) -> (state, metrics)`, which does the first
       `count` iterations, at most K, of batches `[K, n_critic, B, ...]`; metrics are `[K]` each,
-      NaN from `count` on. With a count of 0 it compiles and changes nothing.
+      zero from `count` on. With a count of 0 it compiles and changes nothing.
     """
 
     def run(state, data, batches, count, axis_name=None):
+        batches = jnp.asarray(batches)  # numpy's take no tracer for an index, under disable_jit
+
         def iteration(state, i):
             return step(state, fetch(data, batches[i]), axis_name=axis_name)
 
@@ -179,7 +181,8 @@ def many_steps(step: Callable, fetch: Callable[[chex.ArrayTree, chex.Array], che
             return state, jax.tree.map(lambda column, m: column.at[i].set(m), log, metrics)
 
         _, metrics = jax.eval_shape(iteration, state, 0)
-        log = jax.tree.map(lambda m: jnp.full((len(batches), *m.shape), jnp.nan), metrics)
+        # Zeros and not NaN, which JAX_DEBUG_NANS would stop at.
+        log = jax.tree.map(lambda m: jnp.zeros((len(batches), *m.shape), m.dtype), metrics)
         # Past the last batch an index is clamped, and the last would be trained on again.
         return jax.lax.fori_loop(0, jnp.minimum(count, len(batches)), body, (state, log))
 

@@ -1,6 +1,6 @@
 """One network and its optimizer: initialised, applied and updated by pure functions.
 
-A network is any flax module. What it takes besides its input, `train` and `axis_name`, and what it
+A network is a flax.linen module. What it takes besides its input, such as `train`, and what it
 keeps besides its parameters, such as running statistics, is found out here.
 """
 
@@ -11,14 +11,26 @@ import chex
 import flax.linen as nn
 import optax
 
+# The keywords by which modules are told that they train, and what training gives them.
+TRAINING_KEYWORDS = {
+    "train": True,
+    "training": True,
+    "is_training": True,
+    "is_train": True,
+    "update_stats": True,
+    "deterministic": False,
+    "use_running_average": False,
+    "inference": False,
+}
+
 
 class Player(NamedTuple):
     """One network and its optimizer.
 
     Attributes:
       params: the parameters.
-      stats: flax's mutable collections, such as BatchNorm's running statistics; {} where there are
-        none. The critic always normalises by its batch, so its own stay as they were initialised.
+      stats: flax's other collections, such as BatchNorm's running statistics or the vectors of a
+        spectral norm's power iteration; {} where there are none. Training moves them.
       opt_state: the optimizer's state.
     """
 
@@ -39,8 +51,8 @@ def init_variables(
     module: nn.Module, key: chex.PRNGKey, x: chex.Array
 ) -> tuple[chex.ArrayTree, chex.ArrayTree]:
     """A network's first parameters, and its other variables."""
-    variables = dict(module.init(key, x, **_known(module, train=False)))
-    return variables.pop("params"), variables
+    variables = dict(module.init(key, x, **_keywords(module, train=False, axis_name=None)))
+    return variables.pop("params", {}), variables
 
 
 def apply(
@@ -52,7 +64,7 @@ def apply(
     train: bool = True,
 ) -> tuple[chex.Array, chex.ArrayTree]:
     """The network's output and its updated statistics."""
-    keywords = _known(module, train=train, axis_name=axis_name)
+    keywords = _keywords(module, train, axis_name)
     return module.apply({"params": params, **stats}, x, mutable=list(stats), **keywords)
 
 
@@ -62,7 +74,17 @@ def update(player: Player, gradients: chex.ArrayTree, tx: optax.GradientTransfor
     return player._replace(params=optax.apply_updates(player.params, updates), opt_state=opt_state)
 
 
-def _known(module, **keywords):
-    """Those of the keywords that the module takes."""
-    known = inspect.signature(module.__call__).parameters
-    return {name: value for name, value in keywords.items() if name in known}
+def unknown_parameters(module: nn.Module) -> list[inspect.Parameter]:
+    """What the module's `__call__` takes besides its input that training does not give it."""
+    others = list(inspect.signature(module.__call__).parameters.values())[1:]
+    known = {*TRAINING_KEYWORDS, "axis_name"}
+    variable = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    return [p for p in others if p.name not in known and p.kind not in variable]
+
+
+def _keywords(module, train, axis_name):
+    """Those keywords that the module takes, with their values."""
+    given = {name: value == train for name, value in TRAINING_KEYWORDS.items()}
+    given["axis_name"] = axis_name
+    taken = inspect.signature(module.__call__).parameters
+    return {name: value for name, value in given.items() if name in taken}

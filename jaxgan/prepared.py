@@ -1,7 +1,6 @@
 """Image sets that tensorflow-datasets has prepared, read without TensorFlow."""
 
 import contextlib
-import difflib
 import io
 import os
 import re
@@ -13,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from etils import epath
 
-from jaxgan import images
+from jaxgan import images, names
 
 
 def prepare(builder: Any) -> None:
@@ -49,11 +48,11 @@ def find(name: str, data_dir: Any, others: Sequence[str] = ()) -> Any:
     known = tfds.list_builders(with_community_datasets=False)
     match = re.fullmatch(r"(\w+)(/[\w.+-]+)?(:\d+\.\d+\.\d+)?", name)
     if match is None:
-        raise _unknown(name, known, others)
+        raise names.unknown(name, others, known)
     set_name, config, version = (part or "" for part in match.groups())
     folder = data_dir / (set_name + config)
     if not folder.is_dir() and set_name not in known:
-        raise _unknown(name, known, others)
+        raise names.unknown(name, others, known)
     present = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
     versions = [v for v in present if re.fullmatch(r"\d+\.\d+\.\d+", v)]
     wanted = [v for v in versions if version in ("", f":{v}")]
@@ -61,20 +60,15 @@ def find(name: str, data_dir: Any, others: Sequence[str] = ()) -> Any:
         raise ValueError(
             f"dataset {name!r} is not prepared in {folder}"
             + (f", which has {', '.join(present[:8])}" if present else "")
-            + '; prepare it with: pip install "jaxgan[prepare]" && '
+            + "; prepare it with: pip install tensorflow && "
             f"tfds build {name} --file_format=array_record --data_dir={shlex.quote(str(data_dir))}"
+            + (
+                f"; or, for the folder of this name, give folder:{name}"
+                if os.path.isdir(name)
+                else ""
+            )
         )
     return open_set(folder / max(wanted, key=lambda v: [int(n) for n in v.split(".")]))
-
-
-def _unknown(name: str, known: Sequence[str], others: Sequence[str]) -> ValueError:
-    nearest = difflib.get_close_matches(name.lower(), [*others, *known], n=1)
-    return ValueError(
-        f"unknown dataset {name!r}"
-        + (f", did you mean {nearest[0]!r}?" if nearest else ".")
-        + f" There are {', '.join(others)} and the image sets of tensorflow-datasets, such as "
-        "mnist, fashion_mnist or cifar10"
-    )
 
 
 def open_set(folder: Any) -> Any:

@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
@@ -87,8 +88,67 @@ def test_every_pixel_value_survives_the_round_trip():
 def test_points_pass_and_other_integers_are_refused():
     points = np.float32([[0.5, -7.0]])
     np.testing.assert_array_equal(data.to_float(points), points)
-    with pytest.raises(ValueError, match="int32"):
+    with pytest.raises(ValueError, match="got int32: pixels 0 to 255 may be given as"):
         data.to_float(np.int32([1]))
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4])
+@pytest.mark.parametrize("make", [np.asarray, jnp.asarray])
+def test_float_images_outside_of_minus_one_to_one_are_refused(make, channels):
+    rounded = make(np.full((2, 4, 4, channels), 1.007, np.float32))
+    np.testing.assert_array_equal(data.to_float(rounded), rounded)
+    message = r"must be in \[-1, 1\], got 0 to 255: give pixels 0 to 255 as data.astype\('uint8'\)"
+    pixels = make(np.linspace(0, 255, 32 * channels, dtype=np.float32).reshape(2, 4, 4, channels))
+    with pytest.raises(ValueError, match=message):
+        data.to_float(pixels)
+    with pytest.raises(ValueError, match=r"got -255 to -0"):
+        data.to_float(-pixels)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("shape", [(5, 2), (2, 4, 4, 3)])
+def test_data_that_are_not_finite_are_refused(bad, shape):
+    x = np.zeros(shape, np.float32)
+    x.flat[3] = bad
+    with pytest.raises(ValueError, match="data must be finite"):
+        data.to_float(x)
+
+
+def test_values_are_not_asked_for_while_a_program_is_compiled():
+    pixels = np.full((2, 4, 4, 3), 255, np.float32)
+    np.testing.assert_array_equal(jax.jit(data.to_float)(pixels), pixels)
+    assert data.to_float(np.zeros((0, 4, 4, 3), np.float32)).shape == (0, 4, 4, 3)
+
+
+class DataFrame:
+    """As pandas has it, which need not be installed."""
+
+    def __array__(self, dtype=None, copy=None):
+        return np.zeros((3, 2), dtype)
+
+
+@pytest.mark.parametrize(
+    ("x", "message"),
+    [
+        (DataFrame(), "got a DataFrame: numpy.asarray"),
+        ([[0.5, 1.0]], "got a list: numpy.asarray"),
+        (np.array([[0.5, "a"]], object), "got object"),
+        (np.array(["a"]), "got <U1"),
+        (np.ones((2, 2), bool), "got bool"),
+        (np.ones((2, 2), complex), "got complex128"),
+    ],
+    ids=lambda x: x if isinstance(x, str) else "",
+)
+def test_what_is_no_array_of_numbers_is_refused_in_a_line(x, message):
+    with pytest.raises(ValueError, match=message) as error:
+        data.to_float(x)
+    assert "\n" not in str(error.value)
+
+
+def test_a_tensor_of_torch_is_refused_in_a_line():
+    torch = pytest.importorskip("torch")
+    with pytest.raises(ValueError, match="got a Tensor: numpy"):
+        data.to_float(torch.zeros(3, 2))
 
 
 def test_pixels_out_of_range_are_clipped():
@@ -340,12 +400,26 @@ def test_the_newest_version_is_read_unless_one_is_named(small_sets, tmp_path):
         ("broken", "cannot read .*broken/1.2.0: .*; remove that folder and prepare it again"),
         ("headless", "cannot read .*headless/1.2.0: .*; remove that folder and prepare it again"),
         ("fashion_mnist", r"'fashion_mnist' is not prepared in .*tfds build fashion_mnist --fi"),
+        ("mnist", "prepare it with: pip install tensorflow && tfds build mnist --file_format=arra"),
         ("lsun/bedroom", r"'lsun/bedroom' is not prepared .* tfds build lsun/bedroom --file_f"),
         ("minst", "unknown dataset 'minst', did you mean 'mnist'?"),
         ("Digits", "unknown dataset 'Digits', did you mean 'digits'?"),
         ("ring", "unknown dataset 'ring', did you mean 'ring8'?"),
         ("", "unknown dataset ''. There are ring8, grid25, swissroll, digits, stacked_mnist, fold"),
-        ("../mnist", "unknown dataset '../mnist'"),
+        ("../mnist", "unknown dataset '../mnist', did you mean 'folder:../mnist'?"),
+        ("~/photos", "unknown dataset '~/photos', did you mean 'folder:~/photos'?"),
+        ("Folder:my photos/", "unknown dataset 'Folder:my photos/', did you mean 'folder:my phot"),
+        ("my_own_set", r"unknown dataset 'my_own_set'\. There are"),
+        ("x.npz", r"dataset 'x\.npz' is an array on disk, which is no data set .* numpy\.load"),
+        ("npy:a/x.NPY", r"dataset 'npy:a/x\.NPY' is an array on disk"),
+        ("folder:x.npy", r"'folder:x\.npy' is an array on disk"),
+        ("folder:a/b.zip", r"'folder:a/b\.zip' is an archive: unpack it, and give folder:PATH"),
+        ("photos.tar.gz", r"dataset 'photos\.tar\.gz' is an archive: unpack it"),
+        ("gs://bucket/photos", "'gs://bucket/photos' is an address, and folders are read from di"),
+        ("folder:gs://bucket/photos", "is an address, and folders are read from disks: copy it"),
+        ("folder:~nobody-by-this-name/x", "is not a folder; give folder:PATH with an existing"),
+        (f"folder:{__file__}", "is a file; give folder:PATH with a folder of images"),
+        (__file__, "is a file; give folder:PATH with a folder of images"),
         ("folder", "unknown dataset 'folder', did you mean 'folder:PATH'?"),
     ],
 )
@@ -353,6 +427,17 @@ def test_what_cannot_be_loaded_is_explained_in_one_line(small_sets, name, messag
     with pytest.raises(ValueError, match=message) as error:
         data.load(name, small_sets)
     assert "\n" not in str(error.value)
+
+
+def test_a_folder_given_by_its_bare_name_is_recognised(small_sets, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("holidays", "mnist", "kept.zip"):
+        (tmp_path / name).mkdir()
+    for name in ("holidays", "kept.zip"):
+        with pytest.raises(ValueError, match=f"did you mean 'folder:{name}'?"):
+            data.load(name, small_sets)
+    with pytest.raises(ValueError, match=r"prepare it with: .*of this name, give folder:mnist"):
+        data.load("mnist", small_sets)
 
 
 def test_sets_that_would_not_fit_in_memory_are_refused():
@@ -446,7 +531,12 @@ def test_a_folder_becomes_squares_of_32_a_tenth_of_them_held_out(tmp_path):
     assert sorted(colours) == list(range(30))
     again, _ = load_folder(tmp_path)
     np.testing.assert_array_equal(images.test, again.test)
-    assert lines == [f"{tmp_path}: 27 images to train on, 3 held out, (32, 32, 3)"]
+    assert lines == [
+        "the 3 sub-folders (class0, class1, class2) are read as one set: they are not taken for "
+        "classes, and images have no labels",
+        f"{tmp_path}: 27 images to train on, 3 held out, (32, 32, 3)",
+    ]
+    assert images.train_labels is None
 
 
 def test_the_centre_is_kept(tmp_path):
@@ -539,11 +629,15 @@ def test_files_that_cannot_be_decoded_are_named_and_skipped(tmp_path, monkeypatc
 
     images, lines = load_folder(tmp_path)
     assert len(images.train) + len(images.test) == 4
-    assert lines[0].startswith("skipped 7 of 11 images: ")
-    for name in ("empty.png", "text.jpg", "truncated.png", "crooked.png", "float.tiff"):
-        assert f"{name} (" in lines[0]
-    assert "bomb.png (" in lines[0] and "warned.png (" in lines[0]
-    assert "\n" not in lines[0] and str(tmp_path) not in lines[0]
+    others, skipped, _ = lines
+    assert others == "passed over 1 file of other kinds: 1 .txt"
+    assert skipped.startswith("skipped 9 of 13 images: ")
+    for name in ("empty.png", "text.jpg", "truncated.png", "crooked.png", "bomb.png"):
+        assert f"{name} (" in skipped
+    assert "float.tiff (its pixels are floating-point numbers)" in skipped
+    assert "dangling.png (a link to nowhere)" in skipped
+    assert "pipe.png (not a regular file)" in skipped
+    assert "\n" not in skipped and str(tmp_path) not in skipped
 
 
 def test_a_folder_without_images_is_refused(tmp_path):

@@ -11,6 +11,7 @@ import jax
 import numpy as np
 import pytest
 from PIL import Image
+from scipy.ndimage import gaussian_filter
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent.parent / "experiments"))
 
@@ -18,6 +19,7 @@ import evaluate
 import sample
 import scorer
 import train
+import withheld
 
 from jaxgan import classifier, data, metrics, over_seeds, trained
 from jaxgan import config as configs
@@ -114,13 +116,13 @@ def test_distances_are_to_the_held_out_examples(result):
 
 def test_data_that_have_changed_since_training_are_noted(digits_run, scored, tmp_path, capsys):
     folder = shutil.copytree(digits_run, tmp_path / "run")
-    summary = json.loads((folder / "summary.json").read_text())
-    assert summary["data"] == data.fingerprint(data.load("digits"))
-    (folder / "summary.json").write_text(json.dumps(summary | {"data": "0123"}))
+    record = json.loads((folder / "data.json").read_text())
+    assert record["fingerprint"] == data.fingerprint(data.load("digits"))
+    (folder / "data.json").write_text(json.dumps(record | {"fingerprint": "0123", "train": 1400}))
     assert evaluate.main([f"--workdir={folder}", "--samples=70"]) == 0
     told = capsys.readouterr()
     [note] = json.loads(told.out.splitlines()[-1])["notes"]
-    assert "0123" in note and note in told.err
+    assert "examples to train on: 1400 then, 1437 now" in note and note in told.err
 
 
 def test_training_data_score_the_floor_and_are_found_out_as_copies(digits_run, scored, monkeypatch):
@@ -167,9 +169,20 @@ def test_modes_are_covered_by_as_many_samples_as_in_the_papers():
     """A last sample finds a mode, too late to cover it."""
     modes = np.array([[0, 0], [1, 1]], np.float32)
     dataset = data.Dataset("two", *(modes.repeat(10, axis=0),) * 2, modes=modes, sigma=0.1)
-    score = scorer.Scorer(dataset, None, jax.random.key(0))
+    score = scorer.Scorer(dataset, None, jax.random.key(0), 2501)
     scores = score(modes[[0] * 2500 + [1]])
     assert scores["modes_covered"] == 1 and scores["histogram"] == [2500, 1]
+
+
+def test_pacgans_reverse_kl_is_that_of_the_first_2500_samples_of_high_quality():
+    """All in one mode but bad samples, which lie in the other's half, and late ones in that."""
+    modes = np.array([[0, 0], [1, 1]], np.float32)
+    dataset = data.Dataset("two", *(modes.repeat(50, axis=0),) * 2, modes=modes, sigma=0.1)
+    good, bad, late = modes[[0] * 2000], modes[[1] * 500] + 2, modes[[1] * 1500]
+    x = np.concatenate([good, bad, late])
+    score = scorer.Scorer(dataset, None, jax.random.key(0), len(x))(x)
+    assert score["reverse_kl_pacgan"] == pytest.approx(math.log(2))
+    assert score["reverse_kl"] == pytest.approx(0, abs=1e-6)
 
 
 def test_the_generator_trained_last_is_another(digits_run, result, scored):
@@ -187,20 +200,116 @@ def test_another_seed_draws_others(digits_run, result, scored):
 
 
 def test_scores_that_need_more_samples_are_left_out_and_noted(digits_run, scored):
-    result = scored(digits_run, "--samples=18")
-    assert result["scores"]["frechet_classifier"] is result["floor"]["frechet_classifier"] is None
-    assert result["scores"]["kernel_classifier"] is None
-    assert result["scores"]["manifold_classifier"]["precision"] >= 0
-    assert any("18 samples of 64 features" in note for note in result["notes"])
-    assert len(result["notes"]) == 2
+    result = scored(digits_run, "--samples=64")
+    for scores in (result["scores"], result["floor"]):
+        left_out = {name for name, score in scores.items() if score is None}
+        assert left_out - {"memorisation"} == {
+            "w1", "sliced_w1", "frechet_classifier", "manifold_classifier"
+        }  # fmt: skip
+    assert result["scores"]["memorisation"] is None
+    assert result["scores"]["kernel_classifier"]["standard_error"] > 0
+    assert result["scores"]["modes_covered"] >= 1
+    notes = {note.split(":")[0]: note for note in result["notes"]}
+    assert len(notes) == 5
+    assert "64 samples where it needs 65" in notes["no frechet_classifier"]
+    assert "64 samples where it needs 70" in notes["no memorisation"]
+
+
+@pytest.mark.parametrize(
+    ("samples", "held_out", "classes", "features", "names"),
+    [
+        (70, 70, None, None, set()),
+        (69, 70, None, None, {"w1", "sliced_w1", "memorisation"}),
+        (70, 69, None, None, {"w1", "sliced_w1", "memorisation"}),
+        (70, 70, 14, 69, set()),
+        (70, 70, 14, 70, {"frechet_classifier"}),
+        (10_000, 70, 14, 70, {"frechet_classifier"}),
+        (70, 10_000, 15, 69, {"modes_covered", "reverse_kl", "entropy", "classifier_score"}),
+        (5_000, 70, 1_000, None, set()),
+    ],
+)
+def test_each_score_has_a_least_number_of_examples(samples, held_out, classes, features, names):
+    notes = withheld.too_few(samples, held_out, classes, features)
+    assert notes.keys() - {"reverse_kl_pacgan"} == names
+    for name, note in notes.items():
+        assert note.startswith(f"no {name}: ") and len(note.splitlines()) == 1
 
 
 def test_images_without_labels_have_distances_only(digits_run):
     unlabelled = data.load("digits")._replace(train_labels=None, test_labels=None)
     options = evaluate.Arguments(workdir="")
-    evaluation, _ = evaluate.evaluate(trained.load(digits_run), unlabelled, 50, options, None)
+    evaluation, _ = evaluate.evaluate(trained.load(digits_run), unlabelled, 200, options, None)
     assert evaluation["scores"].keys() == {"w1", "sliced_w1", "memorisation"}
     assert "classifier" not in evaluation["protocol"] and not evaluation["notes"]
+
+
+def make_photos(folder, count):
+    """Coloured pictures: a ground, smooth shapes and grain, each of its own."""
+    random = np.random.RandomState(0)
+    folder.mkdir()
+    for index in range(count):
+        smooth = gaussian_filter(random.normal(size=(16, 16, 3)), (2, 2, 0), mode="wrap")
+        grain = 15 * random.normal(size=smooth.shape)
+        pixels = 50 * smooth / smooth.std() + random.uniform(60, 190, 3) + grain
+        Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(folder / f"{index}.png")
+    return folder
+
+
+@pytest.mark.parametrize("count, why", [(300, "30 held-out examples"), (800, "cannot tell")])
+def test_an_untrained_generator_of_photos_is_not_flattered(count, why, tmp_path, scored):
+    photos = make_photos(tmp_path / "photos", count)
+    small = ["--width=8", "--batch-size=8", "--image-size=16", "--parallel=jit"]
+    arguments = [f"--dataset=folder:{photos}", f"--workdir={tmp_path / 'run'}", *small]
+    assert not train.main(["--loss=wgan-gp", "--steps=2", *arguments])
+    result = scored(tmp_path / "run")
+    notes = " ".join(result["notes"])
+    for name in ("w1", "memorisation"):
+        assert result["scores"][name] is None and f"no {name}: " in notes
+    assert result["floor"]["w1"] is None and why in notes
+    if sliced := result["scores"]["sliced_w1"]:
+        assert sliced > 1.5 * result["floor"]["sliced_w1"]
+
+
+def test_a_distance_is_given_where_bad_samples_are_further_than_data():
+    """The mean of pure noise is nearer to it than other noise is; that of clusters is not."""
+    random = np.random.RandomState(0)
+    noise = random.normal(size=(300, 100))
+    clusters = 20 * random.normal(size=(5, 100)).repeat(60, axis=0)[random.permutation(300)]
+    for points, told in ((noise, False), (noise + clusters, True)):
+        dataset = data.Dataset("points", *np.split(np.float32(points), [200]))
+        score = scorer.Scorer(dataset, None, jax.random.key(0), 100)
+        floor, controls = score.floor(dataset.train[:100])
+        assert (floor["w1"] is not None) == ("w1" not in score.withheld) == told
+        assert ("memorisation" not in score.withheld) == told
+        assert (controls["mean"]["closer"] == 1) == (not told)
+        again = score(dataset.train[:100])
+        assert again["w1"] == floor["w1"] and again["sliced_w1"] == floor["sliced_w1"]
+
+
+def test_scores_of_toys_and_digits_stand_beside_their_controls(result, ring_run, scored):
+    floor, controls = result["floor"], result["controls"]
+    assert controls.keys() == {"mean", "blurred"}
+    for control in controls.values():
+        assert control["w1"] > 1.3 * floor["w1"] and control["closer"] < 0.1
+        assert control["sliced_w1"] > 5 * floor["sliced_w1"]
+    ring = scored(ring_run, "--samples=500")
+    assert not ring["notes"] and ring["controls"].keys() == {"mean"}
+    assert ring["controls"]["mean"]["w1"] == pytest.approx(1, abs=0.01)  # the ring's radius
+
+
+def test_the_mean_digit_is_as_far_as_digits_are_from_it(result):
+    digits = data.load("digits")
+    train, test = (np.asarray(data.to_float(x)).reshape(len(x), -1) for x in digits[1:3])
+    distance = np.linalg.norm(test - train.mean(axis=0), axis=1).mean()
+    assert result["controls"]["mean"]["w1"] == pytest.approx(distance, rel=1e-5)
+
+
+def test_blurring_keeps_colours_and_shape_and_little_else():
+    images = np.random.RandomState(0).normal(size=(3, 32, 64, 2)) + [5, -5]
+    blurred = withheld.blur(images)
+    # White noise is left with 1/√(4π·4·8) = 0.05, and up to twice as much at edges.
+    assert blurred.shape == images.shape and blurred.std(axis=(1, 2)).max() < 0.15
+    np.testing.assert_allclose(blurred.mean(axis=(1, 2)), [[5, -5]] * 3, atol=0.2)
 
 
 def test_the_picture_shows_samples_beside_their_neighbours(digits_run, result):

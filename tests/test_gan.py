@@ -193,6 +193,25 @@ def test_step_with_one_critic_update():
     chex.assert_trees_all_close(data_of(scanned), data_of(looped), rtol=1e-5, atol=1e-6)
 
 
+@each_loss
+def test_the_steps_descend_what_the_gradients_are(loss_name):
+    # Under SGD at 0.002 the parameters move by that times the gradient; WGAN's are then clipped.
+    model, before, real = model_of(loss_name), start(), reals()[0]
+    for grad, step, player in (
+        (model.d_grad, model.d_step, "critic"),
+        (model.g_grad, model.g_step, "generator"),
+    ):
+        gradients, metrics = grad(before, real, KEY)
+        after, stepped = step(before, real, KEY)
+        params = getattr(before, player).params
+        moved = jax.tree.map(lambda w, g: w - 0.002 * g, params, gradients)
+        if player == "critic":
+            moved = LOSSES[loss_name].project(moved)
+        # The same arithmetic in two programs: a few roundings.
+        chex.assert_trees_all_close(getattr(after, player).params, moved, rtol=1e-5, atol=1e-6)
+        chex.assert_trees_all_close(metrics, stepped, rtol=1e-4, atol=1e-6)
+
+
 def record_gradients(length):
     """An optimizer that moves nothing and keeps the gradient of each update, in order."""
 

@@ -184,5 +184,72 @@ def test_a_broken_example_is_never_trained_on_unseen(name, value):
 )
 def test_what_is_no_batch_is_refused(real):
     model = build(n_critic=1)
-    with pytest.raises(ValueError, match="real must be a batch of what the generator makes"):
+    with pytest.raises(ValueError, match=r"real must be (a batch of what|an array of numpy)"):
         model.d_step(model.init(KEY), real, KEY)
+
+
+# Losses and optimizers of a user's own, as first written.
+
+
+def own(critic=None, generator=None, **fields):
+    def right(name):
+        return lambda f, real, fake, key: (jnp.mean(f(fake)), {name: jnp.mean(f(real))})
+
+    return losses.Loss(critic or right("d"), generator or right("g"), **fields)
+
+
+def step_with(loss, g_tx=None, d_tx=None):
+    pair = networks.mlp((2,), 2, 4, 1)
+    sgd = optax.sgd(0.1)
+    model = jaxgan.gan(*pair, loss, g_tx or sgd, d_tx or sgd, n_critic=1)
+    return model.step(model.init(KEY), np.zeros((1, 8, 2), np.float32))
+
+
+def returns(result):
+    return own(critic=lambda f, real, fake, key: result(f(real)))
+
+
+@pytest.mark.parametrize(
+    ("loss", "says"),
+    [
+        (losses.wgan, r"loss must be a Loss.*got the function wgan: call it, wgan\(\)"),
+        ("wgan-gp", r"loss must be a Loss.*got 'wgan-gp': .*losses.wgan_gp\(\)"),
+        (None, "loss must be a Loss.*got None"),
+        (own(project=None), r"project must be a function \(lambda params: params .*got None"),
+        (own()._replace(critic=None), "critic must be a function; got None"),
+        (returns(jnp.mean), r"critic must return \(loss, metrics\).*it returned a jax"),
+        (returns(lambda f: (jnp.mean(f), jnp.mean(f))), r"must return \(loss, metrics\)"),
+        (returns(lambda f: (f, {})), r"critic loss' has shape \(8,\): take its mean"),
+        (returns(lambda f: (jnp.mean(f), {"scores": f})), r"'scores' has shape \(8,\)"),
+        (returns(lambda f: (jnp.int32(1), {})), "floating-point loss; got int32"),
+        (returns(lambda f: None), "it returned None"),
+        (own(generator=own().critic), "critic and generator both report d, so that one"),
+    ],
+)
+def test_an_own_loss_is_answered_in_the_librarys_words(loss, says):
+    with pytest.raises(ValueError, match=says):
+        step_with(loss)
+
+
+def test_an_own_loss_needs_no_projection_and_no_metrics():
+    def quiet(f, real, fake, key):
+        return jnp.mean(f(fake)), {}
+
+    _, metrics = step_with(losses.Loss(quiet, quiet))
+    assert metrics == {}
+    _, metrics = step_with(own(critic=lambda f, x, y, key: (jnp.mean(f(y)), {"two": 2})))
+    assert metrics["two"] == 2 and jnp.issubdtype(metrics["two"].dtype, jnp.floating)
+
+
+@pytest.mark.parametrize(
+    ("tx", "says"),
+    [
+        (1e-4, r"got 0.0001: for example optax.adam\(1e-4\)"),
+        (optax.adam, r"got the function adam: call it, optax.adam\(1e-4\)"),
+        ("adam", "got 'adam'"),
+    ],
+)
+def test_what_is_no_optimizer_is_refused(tx, says):
+    for name in ("g_tx", "d_tx"):
+        with pytest.raises(ValueError, match=f"{name} must be an optax optimizer; {says}"):
+            step_with(losses.bce(), **{name: tx})

@@ -148,6 +148,89 @@ def test_generators_carry_the_sizes_of_their_latents_and_samples(networks_of):
     assert generator.data_shape == (8, 8, 1)
 
 
+# The networks written out, at weights that leave nothing in the linear part of an activation.
+
+
+def at_random_weights(module, x):
+    """The output in training, and the layers' parameters by name."""
+    rng = np.random.default_rng(0)
+    variables = jax.eval_shape(lambda: module.init(KEY, x))
+    variables = jax.tree.map(lambda s: rng.normal(0, 0.4, s.shape).astype(np.float32), variables)
+    keywords = {"train": True, "mutable": ["batch_stats"]} if "batch_stats" in variables else {}
+    output = jax.jit(lambda v, x: module.apply(v, x, **keywords))(variables, x)
+    return (output[0] if keywords else output), variables["params"]
+
+
+def dense(x, layer):
+    return x @ layer["kernel"] + layer["bias"]
+
+
+def relu(x):
+    return np.maximum(x, 0)
+
+
+def leaky_relu(x):
+    return np.where(x > 0, x, 0.2 * x)
+
+
+def batch_norm(x, layer):
+    mean, variance = np.mean(x, (0, 1, 2)), np.var(x, (0, 1, 2))
+    return (x - mean) / np.sqrt(variance + 1e-5) * layer["scale"] + layer["bias"]
+
+
+def convolution(x, layer):
+    numbers = ("NHWC", "HWIO", "NHWC")
+    y = jax.lax.conv_general_dilated(x, layer["kernel"], (2, 2), "SAME", dimension_numbers=numbers)
+    return y + layer["bias"]
+
+
+def transposed_convolution(x, layer):
+    return jax.lax.conv_transpose(x, layer["kernel"], (2, 2), "SAME") + layer["bias"]
+
+
+def assert_same_function(found, expected):
+    # Sums of a hundred terms of order 1, in another order.
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4 * np.std(expected))
+
+
+def test_dcgan_generator_is_batch_norms_relus_and_transposed_convolutions_up_to_a_tanh():
+    generator, _ = networks.dcgan((16, 16, 1), 3, width=4)
+    z = latents(6, 3)
+    samples, layers = at_random_weights(generator, z)
+    x = dense(z, layers["Dense_0"]).reshape(6, 4, 4, 8)
+    x = relu(batch_norm(x, layers["BatchNorm_0"]))
+    x = relu(
+        batch_norm(transposed_convolution(x, layers["ConvTranspose_0"]), layers["BatchNorm_1"])
+    )
+    x = transposed_convolution(x, layers["ConvTranspose_1"])
+    assert np.mean(np.abs(x) > 1) > 0.1
+    assert_same_function(samples, np.tanh(x))
+
+
+def test_dcgan_critic_is_convolutions_and_leaky_relus_and_norms_all_but_the_first():
+    _, critic = networks.dcgan((32, 32, 1), 3, width=4, critic_norm=True)
+    x = images(6, 32, 32, 1)
+    scores, layers = at_random_weights(critic, x)
+    x = leaky_relu(convolution(x, layers["Conv_0"]))
+    x = leaky_relu(batch_norm(convolution(x, layers["Conv_1"]), layers["BatchNorm_0"]))
+    x = leaky_relu(batch_norm(convolution(x, layers["Conv_2"]), layers["BatchNorm_1"]))
+    assert_same_function(scores, dense(x.reshape(6, -1), layers["Dense_0"])[:, 0])
+
+
+def test_mlp_is_relu_layers_and_of_images_a_tanh():
+    generator, critic = networks.mlp((4, 4, 1), 3, width=8, depth=2)
+    z = latents(6, 3)
+    samples, layers = at_random_weights(generator, z)
+    x = relu(dense(relu(dense(z, layers["Dense_0"])), layers["Dense_1"]))
+    x = dense(x, layers["Dense_2"])
+    assert np.mean(np.abs(x) > 1) > 0.1
+    assert_same_function(samples, np.tanh(x).reshape(6, 4, 4, 1))
+    scores, layers = at_random_weights(critic, samples)
+    x = samples.reshape(6, -1)
+    x = relu(dense(relu(dense(x, layers["Dense_0"])), layers["Dense_1"]))
+    assert_same_function(scores, dense(x, layers["Dense_2"])[:, 0])
+
+
 # Initial distributions.
 
 
@@ -171,15 +254,16 @@ def test_dcgan_weights_are_normal_of_standard_deviation_0_02_and_scales_around_o
 
 
 def test_mlp_hidden_weights_are_he_uniform_and_the_last_glorot():
-    generator, _ = networks.mlp((6,), latent_dim=16, width=32, depth=2)
-    params = jax.jit(generator.init)(KEY, latents(1, 16))["params"]
-    for name, bound in {
-        "Dense_0": math.sqrt(6 / 16),
-        "Dense_1": math.sqrt(6 / 32),
-        "Dense_2": math.sqrt(6 / (32 + 6)),
-    }.items():
-        assert_drawn_from(params[name]["kernel"], scipy.stats.uniform(-bound, 2 * bound))
-        np.testing.assert_array_equal(params[name]["bias"], 0)
+    generator, critic = networks.mlp((6,), latent_dim=16, width=32, depth=2)
+    for module, x, outputs in ((generator, latents(1, 16), 6), (critic, images(1, 6), 1)):
+        params = jax.jit(module.init)(KEY, x)["params"]
+        for name, bound in {
+            "Dense_0": math.sqrt(6 / x.shape[1]),
+            "Dense_1": math.sqrt(6 / 32),
+            "Dense_2": math.sqrt(6 / (32 + outputs)),
+        }.items():
+            assert_drawn_from(params[name]["kernel"], scipy.stats.uniform(-bound, 2 * bound))
+            np.testing.assert_array_equal(params[name]["bias"], 0)
 
 
 # Ranges and dependence.

@@ -23,3 +23,10 @@ from jaxgan import conv, divergences, gan, losses, metrics, networks, parallel
 """
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
+
+
+def test_what_messages_recommend_is_there_after_importing_jaxgan():
+    names = "data.to_float", "data.Dataset", "plots.save_samples", "trained.load", "config.Config"
+    code = "import jaxgan; " + "; ".join(f"jaxgan.{name}" for name in names)
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr

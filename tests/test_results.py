@@ -182,6 +182,20 @@ def test_a_distance_that_is_none_is_a_dash(tmp_path, capsys):
     assert "| 1 | — | — | — | — | — | 42 |" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("dataset", ["ring8", "digits", "stacked_mnist"])
+def test_scores_that_were_withheld_are_dashes(dataset, tmp_path, capsys):
+    names = ("modes_covered", "high_quality", "reverse_kl", "reverse_kl_pacgan", "w1")
+    withheld = dict.fromkeys((*names, "sliced_w1", "frechet_classifier", "memorisation"))
+    evaluation = {"seeds": [0, 1], "scores": withheld, "standard_error": withheld}
+    evaluation |= {"scores_of_seeds": [withheld] * 2, "floor": withheld, "protocol": {"modes": 8}}
+    folder = write_run(tmp_path / "a", preset("wgan-gp", dataset), evaluation)
+    assert results.main([folder]) == 0
+    head, _, row, floor = capsys.readouterr().out.splitlines()[:4]
+    scores = head.count("|") - 4  # but for the command, the seeds and the seconds
+    assert row.endswith(f"| 2 |{' — |' * scores} 42 |")
+    assert floor.count("—") == scores
+
+
 def test_a_damaged_evaluation_is_named(tmp_path, capsys):
     folder = write_run(tmp_path / "a", preset("wgan", "ring8"), ring(8, 8))
     (tmp_path / "a" / "evaluation.json").write_text('{"scores": ')

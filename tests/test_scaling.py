@@ -138,7 +138,7 @@ def expected_bytes(state, d_metrics, g_metrics, n_critic, wasserstein):
     critic, generator = size(state.critic.params), size(state.generator.params)
     # A running mean and variance of each channel.
     c, g = size(state.critic.stats) // 2, size(state.generator.stats) // 2
-    critic_update = critic + len(d_metrics) + 2 * g + 8 * c
+    critic_update = critic + len(d_metrics) + 2 * g + 10 * c
     generator_update = generator + len(g_metrics) + 2 * g
     total = n_critic * critic_update + generator_update + 4 * g + 4 * c
     return 4 * (total - (n_critic - 1 if wasserstein else 0))
@@ -166,7 +166,7 @@ def test_batch_norm_adds_statistics_only():
     program = compiled("dcgan", "bce", "pmap")
     _, state, d_metrics, g_metrics = program
     updates = shapes_of(state.critic.params, d_metrics, state.generator.params, g_metrics)
-    rest = program.summed - updates - shapes_of(state.generator.stats)
+    rest = program.summed - updates - shapes_of(state.generator.stats, state.critic.stats)
     # Two numbers a channel. The generator's layers, of 4 and 2 channels: forward in both updates,
     # backward in its own. The critic's, of 4: forward and backward on two batches in its own
     # update, on one in the generator's.

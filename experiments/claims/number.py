@@ -1,6 +1,5 @@
 """A measured number beside its closed form."""
 
-import math
 from typing import NamedTuple
 
 
@@ -10,10 +9,12 @@ class Number(NamedTuple):
     Attributes:
       what: the quantity, in a line.
       source: paper and equation.
-      closed_form: what the theory says.
+      closed_form: what the theory says; of an observation, what would be ideal.
       measured: what the library's code gives.
-      tolerance: how far apart they may be; None where the theory only says what would be ideal,
-        and the number is there to show how far a method stays from it.
+      tolerance: how far apart they may be; None for an observation, of which nothing is claimed: it
+        shows how far a method stays from the ideal, and nothing is tested by it.
+      ceiling: whether the closed form is a least upper bound, which nothing may exceed; the
+        tolerance is then how far below it the number may be.
     """
 
     what: str
@@ -21,6 +22,7 @@ class Number(NamedTuple):
     closed_form: float
     measured: float
     tolerance: float | None
+    ceiling: bool = False
 
     @property
     def error(self) -> float:
@@ -30,11 +32,20 @@ class Number(NamedTuple):
         return self.measured - self.closed_form
 
     @property
+    def claimed(self) -> bool:
+        """Whether the theory says what the number is."""
+        return self.tolerance is not None
+
+    @property
     def holds(self) -> bool:
-        """Whether the error is within the tolerance. NaN never is."""
+        """Whether a claimed number's error is within its tolerance. NaN never is.
+
+        Raises:
+          ValueError: if it is an observation, which can neither hold nor fail.
+        """
         if self.tolerance is None:
-            return math.isfinite(self.measured)
-        return abs(self.error) <= self.tolerance
+            raise ValueError(f"nothing is claimed of: {self.what}")
+        return -self.tolerance <= self.error <= (0 if self.ceiling else self.tolerance)
 
 
 Numbers = dict[str, Number]

@@ -1,0 +1,99 @@
+"""Which scores are withheld, and why: those that could not tell good samples from bad ones here.
+
+There may be too few examples, which is known beforehand. And a distance between pixels may prefer
+what is wrong: between a few examples in many dimensions the distances are long, and a blur, or the
+mean image, is nearer to all of them than they are to one another. That is measured, on controls:
+samples known to be bad are scored beside the training data, and copies of nothing are asked for in
+the test for copies. Where a control scores as well as data, so could a bad generator.
+"""
+
+import numpy as np
+from scipy.ndimage import gaussian_filter
+
+# At 70, and as many held out, the standard error of a fraction is 0.06 at most and that of
+# memorisation's `closer` √(2/(12·70)) = 0.05. The floor's W1 varies from draw to draw by 2 to 4% on
+# images, by 15 to 25% on points, and by W1 the mean digit is 1.2 times as far as other digits are;
+# at 30 it is 1.04 times.
+LEAST = 70
+PER_CLASS = 5  # as in the χ² test, whose statistic the reverse KL is; it is 0.1 of perfect samples
+PER_BLOCK, BLOCKS = 2, 10  # of the kernel distance
+
+BLUR = 1 / 8  # of an image's side, a standard deviation: of a digit a stain is left
+# As many times the floor has a control to score, for a distance to be one between good and bad.
+MARGIN = 1.1
+COPIED = 0.75  # of `closer`: half-way from new samples, ½, to copies, 1
+CONTROLS = {"mean": "the mean example", "blurred": "blurred examples"}
+
+
+def too_few(
+    samples: int, held_out: int, classes: int | None = None, features: int | None = None
+) -> dict[str, str]:
+    """The scores that there are too few examples for, each with a line that says why.
+
+    Args:
+      samples: how many are scored.
+      held_out: how many examples there are to score them against.
+      classes: how many modes or classes are counted, if any are.
+      features: how many the classifier has, if there is one.
+    """
+    noise = "with fewer its own error is as large as what it has to show"
+    against = {"w1": (LEAST, noise), "sliced_w1": (LEAST, noise), "memorisation": (LEAST, noise)}
+    alone = {}
+    if classes is not None:
+        few = f"{PER_CLASS} for each of {classes:,} classes, below which even data miss some"
+        names = ("modes_covered", "reverse_kl", "reverse_kl_pacgan", "entropy", "classifier_score")
+        alone = dict.fromkeys(names, (PER_CLASS * classes, few)) | {"high_quality": (LEAST, noise)}
+    if features is not None:
+        rank = f"the covariance of {features} features needs more than {features}"
+        blocks = f"{PER_BLOCK} in each of {BLOCKS} blocks, whose spread is its error"
+        against |= {
+            "frechet_classifier": (features + 1, rank),
+            "kernel_classifier": (PER_BLOCK * BLOCKS, blocks),
+            "manifold_classifier": (LEAST, noise),
+        }
+    notes = {}
+    for needs, counts in (
+        (against, {"samples": samples, "held-out examples": held_out}),
+        (alone, {"samples": samples}),
+    ):
+        for name, (least, why) in needs.items():
+            for what, count in counts.items():
+                if count < least:
+                    notes[name] = f"no {name}: {count:,} {what} where it needs {least:,}: {why}"
+    return notes
+
+
+def blur(images: np.ndarray) -> np.ndarray:
+    """Images `[n, H, W, C]` with little left of them but colours."""
+    _, height, width, _ = images.shape
+    sigma = (0, BLUR * height, BLUR * width, 0)
+    return gaussian_filter(images, sigma, mode="nearest")
+
+
+def fooled(floor: dict, controls: dict[str, dict]) -> dict[str, str]:
+    """The scores by which a control is as good as data, each with a line that says so.
+
+    Args:
+      floor: what training data score.
+      controls: what those of `CONTROLS` do: w1, sliced_w1 and memorisation's `closer`; None where
+        there are too few examples.
+    """
+    notes = {}
+    for control, scores in controls.items():
+        what = CONTROLS[control]
+        for name in ("w1", "sliced_w1"):
+            score = scores[name]
+            if score is not None and score < MARGIN * floor[name]:
+                notes[name] = (
+                    f"no {name}: it cannot tell good samples from bad ones here: of {what} "
+                    f"it is {score:.3g}, of training examples {floor[name]:.3g}; the former should "
+                    f"be at least {MARGIN} times the latter"
+                )
+        closer = scores["closer"]
+        if closer is not None and closer > COPIED:
+            notes["memorisation"] = (
+                "no memorisation: it cannot tell copies from bland samples here: of "
+                f"{what}, which copy nothing, {closer:.0%} are nearer to the training set "
+                f"than held-out examples are; at most {COPIED:.0%} should be"
+            )
+    return notes

@@ -1,0 +1,356 @@
+"""Folders of images: all that is there is read as it was meant, or a line says what is not."""
+
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+
+import numpy as np
+import pytest
+from PIL import Image, TiffImagePlugin
+
+from jaxgan import data, folders, images
+
+
+def save(path, value=0, size=(8, 8), **options):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", size, (value, value, 255)).save(path, **options)
+
+
+def load(path):
+    """The images' red values in the order of the files, and what was said but for the last line."""
+    lines = []
+    dataset = data.load(f"folder:{path}", image_size=8, log=lines.append)
+    return sorted(np.concatenate([dataset.train, dataset.test])[:, 0, 0, 0]), lines[:-1]
+
+
+# Links ---------------------------------------------------------------------------------------
+
+
+def test_linked_folders_are_read_as_if_they_were_there(tmp_path):
+    for i in range(3):
+        save(tmp_path / "elsewhere" / "deep" / f"{i}.png", i)
+        save(tmp_path / "set" / "a" / f"{i}.png", 10 + i)
+    os.symlink(tmp_path / "elsewhere", tmp_path / "set" / "b")
+    os.symlink("../elsewhere/deep/0.png", tmp_path / "set" / "one.png")
+    values, lines = load(tmp_path / "set")
+    assert values == [0, 0, 1, 2, 10, 11, 12]
+    assert len(lines) == 1 and lines[0].startswith("the 2 sub-folders (a, b) are read as one set")
+
+    moved = folders.find_images(tmp_path / "set").files
+    (tmp_path / "set" / "b").unlink()
+    os.rename(tmp_path / "elsewhere", tmp_path / "set" / "b")
+    (tmp_path / "set" / "one.png").unlink()
+    save(tmp_path / "set" / "one.png")
+    assert folders.find_images(tmp_path / "set").files == moved  # the same order of the data
+
+
+def test_a_folder_of_links_alone_is_a_set(tmp_path):
+    save(tmp_path / "elsewhere" / "0.png", 1)
+    save(tmp_path / "elsewhere" / "1.png", 2)
+    (tmp_path / "set").mkdir()
+    os.symlink(tmp_path / "elsewhere", tmp_path / "set" / "only")
+    assert load(tmp_path / "set") == ([1, 2], [])
+    os.symlink(tmp_path / "set", tmp_path / "link")
+    assert load(tmp_path / "link") == ([1, 2], [])
+
+
+def test_links_in_circles_end_and_no_folder_is_read_twice(tmp_path):
+    root, elsewhere = tmp_path / "set", tmp_path / "elsewhere"
+    save(root / "z" / "0.png", 1)
+    save(elsewhere / "below" / "1.png", 2)
+    save(tmp_path / "not-in-the-set.png", 3)
+    links = {
+        root / "a": root / "z",  # before it in the alphabet, and yet z keeps its path
+        root / "self": root,
+        root / "up": tmp_path,
+        root / "first": elsewhere,
+        root / "second": elsewhere / "below",
+        elsewhere / "below" / "back": elsewhere,
+        root / "round": root / "round",
+        root / "nowhere": tmp_path / "unmounted",
+    }
+    for link, target in links.items():
+        os.symlink(target, link)
+    values, lines = load(root)
+    assert values == [1, 2]
+    assert folders.find_images(root).files[1] == root / "z" / "0.png"
+    said = lines[0].removeprefix("left out: ").split(", ")
+    assert sorted(said) == [
+        "a (the same folder as z)",
+        "first/below/back (a link to a folder that holds it)",
+        "nowhere (a link to nowhere)",
+        "round (a link to nowhere)",
+        "second (the same folder as first/below)",
+        "self (a link to a folder that holds it)",
+        "up (a link to a folder that holds it)",
+    ]
+
+
+# What is not read ----------------------------------------------------------------------------
+
+
+def test_a_folder_that_may_not_be_read_is_named():
+    with tempfile.TemporaryDirectory() as folder:
+        root = pathlib.Path(folder)
+        for i in range(3):
+            save(root / "open" / f"{i}.png", i)
+        save(root / "closed" / "3.png", 3)
+        assert load(root)[0] == [0, 1, 2, 3]
+        root.chmod(0o755)
+        (root / "closed").chmod(0)
+        user = os.geteuid()
+        try:
+            if user == 0:  # who may read everything
+                os.seteuid(65534)
+            assert load(root) == ([0, 1, 2], ["left out: closed (Permission denied)"])
+        finally:
+            os.seteuid(user)
+            (root / "closed").chmod(0o755)
+
+
+def test_files_of_other_kinds_are_counted_by_their_suffixes(tmp_path):
+    for suffix, count in {"jfif": 2, "jpe": 2, "JPG": 2}.items():
+        for i in range(count):
+            save(tmp_path / f"{i}.{suffix}", 7, format="JPEG", quality=100)
+    save(tmp_path / "a.ppm", 7)
+    Image.new("L", (8, 8), 7).save(tmp_path / "a.pgm")
+    Image.new("1", (8, 8), 1).save(tmp_path / "a.pbm")
+    for name in ("1.AVIF", "2.avif", "3.heic", "notes.txt", "Makefile", ".hidden.txt", ".git/x.c"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    values, lines = load(tmp_path)
+    assert len(values) == 9 and values[-1] == 255
+    assert np.abs(np.int32(values[:-1]) - 7).max() <= 1
+    assert lines == [
+        "passed over 5 files of other kinds: 2 .avif, 1 without a suffix, 1 .heic, 1 .txt"
+    ]
+
+
+def test_a_folder_without_an_image_says_what_it_has_instead(tmp_path):
+    (tmp_path / "a.heic").touch()
+    os.symlink("gone", tmp_path / "b")
+    with pytest.raises(ValueError, match=r"no images under .*; left out: b .*; passed over 1 file"):
+        load(tmp_path)
+
+
+def test_many_kinds_are_one_short_line(tmp_path):
+    for i in range(3000):
+        (tmp_path / f"scan.{i:04}").touch()
+    save(tmp_path / "0.png")
+    save(tmp_path / "1.png")
+    [line] = load(tmp_path)[1]
+    assert line.startswith("passed over 3000 files of other kinds: 1 .0000, 1 .0001, ")
+    assert line.endswith(", 1 .0009 and 2990 more")
+
+
+def test_names_that_are_no_text_can_be_printed():
+    """By whoever calls the library, whose terminal is as strict as any."""
+    code = """
+import os, sys, tempfile
+from PIL import Image
+from jaxgan import data
+folder = os.fsencode(tempfile.mkdtemp()) + b"/caf\\xe9"
+os.makedirs(folder + b"/a\\xff")
+os.makedirs(folder + b"/b")
+for i in range(3):
+    Image.new("RGB", (8, 8), (i, 0, 0)).save(os.fsdecode(folder + b"/a\\xff/%d.png" % i))
+for name in (b"/a\\xff/bad\\xff.png", b"/b/\\xff.t\\xff", b"/b/bad.png"):
+    open(folder + name, "w").close()
+os.symlink("gone", folder + b"/\\xff")
+print(len(data.load("folder:" + os.fsdecode(folder), image_size=8).train))
+"""
+    done = subprocess.run(
+        [sys.executable, "-X", "utf8", "-c", code], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "2" and r"bad\udcff.png (" in done.stdout
+
+
+def test_files_that_vanish_while_others_are_read_are_named(tmp_path, monkeypatch):
+    for i in range(4):
+        save(tmp_path / f"{i}.png", i)
+    find = folders.find_images
+
+    def find_and_lose(root):
+        found = find(root)
+        (root / "3.png").unlink()
+        return found
+
+    monkeypatch.setattr(folders, "find_images", find_and_lose)
+    assert load(tmp_path) == ([0, 1, 2], ["skipped 1 of 4 images: 3.png (it has vanished)"])
+
+
+def test_one_truncated_file_among_thousands_is_named(tmp_path):
+    save(tmp_path / "0000.png")
+    good = (tmp_path / "0000.png").read_bytes()
+    for i in range(1, 2000):
+        (tmp_path / f"{i:04}.png").write_bytes(good if i != 1234 else good[:-30])
+    values, lines = load(tmp_path)
+    assert len(values) == 1999
+    assert len(lines) == 1 and lines[0].startswith("skipped 1 of 2000 images: 1234.png (")
+
+
+def test_a_folder_that_would_not_fit_in_memory_is_refused_before_it_is_decoded(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(images, "memory", lambda: 5 * 8 * 8 * 3)
+    for i in range(3):
+        (tmp_path / f"{i}.png").touch()
+    with pytest.raises(ValueError, match="more than half of this machine's memory"):
+        load(tmp_path)
+
+
+def test_images_of_one_pixel_are_enlarged(tmp_path):
+    for i in range(2):
+        save(tmp_path / f"{i}.png", 5, size=(1, 1))
+        save(tmp_path / f"{i}.gif", 5, size=(1, 300))
+    assert load(tmp_path) == ([5] * 4, [])
+
+
+# Scans of more than 8 bits -------------------------------------------------------------------
+
+
+def scan(path, values, **tags):
+    """Saves grey of 16 bits, with tags of TIFF."""
+    path.parent.mkdir(exist_ok=True)
+    info = TiffImagePlugin.ImageFileDirectory_v2()
+    for number, value in tags.items():
+        info[int(number.strip("_"))] = value
+    options = {"tiffinfo": info} if tags else {}
+    Image.fromarray(np.full((8, 8), values, np.uint16)).save(path, **options)
+
+
+@pytest.mark.parametrize("suffix", ["png", "tif", "pgm"])
+@pytest.mark.parametrize("bits", [8, 10, 12, 14, 16])
+def test_white_of_a_scan_is_white_whatever_its_bits(tmp_path, bits, suffix):
+    white = 2**bits - 1
+    for i, value in enumerate((0, white // 2 + 1, white)):
+        scan(tmp_path / f"{i}.{suffix}", value)
+    values, lines = load(tmp_path)
+    assert values == [0, 128, 255]
+    assert lines == [
+        f"16-bit grey in 3 of 3 images, up to {white}: taken to be of {bits} bits, white at {white}"
+    ]
+
+
+def test_all_scans_of_a_folder_have_one_scale_and_other_images_their_own(tmp_path):
+    """Or a dark scan would be as light as a light one."""
+    for i, value in enumerate((100, 1000, 4000)):
+        scan(tmp_path / f"{i}.png", value)
+    Image.new("L", (8, 8), 77).save(tmp_path / "usual.png")
+    values, lines = load(tmp_path)
+    assert values == [100 // 16, 1000 // 16, 77, 4000 // 16]
+    assert lines[0].startswith("16-bit grey in 3 of 4 images, up to 4000: taken to be of 12 bits")
+
+
+def test_what_a_tiff_says_of_its_largest_value_counts(tmp_path):
+    for i, value in enumerate((100, 900)):
+        scan(tmp_path / "said" / f"{i}.tif", value, _281=4095)
+        scan(tmp_path / "unsaid" / f"{i}.tif", value)
+        scan(tmp_path / "default" / f"{i}.tif", value, _281=65535)
+    assert load(tmp_path / "said")[0] == [100 // 16, 900 // 16]
+    assert load(tmp_path / "unsaid")[0] == load(tmp_path / "default")[0] == [100 // 4, 900 // 4]
+
+
+def twelve_bit_tiff(values):
+    """A TIFF of 8x8 whose samples are packed, three bytes for two."""
+    pairs = np.broadcast_to(np.uint16(values), (32, 2)).astype(np.uint32)
+    both = pairs[:, 0] << 12 | pairs[:, 1]
+    pixels = np.stack([both >> 16, both >> 8, both], axis=1).astype(np.uint8).tobytes()
+    tags = [(256, 8), (257, 8), (258, 12), (259, 1), (262, 1), (273, 8 + 2 + 12 * 8 + 4)]
+    tags += [(277, 1), (279, len(pixels))]
+    entries = b"".join(
+        np.array([n, 3], "<u2").tobytes() + np.array([1, v], "<u4").tobytes() for n, v in tags
+    )
+    head = b"II*\0" + np.uint32(8).tobytes() + np.uint16(len(tags)).tobytes()
+    return head + entries + bytes(4) + pixels
+
+
+def test_a_tiff_of_12_bits_keeps_its_scale_beside_scans_of_16(tmp_path):
+    (tmp_path / "12.tif").write_bytes(twelve_bit_tiff((4095, 4095)))
+    scan(tmp_path / "16.tif", 0x8000)
+    values, lines = load(tmp_path)
+    assert values == [0x80, 255]
+    assert lines[0].startswith("16-bit grey in 1 of 2 images, up to 32768")
+
+
+def test_a_pgm_says_what_white_is(tmp_path):
+    for i, value in enumerate((1000, 500)):
+        pixels = np.full((8, 8), value, ">u2").tobytes()
+        (tmp_path / f"{i}.pgm").write_bytes(b"P5 8 8 1000\n" + pixels)
+    assert load(tmp_path) == ([128, 255], [])
+
+
+def test_white_is_zero_where_a_tiff_says_so(tmp_path):
+    for i, value in enumerate((256, 4095)):
+        scan(tmp_path / f"{i}.tif", value, _262=0)
+    assert load(tmp_path)[0] == [0, 255 - 256 // 16]
+
+
+def test_what_is_transparent_in_a_scan_is_white(tmp_path):
+    for i in range(2):
+        scan(tmp_path / f"{i}.png", np.arange(64).reshape(8, 8) % 2 * 40000)
+    with Image.open(tmp_path / "1.png") as image:
+        image.save(tmp_path / "2.png", transparency=0)
+    assert images.decode(tmp_path / "2.png", (8, 8, 1), resize=False).min() == 40000 >> 8
+
+
+def save_whole_numbers(path, values):
+    Image.fromarray(np.full((8, 8), values, np.int32)).save(path)
+
+
+def test_whole_numbers_of_32_bits_are_read_up_to_16_and_others_are_named(tmp_path):
+    for i, value in enumerate((0, 255, 4095, 65536, -1)):
+        save_whole_numbers(tmp_path / f"{i}.tif", value)
+    values, lines = load(tmp_path)
+    assert values == [0, 15, 255]
+    assert "3.tif (its pixels are from 65536 to 65536, and 0 to 65535 can be read)" in lines[1]
+    assert "4.tif (its pixels are from -1 to -1, and 0 to 65535 can be read)" in lines[1]
+
+
+def save_deep_colours(path, values):
+    """A PNG of 16 bits a channel, which Pillow reads and does not write."""
+    import struct
+    import zlib
+
+    def chunk(name, body):
+        crc = zlib.crc32(name + body)
+        return struct.pack(">I", len(body)) + name + body + struct.pack(">I", crc)
+
+    rows = b"".join(b"\0" + np.full((8, 3), values, ">u2").tobytes() for _ in range(8))
+    header = struct.pack(">IIBBBBB", 8, 8, 16, 2, 0, 0, 0)
+    chunks = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunks)
+
+
+def test_colours_of_16_bits_keep_their_high_byte(tmp_path):
+    for i, value in enumerate((0x1234, 0xFFFF)):
+        save_deep_colours(tmp_path / f"{i}.png", (value, 0, 0x8000))
+    values, lines = load(tmp_path)
+    assert values == [0x12, 0xFF]
+    assert lines == [
+        "16-bit colours in 2 of 2 images, up to 65535: taken to be of 16 bits, white at 65535"
+    ]
+
+
+def test_colours_of_12_bits_in_16_are_named_instead_of_being_black(tmp_path):
+    for i in range(2):
+        save(tmp_path / f"usual{i}.png", 9)
+        save_deep_colours(tmp_path / f"{i}.png", (4095, 0, 300))
+    values, lines = load(tmp_path)
+    assert values == [9, 9]
+    assert lines[0].startswith("skipped 2 of 4 images: 0.png (colours of 12 bits in 16, of which")
+
+
+def test_a_sixteen_bit_bmp_is_no_deep_image(tmp_path):
+    """Its 16 bits are those of all three colours."""
+    pixels = np.full((8, 8), 0b11111_000000_00000, "<u2").tobytes()
+    header = b"BM" + np.array([70 + len(pixels), 0, 70], "<u4").tobytes()
+    header += np.array([56, 8, 8], "<u4").tobytes() + np.array([1, 16], "<u2").tobytes()
+    header += np.array([3, len(pixels), 0, 0, 0, 0], "<u4").tobytes()
+    header += np.array([0xF800, 0x07E0, 0x001F, 0], "<u4").tobytes()
+    for i in range(2):
+        (tmp_path / f"{i}.bmp").write_bytes(header + pixels)
+    assert load(tmp_path) == ([255, 255], [])

@@ -1,0 +1,532 @@
+"""Every setting reaches what it sets: from the command line to one real update, from a known state.
+
+What an update must be is computed here from the gradient of the loss that it reports.
+"""
+
+import dataclasses
+import functools
+import json
+import pathlib
+import re
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent.parent / "experiments"))
+
+import train
+from presets import preset
+from run import prepare
+from run_folder import RunFolder
+
+import jaxgan
+from jaxgan import config as configs
+from jaxgan import data, losses, networks
+from jaxgan.config import LOSSES, Config, make_model
+
+KEY = jax.random.key(7)
+FIELDS = {field.name for field in dataclasses.fields(Config)}
+STEPS = {"critic": ("d_step", "d_loss"), "generator": ("g_step", "g_loss")}
+each_player = pytest.mark.parametrize("player", STEPS)
+
+# WGAN, whose gradients do not fade, with a bound that no weight reaches.
+UNBOUNDED = dict(loss="wgan", clip=9.0)
+
+SHOWN: set[str] = set()
+
+
+def shows(*settings):
+    """Marks the test that shows what these settings do."""
+    SHOWN.update(settings)
+    return lambda test: test
+
+
+def small(**settings):
+    """A config of tiny networks under SGD, which hides no factor."""
+    least = dict(loss="bce", dataset="ring8", model="mlp", optimizer="sgd", ema_decay=0.0)
+    sizes = dict(latent_dim=3, width=8, depth=1, n_critic=1, batch_size=8)
+    return Config(**(least | sizes | settings))
+
+
+def reals(*shape, seed=0):
+    return np.random.default_rng(seed).normal(size=shape or (8, 2)).astype(np.float32)
+
+
+def pixels(*shape):
+    return np.random.default_rng(0).uniform(-1, 1, shape).astype(np.float32)
+
+
+def flat(tree):
+    return np.concatenate([np.ravel(x) for x in jax.tree.leaves(tree)]).astype(np.float64)
+
+
+def with_params(state, **params):
+    """The state at other parameters of its players."""
+    players = {name: getattr(state, name)._replace(params=p) for name, p in params.items()}
+    return state._replace(**players)
+
+
+def blank(model):
+    """A first state of zeros, for which nothing is compiled."""
+    shapes = jax.eval_shape(model.init, KEY)._replace(key=None)
+    return jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)._replace(
+        key=jax.random.key(0)
+    )
+
+
+@functools.cache
+def start():
+    """Parameters of both players, large enough for gradients of order 1."""
+    state = make_model(small(), (2,)).init(KEY)
+    return {name: jax.tree.map(lambda w: 3 * w, getattr(state, name).params) for name in STEPS}
+
+
+@functools.cache
+def gradient_of(player):
+    """The gradient of the loss that the player's step reports, by its parameters."""
+    model, (step, loss) = make_model(small(**UNBOUNDED), (2,)), STEPS[player]
+
+    def reported(params, others):
+        state = with_params(blank(model), **(others | {player: params}))
+        return getattr(model, step)(state, reals(), KEY)[1][loss]
+
+    return jax.jit(jax.grad(reported))
+
+
+def descend(config, player, updates):
+    """The gradients, and the changes to the parameters, of a player's first updates."""
+    model, params = make_model(config, (2,)), start()
+    state = with_params(blank(model), **params)
+    gradients, changes = [], []
+    for _ in range(updates):
+        before = getattr(state, player).params
+        gradients.append(flat(gradient_of(player)(before, params)))
+        state, _ = getattr(model, STEPS[player][0])(state, reals(), KEY)
+        changes.append(flat(getattr(state, player).params) - flat(before))
+    return np.array(gradients), np.array(changes)
+
+
+def count_parameters(player):
+    return sum(leaf.size for leaf in jax.tree.leaves(player.params))
+
+
+def test_every_setting_has_a_test_here():
+    assert SHOWN == FIELDS
+
+
+# The command line.
+
+COMMANDS = [
+    dict(
+        **dict(loss="wgan", dataset="mnist", model="dcgan", steps=11, batch_size=12, n_critic=13),
+        **dict(seed=14, num_seeds=15, workdir="here", data_dir="there", parallel="mesh"),
+        **dict(precision="bfloat16", checkpoint_every=16, keep_every=17, on_divergence="skip"),
+        **dict(log_every=18, sample_every=19, latent_dim=20, width=21, critic_norm=False),
+        **dict(optimizer="adam", g_learning_rate=0.22, d_learning_rate=0.23, decay_steps=24),
+        **dict(b1=0.25, b2=0.26, clip=0.27, ema_decay=0.28, image_size=32),
+    ),
+    dict(loss="wgan-gp", dataset="digits", model="mlp", workdir="here", depth=29, penalty=0.3),
+]
+
+
+def flags_of(settings):
+    """As a user writes them: --no-critic-norm, and names with hyphens."""
+    hyphened = {name.replace("_", "-"): value for name, value in settings.items()}
+    return [
+        f"--no-{name}" if value is False else f"--{name}={value}"
+        for name, value in hyphened.items()
+    ]
+
+
+@pytest.mark.parametrize("settings", COMMANDS, ids=lambda settings: settings["loss"])
+def test_a_flag_sets_its_setting_and_no_other(settings, tmp_path):
+    chosen = ("loss", "dataset", "model")  # which choose the defaults of all others
+    defaults = preset(*(settings[name] for name in chosen))
+    for name in settings.keys() - set(chosen):
+        assert getattr(defaults, name) != settings[name], f"{name} would not show"
+    config, _ = train.parse(flags_of(settings))
+    assert config == dataclasses.replace(defaults, **settings)
+    # Those of a run's folder are the same.
+    configs.save(config, tmp_path / "config.json")
+    assert configs.load(tmp_path / "config.json") == config
+
+
+def test_every_setting_is_a_flag():
+    assert set().union(*COMMANDS) == FIELDS
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_what_no_flag_says_is_what_the_preset_says(loss):
+    config, _ = train.parse([f"--loss={loss}"])
+    assert config == dataclasses.replace(
+        preset(loss, "digits"), loss=loss, workdir=f"runs/digits-{loss}-0"
+    )
+
+
+def test_another_model_than_the_presets_has_its_own_width_and_norm():
+    for loss, own, other, width in (("bce", "dcgan", "mlp", 256), ("wgan", "mlp", "dcgan", 64)):
+        default = preset(loss, "digits")
+        assert default == preset(loss, "digits", own)
+        assert preset(loss, "digits", other) == dataclasses.replace(
+            default, model=other, width=width, critic_norm=False
+        )
+
+
+def test_without_workdir_a_run_has_a_folder_of_its_own():
+    for flags, folder in (
+        (["--seed=3"], "digits-wgan-3"),
+        (["--seed=3", "--num-seeds=4"], "digits-wgan-3to6"),
+        (["--dataset=imagenet_resized/8x8"], "imagenet_resized-8x8-wgan-0"),
+        (["--dataset=folder:/of/my photos"], "folder-my photos-wgan-0"),
+    ):
+        assert train.parse(["--loss=wgan", *flags])[0].workdir == f"runs/{folder}"
+
+
+# Where things are, how long it trains, and what is only looked at.
+MAY_CHANGE = {"workdir", "data_dir", "steps", "log_every", "sample_every"}
+MAY_CHANGE |= {"checkpoint_every", "keep_every"}
+
+
+@pytest.mark.parametrize(
+    ("chosen", "names"),
+    [
+        (dict(loss="wgan", model="dcgan"), FIELDS - MAY_CHANGE - {"depth", "penalty"}),
+        (dict(loss="wgan-gp", model="mlp"), {"depth", "penalty"}),
+    ],
+    ids=["dcgan", "mlp"],
+)
+def test_a_run_that_has_trained_does_not_go_on_with_another(chosen, names, tmp_path):
+    config = Config(**chosen, workdir=str(tmp_path))
+    configs.save(config, tmp_path / "config.json")
+    (tmp_path / "checkpoints" / "1").mkdir(parents=True)
+    others = COMMANDS[1] | COMMANDS[0] | dict(loss="bce", model="mlp", critic_norm=True)
+    others["optimizer"] = "sgd"
+    for name in names:
+        assert getattr(config, name) != others[name]
+        flag = f"--{name.replace('_', '-')}"
+        with pytest.raises(ValueError, match=f"holds a run with {flag}=.*, not {others[name]}"):
+            RunFolder(dataclasses.replace(config, **{name: others[name]}))
+    assert RunFolder(dataclasses.replace(config, data_dir="x", steps=config.steps + 1)).resumes
+
+
+def test_images_are_trained_with_the_papers_numbers():
+    """Radford 2015, sec. 4; Arjovsky 2017, Algorithm 1; Gulrajani 2017, Algorithm 1."""
+    papers = {
+        "bce": dict(optimizer="adam", b1=0.5, b2=0.999, n_critic=1, batch_size=128),
+        "wgan": dict(optimizer="rmsprop", b2=0.99, n_critic=5, batch_size=64, clip=0.01),
+        "wgan-gp": dict(optimizer="adam", b1=0.0, b2=0.9, n_critic=5, batch_size=64, penalty=10.0),
+    }
+    rates = {"bce": 2e-4, "wgan": 5e-5, "wgan-gp": 1e-4}
+    for loss, settings in papers.items():
+        config = preset(loss, "cifar10")
+        rate = dict(g_learning_rate=rates[loss], d_learning_rate=rates[loss], decay_steps=0)
+        norm = dict(model="dcgan", critic_norm=loss != "wgan-gp")
+        assert config == dataclasses.replace(config, **settings, **rate, **norm)
+
+
+# The loss.
+
+
+@shows("loss", "penalty")
+@pytest.mark.parametrize(
+    ("settings", "d_loss", "g_loss"),
+    [
+        # Of a critic that scores 0.7 everywhere: log σ(a) = −softplus(−a), and no gradient.
+        (dict(loss="bce"), np.log1p(np.exp(-0.7)) + np.log1p(np.exp(0.7)), np.log1p(np.exp(-0.7))),
+        (
+            dict(loss="minimax"),
+            np.log1p(np.exp(-0.7)) + np.log1p(np.exp(0.7)),
+            -np.log1p(np.exp(0.7)),
+        ),
+        (dict(loss="wgan"), 0, -0.7),
+        (dict(loss="wgan-gp", penalty=2.5), 2.5, -0.7),  # λ (0 − 1)²
+    ],
+    ids=str,
+)
+def test_the_loss_is_the_named_one_with_its_penalty(settings, d_loss, g_loss):
+    model = make_model(small(**settings), (2,))
+    state = blank(model)
+    state.critic.params["Dense_1"]["bias"] += 0.7
+    np.testing.assert_allclose(model.d_step(state, reals(), KEY)[1]["d_loss"], d_loss, atol=1e-6)
+    np.testing.assert_allclose(model.g_step(state, reals(), KEY)[1]["g_loss"], g_loss, atol=1e-6)
+
+
+@shows("clip")
+def test_critic_weights_are_clipped_at_the_bound():
+    model = make_model(small(loss="wgan", clip=0.05, d_learning_rate=1.0), (2,))
+    state, _ = model.d_step(with_params(blank(model), **start()), reals(), KEY)
+    assert np.max(np.abs(flat(state.critic.params))) == np.float32(0.05)
+
+
+# The optimizers. Changes are differences of float32 weights below 8, which are rounded to 2.4e-7.
+
+
+def adam(gradients, b1, b2):
+    """Kingma & Ba 2015, Algorithm 1, but for ε."""
+    m = v = 0
+    for t, g in enumerate(gradients, 1):
+        m, v = b1 * m + (1 - b1) * g, b2 * v + (1 - b2) * g**2
+        yield m / (1 - b1**t) / np.sqrt(v / (1 - b2**t))
+
+
+def rmsprop(gradients, b2):
+    """Tieleman & Hinton 2012, with b2 for its 0.9, but for ε."""
+    v = 0
+    for g in gradients:
+        v = b2 * v + (1 - b2) * g**2
+        yield g / np.sqrt(v)
+
+
+@shows("optimizer", "b1", "b2", "g_learning_rate", "d_learning_rate")
+@pytest.mark.parametrize(
+    ("settings", "directions"),
+    [
+        (dict(optimizer="sgd"), lambda gradients: gradients),
+        (dict(optimizer="adam", b1=0.3, b2=0.8), functools.partial(adam, b1=0.3, b2=0.8)),
+        (dict(optimizer="rmsprop", b2=0.8), functools.partial(rmsprop, b2=0.8)),
+    ],
+    ids=lambda value: str(value) if isinstance(value, dict) else "",
+)
+@each_player
+def test_updates_are_the_optimizers_at_the_players_own_rate(settings, directions, player):
+    rates = {"generator": 0.05, "critic": 0.02}
+    rate = dict(g_learning_rate=rates["generator"], d_learning_rate=rates["critic"])
+    config = small(**UNBOUNDED, **rate, **settings)
+    gradients, changes = descend(config, player, 3)
+    # Where a gradient is far above any ε: beside 1e-8 under the root, 0.01 (1 − 0.8) is 1e5 more.
+    clear = np.all(np.abs(gradients) > 0.1, axis=0)
+    assert np.sum(clear) >= 5
+    expected = -rates[player] * np.array(list(directions(gradients[:, clear])))
+    np.testing.assert_allclose(changes[:, clear], expected, rtol=1e-5, atol=3e-7)
+
+
+@shows("decay_steps")
+@each_player
+def test_rates_fall_along_half_a_cosine_to_a_hundredth_in_as_many_steps(player):
+    """Generator updates are steps; the critic makes n_critic updates in one."""
+    rates = {"generator": 0.05, "critic": 0.02}
+    rate = dict(g_learning_rate=rates["generator"], d_learning_rate=rates["critic"])
+    config = small(**UNBOUNDED, **rate, decay_steps=2, n_critic=3)
+    updates = {"generator": 2, "critic": 2 * 3}[player]
+    gradients, changes = descend(config, player, updates + 2)
+    done = np.minimum(np.arange(updates + 2) / updates, 1)
+    rate = rates[player] * (0.01 + 0.99 * (1 + np.cos(np.pi * done)) / 2)
+    np.testing.assert_allclose(changes, -rate[:, None] * gradients, rtol=1e-5, atol=3e-7)
+
+
+# The networks.
+
+
+def dense(inputs, outputs):
+    return (inputs + 1) * outputs
+
+
+def conv(inputs, outputs):
+    return (5 * 5 * inputs + 1) * outputs
+
+
+@shows("model", "latent_dim", "width", "depth")
+@pytest.mark.parametrize(("latent_dim", "width", "depth"), [(3, 8, 1), (5, 6, 3)])
+def test_mlp_has_the_parameters_of_its_sizes(latent_dim, width, depth):
+    config = small(model="mlp", latent_dim=latent_dim, width=width, depth=depth)
+    state = jax.eval_shape(make_model(config, (8, 8, 1)).init, KEY)
+    hidden = (depth - 1) * dense(width, width)
+    assert count_parameters(state.generator) == dense(latent_dim, width) + hidden + dense(width, 64)
+    assert count_parameters(state.critic) == dense(64, width) + hidden + dense(width, 1)
+
+
+@shows("model", "latent_dim", "width", "critic_norm")
+@pytest.mark.parametrize(
+    ("latent_dim", "width", "critic_norm"), [(3, 4, False), (3, 4, True), (5, 6, True)]
+)
+def test_dcgan_has_the_parameters_of_its_sizes(latent_dim, width, critic_norm):
+    config = small(model="dcgan", latent_dim=latent_dim, width=width, critic_norm=critic_norm)
+    state = jax.eval_shape(make_model(config, (16, 16, 3)).init, KEY)
+    norm, wide = 2, 2 * width  # a scale and a bias for each channel
+    assert count_parameters(state.generator) == (
+        dense(latent_dim, 4 * 4 * wide)
+        + norm * wide
+        + conv(wide, width)
+        + norm * width
+        + conv(width, 3)
+    )
+    assert count_parameters(state.critic) == (
+        conv(3, width) + conv(width, wide) + critic_norm * norm * wide + dense(4 * 4 * wide, 1)
+    )
+
+
+@shows("precision")
+@pytest.mark.parametrize(("precision", "dtype"), [("float32", "f32"), ("bfloat16", "bf16")])
+@pytest.mark.parametrize(
+    ("model", "product"), [("mlp", "dot_general"), ("dcgan", "conv_general_dilated")]
+)
+def test_precision_is_of_the_networks_products_only(model, product, precision, dtype):
+    built = make_model(small(model=model, precision=precision, width=16), (8, 8, 1))
+    state = jax.eval_shape(built.init, KEY)
+    assert {leaf.dtype for leaf in jax.tree.leaves(state.critic.params)} == {jnp.dtype("float32")}
+    program = str(jax.make_jaxpr(built.step)(state, pixels(1, 8, 8, 8, 1)))
+    found = re.findall(rf":(\w+)\[[\d,]*\] = {product}\[", program)
+    assert set(found) == {dtype}
+
+
+# The game.
+
+
+@shows("n_critic")
+def test_an_iteration_is_n_critic_updates_of_the_critic_and_one_of_the_generator():
+    model = make_model(small(optimizer="adam", n_critic=3), (2,))
+    state, _ = model.step(blank(model), reals(3, 8, 2))
+    assert optax.tree_utils.tree_get(state.critic.opt_state, "count") == 3
+    assert optax.tree_utils.tree_get(state.generator.opt_state, "count") == 1
+    assert state.step == 1
+
+
+@shows("ema_decay")
+def test_the_average_is_of_ema_decay_once_it_is_warm():
+    model = make_model(small(ema_decay=0.15, g_learning_rate=0.1), (2,))
+    state = with_params(blank(model), **start())._replace(ema=start()["generator"])
+    average = flat(state.ema)
+    for decay in (1 / 10, 0.15, 0.15):  # at step t at most t/(9 + t)
+        state, _ = model.g_step(state, reals(), KEY)
+        average = decay * average + (1 - decay) * flat(state.generator.params)
+        np.testing.assert_allclose(flat(state.ema), average, rtol=1e-5, atol=1e-6)
+    assert blank(make_model(small(ema_decay=0.0), (2,))).ema is None
+
+
+@shows("on_divergence")
+def test_an_update_that_is_not_finite_stays_unless_it_is_skipped():
+    for on_divergence, skipped in (("stop", None), ("skip", 1)):
+        model = make_model(small(on_divergence=on_divergence), (2,))
+        before = with_params(blank(model), **start())
+        after, _ = model.d_step(before, np.nan * reals(), KEY)
+        kept = np.array_equal(flat(after.critic.params), flat(before.critic.params))
+        assert (kept, after.skipped) == (on_divergence == "skip", skipped)
+
+
+def test_training_normalises_by_the_batch_whatever_the_running_statistics_are():
+    """The generator in the critic's step too, and the critic in the generator's."""
+    model = make_model(small(model="dcgan", critic_norm=True, width=2), (16, 16, 1))
+    before, real = model.init(KEY), pixels(4, 16, 16, 1)
+    moved = before
+    for name in STEPS:
+        player = getattr(before, name)
+        stats = jax.tree.map(lambda s: s + 1, player.stats)
+        assert jax.tree.leaves(stats)
+        moved = moved._replace(**{name: player._replace(stats=stats)})
+    for name, (step, _) in STEPS.items():
+        ours, metrics = getattr(model, step)(moved, real, KEY)
+        theirs, expected = getattr(model, step)(before, real, KEY)
+        assert metrics == expected
+        params = (flat(getattr(state, name).params) for state in (ours, theirs))
+        np.testing.assert_array_equal(*params)
+
+
+def test_weights_and_noise_are_drawn_from_keys_of_their_own():
+    generator, critic = networks.mlp((3,), 3, 8, 1)
+    state = jaxgan.gan(generator, critic, losses.bce(), optax.sgd(1), optax.sgd(1)).init(KEY)
+    of_the_noise = generator.init(state.key, reals(1, 3))["params"]
+    all_params = (state.generator.params, state.critic.params, of_the_noise)
+    kernels = [np.asarray(params["Dense_0"]["kernel"]) for params in all_params]
+    assert len({kernel.shape for kernel in kernels}) == 1
+    assert len(np.unique(kernels, axis=0)) == 3
+
+
+@each_player
+def test_an_optimizer_sees_the_weights(player):
+    halve = optax.chain(optax.scale(0.0), optax.add_decayed_weights(-0.5))
+    model = jaxgan.gan(*networks.mlp((2,), 3, 8, 1), losses.bce(), halve, halve)
+    before = with_params(blank(model), **start())
+    after, _ = getattr(model, STEPS[player][0])(before, reals(), KEY)
+    halves = (flat(getattr(state, player).params) for state in (after, before))
+    np.testing.assert_array_equal(next(halves), 0.5 * next(halves))
+
+
+def test_the_generators_loss_sees_the_last_of_the_critics_batches():
+    def generator(critic_fn, real, fake, key):
+        return jnp.mean(fake), {"g_loss": jnp.mean(real)}
+
+    loss = losses.wgan()._replace(generator=generator)
+    sgd, batches = optax.sgd(0.1), reals(3, 8, 2)
+    model = jaxgan.gan(*networks.mlp((2,), 3, 8, 1), loss, sgd, sgd, n_critic=3)
+    _, metrics = model.step(blank(model), batches)
+    np.testing.assert_allclose(metrics["g_loss"], np.mean(batches[-1]), rtol=1e-5)
+
+
+# The run.
+
+
+def ready(folder, **settings):
+    return prepare(small(**({"parallel": "jit"} | settings), workdir=str(folder / "run")))
+
+
+@shows("dataset", "data_dir", "image_size")
+def test_data_are_the_named_set_from_its_place_at_its_size(tmp_path):
+    for name, modes in (("ring8", 8), ("grid25", 25)):
+        assert len(ready(tmp_path, dataset=name).dataset.modes) == modes
+    run = ready(tmp_path, dataset="digits", data_dir=str(tmp_path / "sets"), image_size=16)
+    assert (tmp_path / "sets" / "digits").is_dir()
+    assert run.dataset.train.shape == (1437, 16, 16, 1)
+    state = jax.eval_shape(run.model.init, KEY)
+    assert jax.eval_shape(lambda s: run.model.sample(s, KEY, 2), state).shape == (2, 16, 16, 1)
+
+
+@shows("batch_size", "n_critic", "seed")
+def test_each_update_gets_the_batch_that_seed_and_step_choose(tmp_path):
+    run = ready(tmp_path, batch_size=6, n_critic=3, seed=4)
+    _, batches, _ = train.compile_program(run)
+    expected = data.batch_indices(4, 10, 2, n_critic=3, batch_size=6, size=100_000)
+    assert expected.shape == (2, 3, 6)
+    np.testing.assert_array_equal(batches(10, 2)[:2], expected)
+
+
+@shows("seed", "num_seeds")
+def test_each_seed_has_its_own_keys_and_data(tmp_path):
+    several = ready(tmp_path, seed=5, num_seeds=2)
+    assert several.seeds() == range(5, 7)
+    _, batches, _ = train.compile_program(several)
+    for i, seed in enumerate((5, 6)):
+        alone = ready(tmp_path, seed=seed)
+        assert alone.init_keys() == jax.random.split(jax.random.key(seed))[0]
+        assert alone.sample_keys() == jax.random.split(jax.random.key(seed))[1]
+        assert several.init_keys()[i] == alone.init_keys()
+        assert several.sample_keys()[i] == alone.sample_keys()
+        expected = data.batch_indices(seed, 0, 1, n_critic=1, batch_size=8, size=100_000)
+        np.testing.assert_array_equal(batches(0, 1)[:1, i], expected)
+
+
+@shows("parallel")
+@pytest.mark.parametrize(
+    ("mode", "runs_as"), [("jit", "jit"), ("pmap", "pmap"), ("mesh", "mesh"), ("auto", "pmap")]
+)
+def test_a_batch_is_split_over_all_devices_unless_by_jit(mode, runs_as, tmp_path):
+    run = ready(tmp_path, parallel=mode)
+    assert run.mode == runs_as
+    if mode in ("pmap", "mesh"):
+        program, batches, _ = train.compile_program(run)
+        state = jaxgan.parallel.replicate(blank(run.model), run.mode)
+        state, _ = program(state, batches(0, 1), 1)
+        assert state.step == 1 and len(state.step.sharding.device_set) == 8
+
+
+@shows("steps", "log_every", "sample_every", "checkpoint_every", "keep_every", "workdir")
+def test_a_folder_holds_what_is_due_at_its_steps(tmp_path):
+    folder = tmp_path / "of my own"
+    settings = dict(
+        **dict(loss="bce", dataset="ring8", width=8, batch_size=8, parallel="jit"),
+        **dict(steps=13, log_every=5, sample_every=4, checkpoint_every=2, keep_every=2),
+        **dict(workdir=str(folder)),
+    )
+    assert train.main(flags_of(settings)) == 0
+    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows] == [5, 10, 13]
+    pictures = sorted(path.stem for path in (folder / "samples").iterdir())
+    assert pictures == [f"step_{step:08d}" for step in (0, 4, 8, 12, 13)]
+    # The newest three, and those at multiples of 2 · 2.
+    kept = sorted(int(path.name) for path in (folder / "checkpoints").iterdir())
+    assert kept == [4, 8, 10, 12, 13]
+    trained = dataclasses.replace(preset("bce", "ring8"), **settings)
+    assert configs.load(folder / "config.json") == trained
