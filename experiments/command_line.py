@@ -3,6 +3,7 @@
 import dataclasses
 
 import tyro
+from etils import epath
 from flags import given, one_line_errors, read
 from presets import default_workdir, preset
 
@@ -87,11 +88,11 @@ def _defaults(arguments):
         choice, others = tyro.cli(Choice, args=arguments, return_unknown_args=True, add_help=False)
     if choice.loss or {"-h", "--help"} & set(others):
         return preset(choice.loss or "wgan", choice.dataset, choice.model)
-    if choice.workdir:
+    if choice.workdir and (epath.Path(choice.workdir).expanduser() / "config.json").exists():
         return configs.of_run(choice.workdir)
     raise ValueError(
-        f"which --loss? One of {', '.join(LOSSES)}; or --workdir=DIR to go on with the run in DIR. "
-        "Add --help for more."
+        f"which --loss? One of {', '.join(LOSSES)}; a --workdir that holds a run goes without. Add "
+        "--help for more."
     )
 
 

@@ -181,9 +181,8 @@ def load(path: epath.PathLike) -> Iteration:
       ValueError: if the file is no such iteration, in one line.
     """
     try:
-        with np.load(
-            io.BytesIO(epath.Path(path).expanduser().read_bytes()), allow_pickle=False
-        ) as file:
+        content = io.BytesIO(epath.Path(path).expanduser().read_bytes())
+        with np.load(content, allow_pickle=False) as file:
             arrays = dict(file)
         config, reals = Config(**json.loads(str(arrays["config"]))), arrays["reals"]
         model = make_model(config, reals.shape[2:])

@@ -88,12 +88,12 @@ def given(kind: type, arguments: list[str]) -> set[str]:
         if switch in fields and fields[switch].type is bool:
             if equals:
                 raise ValueError(
-                    f"{word} takes no value: {flag(switch)} or {flag('no_' + switch)}."
+                    f"{argument}: {flag(switch)} and {flag('no_' + switch)} take no value."
                 )
             found.add(switch)
             continue
         if name not in fields or not word.startswith("--"):
-            raise ValueError(_unknown(word, name, fields))
+            raise ValueError(_unknown(argument, name, fields))
         if not equals and rest and not rest[0].startswith("--"):
             value = rest.pop(0)
         _check_whole(fields[name], value)
@@ -121,12 +121,12 @@ def _without_flag(argument, fields):
     return f"{argument} stands without a flag{meant} --help lists the flags."
 
 
-def _unknown(word, name, fields):
+def _unknown(argument, name, fields):
     meant = [new for new, old in _OTHER_NAMES.items() if name in old.split()]
     near = [new for new in meant[0] if new in fields] if meant else []
     near = near or difflib.get_close_matches(name, fields, n=1)
     says = f"did you mean {' and '.join(map(flag, near))}? " if near else ""
-    return f"unknown flag {word}: {says}--help lists the flags."
+    return f"unknown flag {argument}: {says}--help lists the flags."
 
 
 def _check_whole(field, value):

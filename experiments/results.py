@@ -58,10 +58,8 @@ class Scored:
         self.config = configs.of_run(folder)
         for name, program in (("summary.json", "train.py"), ("evaluation.json", "evaluate.py")):
             if not (folder / name).exists():
-                raise ValueError(
-                    f"{folder} has no {name}: run {program} {assign('workdir', folder)} to the end "
-                    "first"
-                )
+                words = f"python experiments/{program} {assign('workdir', folder)}"
+                raise ValueError(f"{folder} has no {name}: run {words} to its end first")
         self.summary = configs.read_json(folder / "summary.json")
         self.evaluation = configs.read_json(folder / "evaluation.json")
         try:

@@ -1,23 +1,57 @@
-"""What every script says to --help and to a flag that it does not have."""
+"""How every script starts and ends: its flags, Ctrl-C, closed pipes, too little memory."""
 
+import contextlib
+import dataclasses
+import os
 import pathlib
+import signal
+import subprocess
 import sys
+import threading
 
+import numpy as np
 import pytest
 
-sys.path.insert(0, str(pathlib.Path(__file__).parent.parent / "experiments"))
+EXPERIMENTS = pathlib.Path(__file__).parent.parent / "experiments"
+sys.path.insert(0, str(EXPERIMENTS))
 
-import benchmark
-import evaluate
-import results
-import sample
-import theory
-import train
+import script as scripts  # noqa: E402
+import benchmark  # noqa: E402
+import evaluate  # noqa: E402
+import flags  # noqa: E402
+import results  # noqa: E402
+import sample  # noqa: E402
+import theory  # noqa: E402
+import train  # noqa: E402
+from command_line import Arguments, parse  # noqa: E402
+
+import jaxgan  # noqa: E402
 
 SCRIPTS = [benchmark, evaluate, results, sample, theory, train]
+SMALL = ["--loss=wgan", "--dataset=ring8", "--width=8", "--batch-size=8", "--parallel=jit"]
+each_script = pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.__name__)
 
 
-@pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.__name__)
+def start(*command, **streams):
+    """A real process, in which Ctrl-C does what it does at a terminal, also where tests cannot."""
+    previous = signal.signal(signal.SIGINT, signal.default_int_handler)
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | streams
+    process = subprocess.Popen([sys.executable, *command], text=True, **streams)
+    signal.signal(signal.SIGINT, previous)
+    return process
+
+
+@pytest.fixture(scope="module")
+def ring_run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("ring")
+    assert not train.main([*SMALL, "--steps=2", f"--workdir={folder}"])
+    return folder
+
+
+# Flags.
+
+
+@each_script
 def test_help_is_no_error(script, capsys):
     try:
         status = script.main(["--help"])
@@ -27,7 +61,7 @@ def test_help_is_no_error(script, capsys):
     assert status == 0 and f"{script.__name__}.py" in told.out and not told.err
 
 
-@pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.__name__)
+@each_script
 def test_an_unknown_flag_is_one_line(script, capsys):
     assert script.main(["--loss=wgan", "--nonsense=1"]) == 2
     told = capsys.readouterr()
@@ -36,13 +70,195 @@ def test_an_unknown_flag_is_one_line(script, capsys):
 
 
 @pytest.mark.parametrize(
+    ("flag", "meant"),
+    [
+        ("--lr=1", "did you mean --g-learning-rate and --d-learning-rate?"),
+        ("--learning-rate=1", "did you mean --g-learning-rate and --d-learning-rate?"),
+        ("--epochs=3", "did you mean --steps?"),
+        ("--z_dim=3", "did you mean --latent-dim?"),
+        ("--bs=3", "did you mean --batch-size?"),
+        ("--batchsize=3", "did you mean --batch-size?"),
+        ("--gpu=0", "did you mean --parallel?"),
+        ("--data=photos", "did you mean --dataset?"),
+        ("-x", "unknown flag -x"),
+        ("--nonsense", "unknown flag --nonsense: --help"),
+        ("--steps=1e4", "--steps takes a whole number: 10000, not 1e4"),
+        ("--num-seeds=2.0", "--num-seeds takes a whole number: 2, not 2.0"),
+        ("--critic-norm=True", "--critic-norm and --no-critic-norm take no value"),
+        ("runs/x", "did you mean --workdir=runs/x?"),
+    ],
+)
+def test_what_was_meant_is_said(flag, meant, capsys):
+    assert train.main(["--loss=wgan", flag]) == 2
+    assert meant in capsys.readouterr().err
+
+
+def test_every_word_of_other_programs_leads_to_a_flag_and_is_none():
+    fields = {
+        field.name
+        for kind in (Arguments, sample.Arguments, evaluate.Arguments)
+        for field in dataclasses.fields(kind)
+    }
+    for settings, words in flags._OTHER_NAMES.items():
+        assert set(settings) <= fields
+        assert not set(words.split()) & {field.name for field in dataclasses.fields(Arguments)}
+
+
+def test_home_is_found_in_every_place(monkeypatch, tmp_path, capsys, ring_run):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "run").symlink_to(ring_run)
+    for kind, place in (
+        (evaluate.Arguments, "workdir"),
+        (evaluate.Arguments, "data_dir"),
+        (sample.Arguments, "out"),
+        (theory.Arguments, "out"),
+        (theory.Arguments, "doc"),
+        (benchmark.Settings, "json"),
+    ):
+        needed = [
+            f"--{name}=~/run"
+            for name in ("workdir", "out")
+            if name in vars(kind).get("__dataclass_fields__") and name != place
+        ]
+        options = flags.read(kind, [*needed, f"--{place.replace('_', '-')}=~/a"], "program")
+        assert getattr(options, place) == str(tmp_path / "a")
+    assert parse([*SMALL, "--workdir=~/run", "--data-dir=~/a"])[0].data_dir == str(tmp_path / "a")
+    assert sample.main(["--workdir=~/run", "--n=4", "--out=~/new/grid.png"]) == 0
+    assert (tmp_path / "new" / "grid.png").exists()
+    assert jaxgan.load("~/run").step == 2
+    assert results.main(["~/run"]) == 2
+    assert f"{tmp_path}/run has no evaluation.json" in capsys.readouterr().err
+    assert train.main(["--replay=~/diverged-1.npz"]) == 2
+    assert str(tmp_path) in capsys.readouterr().err
+
+
+# Ctrl-C.
+
+
+@each_script
+def test_an_interrupt_while_a_script_imports_is_one_line(script):
+    """Python tells what it imports; the rest of what the script needs comes after `script`."""
+    process = start("-X", "importtime", script.__file__, "--help")
+    for line in process.stderr:
+        if line.split()[-1] == "script":
+            process.send_signal(signal.SIGINT)
+            break
+    _, error = process.communicate()
+    assert process.returncode == 130, error
+    lines = [line for line in error.splitlines() if not line.startswith("import time:")]
+    assert lines == [f"{script.__name__}.py: interrupted"]
+
+
+@pytest.mark.parametrize(
     ("script", "argument"),
-    [(evaluate, "--workdir=a"), (results, "a"), (sample, "--workdir=a")],
+    [
+        (benchmark, "--only=mlp"),
+        (evaluate, "--workdir=a"),
+        (results, "a"),
+        (sample, "--workdir=a"),
+        (theory, "--out=a"),
+    ],
 )
 def test_an_interrupt_is_one_line(script, argument, monkeypatch, capsys):
-    def interrupted(path):
+    def interrupted(*arguments):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(script.epath, "Path", interrupted)
+    if script is benchmark:
+        monkeypatch.setattr(benchmark, "choose", interrupted)
+    else:
+        monkeypatch.setattr(script.epath, "Path", interrupted)
     assert script.main([argument]) == 130
     assert capsys.readouterr().err == f"{script.__name__}.py: interrupted\n"
+
+
+# Where scripts run.
+
+
+def test_another_programs_interrupts_stay_its_own(ring_run):
+    """A notebook, say, runs scripts in its own process, and has a standard output of its own."""
+    code = f"""
+import io, runpy, signal, sys
+sys.ps1 = "In [1]: "
+class OutStream(io.TextIOBase):
+    def write(self, text):
+        return sys.__stdout__.write(text)
+sys.stdout = OutStream()
+for arguments in (["train.py", "--workdir={ring_run}"], ["sample.py", "--workdir={ring_run}"]):
+    sys.argv = arguments
+    runpy.run_path("{EXPERIMENTS}/" + arguments[0], run_name="__main__")
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+sys.argv = ["train.py", "--loss=hinge"]
+runpy.run_path("{EXPERIMENTS}/train.py", run_name="__main__")
+"""
+    process = start("-c", f"import sys; sys.path.insert(0, {str(EXPERIMENTS)!r}){code}")
+    out, error = process.communicate()
+    assert process.returncode == 2, error
+    assert "is finished: 2 steps" in out and "grid.png" in out
+    assert error == "train.py: unknown --loss=hinge: One of bce, minimax, wgan, wgan-gp.\n"
+
+
+def test_a_run_trains_in_a_thread(tmp_path):
+    """Where python lets nobody handle signals."""
+    statuses = []
+    command = [*SMALL, "--steps=2", f"--workdir={tmp_path}"]
+    thread = threading.Thread(target=lambda: statuses.append(train.main(command)))
+    thread.start()
+    thread.join()
+    assert statuses == [0] and (tmp_path / "summary.json").exists()
+
+
+# Closed pipes.
+
+
+def run_with_closed_output(*command, with_error=False):
+    """As in `command | true`, and `command 2>&1 | true`."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    with contextlib.closing(os.fdopen(writer, "w")) as closed:
+        process = start(*command, stdout=closed, stderr=closed if with_error else subprocess.PIPE)
+    _, error = process.communicate()
+    return process.returncode, error
+
+
+@pytest.mark.parametrize("with_error", [False, True])
+@pytest.mark.parametrize(
+    "command",
+    [["train.py", "--loss=wgan", "--dry-run"], ["results.py", "--help"], ["sample.py", "RUN"]],
+    ids=lambda command: command[0],
+)
+def test_a_closed_pipe_ends_a_script_in_silence(command, with_error, ring_run):
+    name, *arguments = (word.replace("RUN", f"--workdir={ring_run}") for word in command)
+    status, error = run_with_closed_output(
+        str(EXPERIMENTS / name), *arguments, with_error=with_error
+    )
+    assert status == 141 and not error
+
+
+def test_a_closed_pipe_ends_training_in_a_line_and_the_run_goes_on(tmp_path):
+    command = [*SMALL, "--steps=4", "--log-every=1", f"--workdir={tmp_path}"]
+    status, error = run_with_closed_output(str(EXPERIMENTS / "train.py"), *command)
+    assert status == 141
+    assert error.startswith("train.py: ") and error.count("\n") == 1 and "goes on" in error
+    assert train.main(command) == 0
+
+
+# Memory.
+
+
+def test_too_little_memory_is_one_line(capsys):
+    @scripts.ends_in_a_line("program.py", "lower --size")
+    def main(arguments):
+        np.empty(2**50)
+
+    assert main([]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("program.py: out of memory: lower --size (") and error.count("\n") == 1
+
+
+def test_other_failures_keep_their_traceback():
+    @scripts.ends_in_a_line("program.py")
+    def main(arguments):
+        raise RuntimeError("a mistake of ours")
+
+    with pytest.raises(RuntimeError):
+        main([])

@@ -24,10 +24,10 @@ import train  # noqa: E402
 
 # Long enough for a busy machine; a test never waits for it unless it fails.
 PATIENCE = 300
-SMALL = ["--optimizer=sgd", "--batch-size=16", "--width=16", "--depth=1", "--log-every=1"]
+SMALL = ["--optimizer=sgd", "--batch-size=16", "--width=16", "--log-every=1"]
 SMALL += ["--steps=6", "--checkpoint-every=2", "--sample-every=0"]
 # Under SGD: Adam would hide a gradient that is N times too large.
-TOY = [*SMALL, "--loss=wgan-gp", "--dataset=ring8", "--n-critic=2"]
+TOY = [*SMALL, "--loss=wgan-gp", "--dataset=ring8", "--depth=1", "--n-critic=2"]
 IMAGES = [*SMALL, "--loss=bce", "--dataset=digits", "--latent-dim=4"]  # BatchNorm in both networks
 # Six iterations whose means over 16 examples are added in another order. See test_parallel.py.
 TOLERANCE = {"rtol": 1e-5, "atol": 5e-6}

@@ -112,6 +112,12 @@ def test_the_command_beside_a_row_repeats_it(arguments):
     assert again == config
 
 
+def test_the_command_leaves_out_what_has_no_effect():
+    config = dataclasses.replace(preset("bce", "digits"), clip=3.0, depth=7)
+    again, _ = parse(shlex.split(results.command(config))[1:])
+    assert dataclasses.replace(again, workdir=None) == preset("bce", "digits")
+
+
 def test_a_score_of_nothing_is_a_score(tmp_path, capsys):
     evaluation = ring(0, 0)
     evaluation["scores"] |= {"high_quality": 0.0, "reverse_kl": None}

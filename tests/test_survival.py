@@ -21,7 +21,7 @@ import train  # noqa: E402
 
 from jaxgan.checkpoint import Checkpoints  # noqa: E402
 
-SMALL = ["--dataset=ring8", "--width=8", "--depth=1", "--batch-size=8", "--n-critic=1"]
+SMALL = ["--dataset=ring8", "--width=8", "--batch-size=8", "--n-critic=1"]
 OFTEN = ["--checkpoint-every=1", "--log-every=1", "--sample-every=0", "--parallel=jit"]
 
 

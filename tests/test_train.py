@@ -1,5 +1,6 @@
 """The real trainer, as its users run it."""
 
+import contextlib
 import dataclasses
 import json
 import math
@@ -26,9 +27,18 @@ from presets import preset  # noqa: E402
 
 import jaxgan  # noqa: E402
 from jaxgan.checkpoint import Checkpoints  # noqa: E402
-from jaxgan.config import LOSSES, check, make_model  # noqa: E402
+from jaxgan.config import (  # noqa: E402
+    LOSSES,
+    OPTIMIZERS,
+    Config,
+    assign,
+    check,
+    flag,
+    make_model,
+    unused,
+)
 
-SMALL = ["--width=16", "--depth=1", "--latent-dim=4", "--batch-size=16", "--log-every=1"]
+SMALL = ["--width=16", "--latent-dim=4", "--batch-size=16", "--log-every=1"]
 
 
 def run_command(*arguments, devices=1):
@@ -268,7 +278,9 @@ def test_dry_run_describes_and_writes_nothing(tmp_path, capsys):
         (["--loss=wgam"], ["wgam", "did you mean wgan?"]),
         (["--loss=wgan", "--dataset=digit"], ["digit", "digits"]),
         (["--loss=wgan", "--dataset=imagenet_v3"], ["imagenet_v3", "imagenet_v2"]),
-        (["--loss=wgan", "--model=dcgam"], ["dcgam", "dcgan"]),
+        (["--loss=wgan", "--model=dcgam"], ["dcgam", "did you mean dcgan?"]),
+        (["--loss=wgan", "--model=resnet"], ["unknown --model=resnet: One of auto, mlp, dcgan."]),
+        (["--loss=WGAN_GP"], ["WGAN_GP", "did you mean wgan-gp?"]),
         (["--loss=wgan", "--parallel=tpu"], ["tpu", "pmap"]),
         (["--loss=wgan", "--steps=-1"], ["--steps", "-1"]),
         (["--loss=wgan", "--steps=many"], ["--steps", "many"]),
@@ -313,6 +325,148 @@ def test_a_changed_setting_is_refused_by_name(tmp_path, capsys):
     assert (tmp_path / "run" / "config.json").read_text() == before
 
 
+# Whether a flag has an effect, by the choices beside it.
+HAS_EFFECT = {
+    "clip": lambda loss, model, optimizer: loss == "wgan",
+    "penalty": lambda loss, model, optimizer: loss == "wgan-gp",
+    "depth": lambda loss, model, optimizer: model == "mlp",
+    "critic_norm": lambda loss, model, optimizer: model == "dcgan",
+    "b1": lambda loss, model, optimizer: optimizer == "adam",
+    "b2": lambda loss, model, optimizer: optimizer in ("adam", "rmsprop"),
+}
+OTHER_VALUES = {"workdir": "elsewhere", "data_dir": "elsewhere", "parallel": "jit"}
+OTHER_VALUES |= {"precision": "bfloat16", "on_divergence": "skip", "image_size": 16}
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("model", ["mlp", "dcgan"])
+@pytest.mark.parametrize("loss", LOSSES)
+def test_a_flag_is_taken_just_where_it_has_an_effect(loss, model, optimizer):
+    choices = {"loss": loss, "dataset": "digits", "model": model, "optimizer": optimizer}
+    command = [assign(name, value) for name, value in choices.items()]
+    config, _ = train.parse(command)
+    for field in dataclasses.fields(config):
+        if field.name in choices:
+            continue
+        value = OTHER_VALUES.get(field.name, getattr(config, field.name))
+        flagged = [*command, assign(field.name, value)]
+        if HAS_EFFECT.get(field.name, lambda *choices: True)(loss, model, optimizer):
+            train.parse(flagged)
+        else:
+            with pytest.raises(ValueError, match=f"^{flag(field.name)} (has no effect|goes) with "):
+                train.parse(flagged)
+
+
+@pytest.mark.parametrize(
+    "choices",
+    [
+        *({"loss": loss} for loss in LOSSES),
+        *({"model": model} for model in ("mlp", "dcgan")),
+        *({"optimizer": optimizer} for optimizer in OPTIMIZERS),
+    ],
+    ids=lambda choices: next(iter(choices.values())),
+)
+def test_a_setting_changes_the_program_just_where_its_flag_is_taken(choices):
+    default = {"loss": "wgan", "model": "mlp", "optimizer": "adam"}
+    config = Config(**(default | choices), width=8, depth=1, n_critic=1, latent_dim=2)
+
+    def program(**change):
+        model = make_model(dataclasses.replace(config, **change), (16, 16, 1))
+        state = jax.eval_shape(model.init, jax.random.key(0))
+        return str(jax.make_jaxpr(model.step)(state, np.zeros((1, 4, 16, 16, 1), np.float32)))
+
+    plain = program()
+    others = {"clip": 0.5, "penalty": 3.0, "depth": 2, "b1": 0.3, "b2": 0.4}
+    if config.model == "dcgan":  # elsewhere it is refused in any case
+        others["critic_norm"] = True
+    for name, value in others.items():
+        assert (program(**{name: value}) == plain) == (name in unused(config)), name
+
+
+def test_flags_without_effect_on_the_data_or_the_checkpoints_are_refused(tmp_path, capsys):
+    workdir = f"--workdir={tmp_path / 'run'}"
+    for flags, words in (
+        (["--dataset=ring8", "--image-size=16"], "--image-size has no effect with --dataset=ring8"),
+        (["--keep-every=3", "--checkpoint-every=0"], "--keep-every has no effect with"),
+    ):
+        assert train.main(["--loss=wgan", *flags, workdir]) == 2
+        assert words in capsys.readouterr().err
+
+
+def test_what_changes_no_result_may_change_from_start_to_start(tmp_path):
+    """Rows of metrics stay as they were logged, but for a former last one."""
+    run = ("--loss=wgan", "--dataset=ring8")
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    every = ("--sample-every=0", "--checkpoint-every=0")
+    assert not train_here(*run, *every, "--steps=18", f"--workdir={whole}")
+    for flags in (
+        ["--steps=7", "--log-every=3", "--checkpoint-every=1", "--keep-every=2"],
+        ["--steps=12", "--log-every=4", "--checkpoint-every=5", "--keep-every=0"],
+        ["--steps=18", "--log-every=5", "--sample-every=6", "--checkpoint-every=0"],
+    ):
+        assert not train_here(*run, *flags, f"--workdir={parts}")
+    by_step = {row["step"]: row for row in read_metrics(whole)}
+    assert read_metrics(parts) == [by_step[step] for step in (3, 6, 8, 12, 15, 18)]
+    assert_same_states(final_state(parts, run), final_state(whole, run))
+    steps = [int(p.name) for p in (parts / "checkpoints").iterdir() if p.name.isdigit()]
+    assert sorted(steps) == [2, 4, 10, 12, 18]  # kept for good, and the newest three
+
+
+def test_the_folder_alone_goes_on_with_its_run(tmp_path, capsys):
+    assert not train_here("--loss=bce", "--steps=2", f"--workdir={tmp_path}")
+    assert train.main([f"--workdir={tmp_path}"]) == 0
+    assert "is finished: 2 steps" in capsys.readouterr().out
+    assert train.main([f"--workdir={tmp_path}", "--steps=3"]) == 0
+    assert read_metrics(tmp_path)[-1]["step"] == 3
+    assert train.main([f"--workdir={tmp_path / 'nothing'}"]) == 2
+    assert "which --loss?" in capsys.readouterr().err
+
+
+def test_a_run_without_a_checkpoint_takes_other_settings(tmp_path, capsys):
+    """One that diverged at once, of another loss; its pictures are not the new run's."""
+    small = ["--dataset=ring8", "--width=8", "--batch-size=8", f"--workdir={tmp_path}"]
+    assert train.main(["--loss=bce", *small, "--d-learning-rate=1e30", "--steps=50"]) == 3
+    assert "or --on-divergence=skip." in capsys.readouterr().err
+    (tmp_path / "samples" / "step_00000040.png").touch()
+    assert train.main(["--loss=wgan", *small, "--steps=2", "--log-every=1"]) == 0
+    assert json.loads((tmp_path / "config.json").read_text())["loss"] == "wgan"
+    assert [row["step"] for row in read_metrics(tmp_path)] == [1, 2]
+    assert "step_00000040.png" not in [path.name for path in (tmp_path / "samples").iterdir()]
+    assert train.main(["--loss=wgan", *small, "--steps=2", "--g-learning-rate=1e-3"]) == 2
+    assert "--g-learning-rate=0.0005, not 0.001" in capsys.readouterr().err
+
+
+def test_too_little_memory_is_a_line_and_the_folder_takes_a_smaller_batch(tmp_path):
+    """A real process with too little of it."""
+    arguments = ["--loss=bce", "--dataset=ring8", "--width=64", "--steps=2", "--parallel=jit"]
+    arguments.append(f"--workdir={tmp_path}")
+    large = ["--batch-size=90000", "--num-seeds=500"]
+    limited = ["bash", "-c", 'ulimit -v 12000000; exec "$@"', "bash", sys.executable]
+    process = subprocess.run(
+        [*limited, str(EXPERIMENTS / "train.py"), *arguments, *large],
+        env=os.environ | {"XLA_FLAGS": ""},
+        capture_output=True,
+        text=True,
+    )
+    assert process.returncode == 2, process.stderr
+    [line] = [line for line in process.stderr.splitlines() if line.startswith("train.py")]
+    assert "out of memory: lower --batch-size, --width" in line
+    assert "Traceback" not in process.stderr
+    assert train.main([*arguments, "--batch-size=8"]) == 0
+
+
+def test_what_is_wrong_with_the_folder_is_said_before_data_are_read(tmp_path, capsys):
+    (tmp_path / "file").touch()
+    run = tmp_path / "run"
+    assert not train_here("--loss=wgan", "--steps=1", f"--workdir={run}")
+    data = ["--loss=wgan", "--dataset=mnist", "--data-dir=/nowhere"]
+    assert train_here(*data, f"--workdir={tmp_path / 'file' / 'run'}") == 2
+    assert "cannot be written" in capsys.readouterr().err
+    with contextlib.closing(run_folder.lock(run)):
+        assert train.main([f"--workdir={run}", "--steps=3"]) == 2
+    assert "another process is training" in capsys.readouterr().err
+
+
 def test_a_folder_that_is_no_run_is_refused_and_left_alone(tmp_path, capsys):
     (tmp_path / "thesis.tex").write_text("years of work")
     assert train_here("--loss=wgan", f"--workdir={tmp_path}") == 2
@@ -350,3 +504,31 @@ def test_a_version_of_a_data_set_has_the_data_sets_preset():
     one, other = preset("wgan-gp", "mnist"), preset("wgan-gp", "mnist:3.0.1")
     assert other == dataclasses.replace(one, dataset="mnist:3.0.1")
     assert one != dataclasses.replace(preset("wgan-gp", "cifar10"), dataset="mnist")
+
+
+# jax's own flags for debugging.
+
+
+DEBUGGING = {
+    "debug_nans": jax.debug_nans,
+    "debug_infs": jax.debug_infs,
+    "enable_x64": jax.enable_x64,
+    "disable_jit": jax.disable_jit,
+}
+
+
+@pytest.mark.parametrize("name", DEBUGGING)
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        *([f"--loss={loss}", "--dataset=ring8", "--width=4", "--depth=1"] for loss in LOSSES),
+        ["--loss=bce", "--dataset=digits", "--model=dcgan", "--width=4"],
+        ["--loss=wgan-gp", "--dataset=digits", "--model=dcgan", "--width=4"],
+    ],
+    ids=lambda arguments: "-".join(arguments[:2]).replace("--", ""),
+)
+def test_a_sound_run_trains_under_jaxs_debugging_flags(arguments, name, tmp_path):
+    small = ["--batch-size=2", "--n-critic=1", "--latent-dim=2", "--parallel=jit"]
+    with DEBUGGING[name](True):
+        status = train.main([*arguments, *small, "--steps=2", f"--workdir={tmp_path}"])
+    assert status == 0 and read_metrics(tmp_path)[-1]["step"] == 2
