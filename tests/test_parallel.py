@@ -163,9 +163,9 @@ def test_jit_runs_on_the_first_of_the_devices():
 
 # Chunks.
 
-# As `reals`, from which training moves parameters by 0.05 an iteration. Around 0 its third iteration
-# moves them by 9 and its fourth by 1,257: there each one makes roundings ten to a hundred times
-# larger, and whether they stay within TOLERANCE is chance.
+# As `reals`, from which training moves parameters by 0.05 an iteration. Around 0 the third moves
+# them by 9 and the fourth by 1,257: there each one makes roundings ten to a hundred times larger,
+# and whether they stay within TOLERANCE is chance.
 POINTS = (1 + np.random.default_rng(1).normal(size=(32, 2))).astype(np.float32)
 BATCHES = np.random.default_rng(2).integers(32, size=(K, N_CRITIC, BATCH))
 
