@@ -54,7 +54,8 @@ def _least_move(spread: jax.Array, a: jax.Array, b: jax.Array) -> jax.Array:
       b: B, that of Σ_q.
     """
     product = b.T @ a
-    p, s, vt = jax.lax.stop_gradient(jnp.linalg.svd(product))
+    still = jax.lax.stop_gradient(product)
+    p, s, vt = jnp.linalg.svd(still)
 
     def skew(k):
         """The skew W of HW + WH = K − Kᵀ, where H = V diag(s) Vᵀ is the root of AᵀΣ_qA."""
@@ -63,7 +64,7 @@ def _least_move(spread: jax.Array, a: jax.Array, b: jax.Array) -> jax.Array:
     # U = PVᵀ, and to second order in a change of BᵀA = PSVᵀ it is U (I + W + W²/2). The derivatives
     # of P and V themselves are not finite where singular values repeat.
     u = p @ vt
-    turn = skew(u.T @ (product - jax.lax.stop_gradient(product)))  # 0, but not its derivatives
+    turn = skew(u.T @ (product - still))  # 0, but not its derivatives
     move = b @ (u + u @ turn + u @ turn @ turn / 2) - a
     # A, B and U were rounded, by more than there is to move where the Gaussians are nearly equal.
     # What D lacks of ADᵀ + DAᵀ + DDᵀ = Σ_q − Σ_p, and then AᵀD of being symmetric, as it is best:
