@@ -313,8 +313,9 @@ def _share(p, q):
 @_share.defjvp
 def _(primals, tangents):
     (p, q), (dp, dq) = primals, tangents
-    total = jnp.where(p + q > 0, p + q, jnp.inf)
-    return _share(p, q), (_share(q, p) * dp - _share(p, q) * dq) / total
+    some = p + q > 0
+    slope = (_share(q, p) * dp - _share(p, q) * dq) / jnp.where(some, p + q, 1.0)
+    return _share(p, q), jnp.where(some, slope, 0.0)
 
 
 def _log_quotient(a, b, difference):

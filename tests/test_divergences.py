@@ -157,6 +157,21 @@ def test_second_derivatives_of_js_are_finite_where_a_probability_is_0():
         assert jnp.isfinite(block).all()
 
 
+def test_gradients_pass_through_nothing_that_is_not_finite():
+    p, q = jnp.array([0.0, 1.0, 0.0, 0.0]), jnp.array([0.4, 0.6, 1e-9, 0.0])
+    mean, cov = jnp.zeros(2), jnp.eye(2)
+    with jax.debug_nans(True):  # these two may be infinite themselves
+        jax.grad(div.kl, (0, 1))(p, q)
+        jax.grad(lambda p: div.gan_value(div.optimal_discriminator(p, q), p, q))(p)
+    with jax.debug_nans(True), jax.debug_infs(True):
+        for function in (div.js, div.total_variation):
+            jax.grad(function, (0, 1))(p, q)
+        jax.grad(lambda p: div.optimal_discriminator(p, q).sum())(p)
+        for function in (div.gaussian_kl, div.gaussian_w2):
+            jax.grad(function, (1, 3))(mean, cov, mean, 4 * cov)
+        jax.grad(div.wasserstein_1d)(mean, mean, 2)
+
+
 def test_kl_of_near_neighbours_keeps_its_digits():
     p = np.array([0.25, 0.25, 0.25, 0.25])
     q = np.float32(p + 1e-4 * np.array([1, -1, 1, -1]))

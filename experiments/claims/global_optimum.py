@@ -69,8 +69,8 @@ def measure(scale: float = 1.0, tick=lambda: None) -> Result:
     middle = int(np.argmin(np.abs(TRAINED_AT)))
     alive = p > 0.01
     numbers = {
-        # What is cut off as negligible is 1.5e-7 of the mass, and log 4 times as much of V. The rest
-        # is float32's rounding of the two sums, 6e-8 of JS and 2e-7 of V.
+        # What is cut off as negligible is 1.5e-7 of the mass, and log 4 times as much of V: 2.1e-7.
+        # The rest is rounding, in float32: of each sum, 6e-8 of JS and 2e-7 of V.
         "global_optimum.identity": Number(
             "largest |V(D*) − (−log 4 + 2·JS)| over 81 generators",
             "Goodfellow 2014, theorem 1, eq. 6",
