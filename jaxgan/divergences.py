@@ -3,7 +3,8 @@
 Everything is in nats. Distributions live on the last axis, other axes broadcast; densities on a
 grid pass the size `dx` of its cells, so that a sum becomes an integral. Zero probabilities follow
 the papers: 0·log 0 = 0, and a divergence is infinite where the mathematics is. Values are checked
-wherever there are values to check: under `jit`, `vmap` and `grad` only shapes are.
+wherever there are values to check: under `jit`, `vmap` and `grad` only shapes are. What comes in
+half precision is computed in float32.
 
 Divergences compare densities at the same point, and are here. Distances, which carry mass from
 point to point, are in `transport`, and maximum likelihood in `likelihood`; all names are here.
@@ -117,7 +118,8 @@ def kl(p: ArrayLike, q: ArrayLike, dx: ArrayLike = 1.0) -> jax.Array:
       Arjovsky 2017, sec. 2; Cover & Thomas, eq. 2.26.
     """
     p, q = check_probabilities(dx, p=p, q=q)
-    return _integral(_x_log_y(p, p) - _x_log_y(p, q), dx)
+    infinite = jnp.where((q == 0) & (p > 0), jnp.inf, 0.0)
+    return _integral(p * _log_ratio(p, q) + infinite, dx)
 
 
 def js(p: ArrayLike, q: ArrayLike, dx: ArrayLike = 1.0) -> jax.Array:
@@ -132,14 +134,7 @@ def js(p: ArrayLike, q: ArrayLike, dx: ArrayLike = 1.0) -> jax.Array:
       distributions, 2003 (the metric).
     """
     p, q = check_probabilities(dx, p=p, q=q)
-    # The sum of the two KLs cancels to rounding noise, negative at times, when p ≈ q, and √JS is
-    # NaN. In r = (p − q)/(p + q) the same sum is m/2·(log(1 − r²) + 2r artanh r), which does not.
-    m = (p + q) / 2
-    r = jnp.where(m > 0, (p - q) / jnp.where(m > 0, 2 * m, 1.0), 0.0)
-    disjoint = jnp.abs(r) >= 1  # only one of p and q is there
-    r = jnp.where(disjoint, 0.0, r)
-    terms = jnp.where(disjoint, 2 * math.log(2), jnp.log1p(-r * r) + 2 * r * jnp.arctanh(r))
-    return _integral(m / 2 * terms, dx)
+    return _integral(_js_terms(p, q), dx)
 
 
 def total_variation(p: ArrayLike, q: ArrayLike, dx: ArrayLike = 1.0) -> jax.Array:
@@ -172,8 +167,7 @@ def optimal_discriminator(p: ArrayLike, q: ArrayLike) -> jax.Array:
     p, q = as_float(p), as_float(q)
     check_broadcast(p=p, q=q)
     check_values("be non-negative", lambda v: v >= 0, p=p, q=q)
-    total = p + q
-    return jnp.where(total > 0, p / jnp.where(total > 0, total, 1.0), 0.5)
+    return _share(p, q)
 
 
 def gan_value(d: ArrayLike, p: ArrayLike, q: ArrayLike, dx: ArrayLike = 1.0) -> jax.Array:
@@ -200,7 +194,8 @@ def gan_value(d: ArrayLike, p: ArrayLike, q: ArrayLike, dx: ArrayLike = 1.0) -> 
     d = d if d.ndim else jnp.broadcast_to(d, p.shape[-1:])
     check_broadcast(d=d, p=p, q=q)
     check_values("lie in [0, 1]", lambda v: (v >= 0) & (v <= 1), d=d)
-    return _integral(_x_log_y(p, d) + _x_log_y(q, 1 - d), dx)
+    # Not the logarithm of 1 − d, which rounds a small d away.
+    return _integral(_x_log_y(p, d) + _x_log_y(q, -d, jnp.log1p, zero_at=-1.0), dx)
 
 
 def gaussian_kl(
@@ -224,18 +219,121 @@ def gaussian_kl(
     References:
       Duchi, Derivations for Linear Algebra and Optimization, 2007, p. 13.
     """
-    shift, root_p, root_q = check_gaussians(mean_p, cov_p, mean_q, cov_q)
-    trace = jnp.sum(solve_triangular(root_q, root_p, lower=True) ** 2)
-    distance = jnp.sum(solve_triangular(root_q, shift, lower=True) ** 2)
-    log_det = 2 * jnp.sum(jnp.log(jnp.diag(root_q)) - jnp.log(jnp.diag(root_p)))
-    return (trace + distance - shift.size + log_det) / 2
+    shift, spread, root_p, root_q = check_gaussians(mean_p, cov_p, mean_q, cov_q)
+
+    def whiten(a):
+        return solve_triangular(root_q, a, lower=True)
+
+    # With I + C = L_q⁻¹ L_p the trace is |I + C|² and the determinant's root Π (1 + c_i), c the
+    # diagonal of C. Where the Gaussians are alike the four terms cancel, and those of C do not.
+    excess = whiten(root_p - root_q)
+    # Both factors were rounded. What C then lacks of C + Cᵀ + CCᵀ = −L_q⁻¹ (Σ_q − Σ_p) L_q⁻ᵀ:
+    square = jnp.matmul(excess, excess.T, precision="highest")
+    lack = jnp.tril(-whiten(whiten(spread).T) - excess - excess.T - square)
+    lack = jax.lax.stop_gradient(lack - jnp.diag(jnp.diag(lack)) / 2)
+    excess = excess + jnp.where(jnp.max(jnp.abs(excess)) < 0.1, lack, 0.0)
+    gap = jnp.sum(_minus_log1p(jnp.diag(excess)))
+    return (jnp.sum(excess**2) + jnp.sum(whiten(shift) ** 2)) / 2 + gap
 
 
-def _x_log_y(x: jax.Array, y: jax.Array) -> jax.Array:
+def _x_log_y(x, y, log=jnp.log, zero_at=0.0):
     """x log y with 0 log 0 = 0. Two wheres, since log's derivative at 0 would be NaN times 0."""
-    positive = y > 0
-    value = x * jnp.log(jnp.where(positive, y, 1.0))
+    positive = y > zero_at
+    value = x * log(jnp.where(positive, y, zero_at + 1))
     return jnp.where(positive, value, jnp.where(x > 0, -jnp.inf, 0.0))
+
+
+# Below, each derivative is written down: that of the code before it would subtract numbers that
+# agree in most of their digits, or divide by squares that float32 cannot hold.
+
+
+@jax.custom_jvp
+def _log_ratio(p, q):
+    """log(p/q), in which a zero counts as one, so that p times it is right where p is 0."""
+    p, q = jnp.where(p > 0, p, 1.0), jnp.where(q > 0, q, 1.0)
+    return _log_quotient(p, q, p - q)
+
+
+@_log_ratio.defjvp
+def _(primals, tangents):
+    slopes = (jnp.where(v > 0, 1 / jnp.where(v > 0, v, 1.0), 0.0) for v in primals)
+    dp, dq = (slope * dv for slope, dv in zip(slopes, tangents, strict=True))
+    return _log_ratio(*primals), dp - dq
+
+
+@jax.custom_jvp
+def _js_terms(p, q):
+    """½ (p log p/m + q log q/m), m = (p + q)/2.
+
+    Where p ≈ q the two summands cancel to rounding noise, negative at times, and √JS would be NaN.
+    In r = (p − q)/(p + q) they are m (log(1 − r²) + 2r artanh r), whose summands do not cancel. Far
+    from r = 0 it is that form which loses digits, since 1 − r² does.
+    """
+    m = (p + q) / 2
+    r = (p - q) / jnp.where(m > 0, 2 * m, 1.0)
+    near = jnp.abs(r) < 0.5
+    r = jnp.where(near, r, 0.0)
+    alike = m * (jnp.log1p(-r * r) + 2 * r * jnp.arctanh(r))
+    apart = p * _log_over_mean(p, q) + q * _log_over_mean(q, p)
+    return jnp.where(near, alike, apart) / 2
+
+
+@_js_terms.defjvp
+def _(primals, tangents):
+    (p, q), (dp, dq) = primals, tangents
+    slope = (_log_over_mean(p, q) * dp + _log_over_mean(q, p) * dq) / 2
+    return _js_terms(p, q), slope
+
+
+@jax.custom_jvp
+def _log_over_mean(p, q):
+    """log(p/m), m = (p + q)/2: twice the derivative of JS in p, so by convention log 2 at 0."""
+    there = p > 0
+    a, m = jnp.where(there, p, 1.0), jnp.where(there, p + q, 2.0) / 2
+    value = _log_quotient(a, m, jnp.where(there, p - q, 0.0) / 2)
+    return jnp.where(there, value, jnp.where(q > 0, math.log(2), 0.0))
+
+
+@_log_over_mean.defjvp
+def _(primals, tangents):
+    (p, q), (dp, dq) = primals, tangents
+    there, some = p > 0, p + q > 0
+    slope_p = jnp.where(there, _share(q, p) / jnp.where(there, p, 1.0), 0.0)
+    slope_q = jnp.where(some, -1 / jnp.where(some, p + q, 1.0), 0.0)
+    return _log_over_mean(p, q), slope_p * dp + slope_q * dq
+
+
+@jax.custom_jvp
+def _share(p, q):
+    """p/(p + q), and ½ where both are 0."""
+    total = p + q
+    return jnp.where(total > 0, p / jnp.where(total > 0, total, 1.0), 0.5)
+
+
+@_share.defjvp
+def _(primals, tangents):
+    (p, q), (dp, dq) = primals, tangents
+    some = p + q > 0
+    slope = (_share(q, p) * dp - _share(p, q) * dq) / jnp.where(some, p + q, 1.0)
+    return _share(p, q), jnp.where(some, slope, 0.0)
+
+
+def _log_quotient(a, b, difference):
+    """log(a/b) of positive numbers from their quotient, and near 1 from their difference a − b."""
+    near = jnp.abs(difference) < b / 2
+    quotient, tiny = a / b, jnp.finfo(difference.dtype).tiny
+    fits = (quotient > tiny) & (quotient < 1 / tiny)
+    # Where it does not fit the logarithms lie far apart, and do not cancel.
+    log = jnp.where(fits, jnp.log(jnp.where(fits, quotient, 1.0)), jnp.log(a) - jnp.log(b))
+    return jnp.where(near, jnp.log1p(jnp.where(near, difference / b, 0.0)), log)
+
+
+def _minus_log1p(c):
+    """c − log(1 + c), by the series in r = c/(2 + c), log(1 + c) = 2r + 2r³/3 + …, near 0."""
+    near = jnp.abs(c) < 0.5
+    r = jnp.where(near, c / (2 + c), 0.0)
+    series = c * r - 2 * sum(r**k / k for k in range(3, 25, 2))
+    return jnp.where(near, series, c - jnp.log1p(jnp.where(near, 0.0, c)))
 
 
 def _integral(values: jax.Array, dx: ArrayLike) -> jax.Array:

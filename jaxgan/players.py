@@ -69,13 +69,14 @@ def apply(
     keywords = _keywords(module, train, axis_name)
     variables = {"params": params, **stats}
     output, after = module.apply(variables, x, mutable=list(stats), **keywords)
-    if jax.tree.structure(after) == jax.tree.structure(stats):
+    before, now = jax.tree.structure(stats), jax.tree.structure(after)
+    if before == now:  # or else `gan` refuses the module
         after = jax.tree.map(_in_same_precision, after, stats)
     return output, after
 
 
 def _in_same_precision(new, old):
-    """A state keeps its dtypes, also where float64 inputs (jax_enable_x64) make wider statistics."""
+    """A state keeps its dtypes, also where jax_enable_x64 makes inputs and statistics wider."""
     floats = all(jnp.issubdtype(leaf.dtype, jnp.floating) for leaf in (new, old))
     return new.astype(old.dtype) if floats and new.dtype != old.dtype else new
 

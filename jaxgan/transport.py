@@ -8,11 +8,13 @@ References:
 """
 
 import math
+import warnings
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.scipy.linalg import solve_triangular
 from jax.typing import ArrayLike
 
 from jaxgan.distributions import (
@@ -30,17 +32,49 @@ def gaussian_w2(
     """W₂ between Gaussians: W₂² = |μ_p − μ_q|² + tr(Σ_p + Σ_q − 2 (Σ_p^½ Σ_q Σ_p^½)^½).
 
     Arguments and errors as `gaussian_kl`. In one dimension W₂² = (μ_p − μ_q)² + (σ_p − σ_q)².
+    First and second derivatives are right and finite, also where eigenvalues repeat; at W₂ = 0
+    they are given as 0.
 
     References:
-      Peyré & Cuturi, remark 2.31; Gelbrich 1990.
+      Peyré & Cuturi, remark 2.31; Gelbrich 1990; Bhatia, Jain & Lim, On the Bures–Wasserstein
+      distance between positive definite matrices, 2019, theorem 1 (the least over U).
     """
-    shift, root_p, root_q = check_gaussians(mean_p, cov_p, mean_q, cov_q)
-    # The trace of that square root is the nuclear norm of Σ_p^½ Σ_q^½, the same for any square
-    # roots: Cholesky's have finite derivatives where eigenvalues repeat, as eigh's do not.
-    product = jnp.matmul(root_p.T, root_q, precision="highest")
-    cross = jnp.sum(jnp.linalg.svd(product, compute_uv=False))
-    squared = jnp.sum(shift**2) + jnp.sum(root_p**2) + jnp.sum(root_q**2) - 2 * cross
-    return _root(squared, 2)
+    shift, spread, root_p, root_q = check_gaussians(mean_p, cov_p, mean_q, cov_q)
+    with jax.default_matmul_precision("highest"):
+        move = _least_move(spread, root_p, root_q)
+    return _power_mean(jnp.concatenate([shift, move.ravel()]), 1.0, 2)
+
+
+def _least_move(spread: jax.Array, a: jax.Array, b: jax.Array) -> jax.Array:
+    """D = BU − A of least norm, U orthogonal: the trace is |D|², and does not cancel as it does.
+
+    Args:
+      spread: Σ_q − Σ_p.
+      a: A, the Cholesky factor of Σ_p = AAᵀ.
+      b: B, that of Σ_q.
+    """
+    product = b.T @ a
+    still = jax.lax.stop_gradient(product)
+    p, s, vt = jnp.linalg.svd(still)
+
+    def skew(k):
+        """The skew W of HW + WH = K − Kᵀ, where H = V diag(s) Vᵀ is the root of AᵀΣ_qA."""
+        return vt.T @ (vt @ (k - k.T) @ vt.T / (s[:, None] + s)) @ vt
+
+    # U = PVᵀ, and to second order in a change of BᵀA = PSVᵀ it is U (I + W + W²/2). The derivatives
+    # of P and V themselves are not finite where singular values repeat.
+    u = p @ vt
+    turn = skew(u.T @ (product - still))  # 0, but not its derivatives
+    move = b @ (u + u @ turn + u @ turn @ turn / 2) - a
+    # A, B and U were rounded, by more than there is to move where the Gaussians are nearly equal.
+    # What D lacks of ADᵀ + DAᵀ + DDᵀ = Σ_q − Σ_p, and then AᵀD of being symmetric, as it is best:
+    cross = a @ move.T
+    lack = spread - cross - cross.T - move @ move.T
+    exact = move + solve_triangular(a, lack / 2, lower=True).T
+    exact += (a + exact) @ skew(exact.T @ a)
+    exact = jnp.where(jnp.any(spread != 0), exact, 0.0)
+    near = jnp.sum(move**2) < 0.01 * jnp.sum(a**2)
+    return move + jax.lax.stop_gradient(jnp.where(near, exact - move, 0.0))
 
 
 def wasserstein_1d(x: ArrayLike, y: ArrayLike, p: float = 1) -> jax.Array:
@@ -76,7 +110,7 @@ def wasserstein_1d(x: ArrayLike, y: ArrayLike, p: float = 1) -> jax.Array:
     steps = np.union1d(np.arange(n + 1) * m, np.arange(m + 1) * n)
     left, length = steps[:-1], np.diff(steps) / (n * m)
     gap = jnp.abs(jnp.sort(x)[..., left // m] - jnp.sort(y)[..., left // n])
-    return _root(jnp.sum(gap**p * length, axis=-1), p)
+    return _power_mean(gap, length, p)
 
 
 def earth_movers_distance(
@@ -134,8 +168,13 @@ def earth_movers_distance(
 
 def _solve_transport(x, y, a, b):
     """The optimal plan as (i, j, mass), padded with zeros, and the two potentials."""
-    # Here, since importing it takes a second that only this function needs.
-    import ot
+    # Here, since importing it takes a second that only this function needs. Where packages are not
+    # byte-compiled when they are installed the import compiles, and POT's strings have escape
+    # sequences that Python warns of: a DeprecationWarning until 3.11, then a SyntaxWarning.
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        warnings.simplefilter("ignore", SyntaxWarning)
+        import ot
     from scipy.spatial.distance import cdist
 
     x, y, a, b = (np.asarray(v) for v in (x, y, a, b))
@@ -155,9 +194,16 @@ def _solve_transport(x, y, a, b):
     return i, j, mass, log["u"].astype(dtype), log["v"].astype(dtype)
 
 
-def _root(a: jax.Array, p: float) -> jax.Array:
-    """The p-th root, with derivative 0 at 0, and 0 for rounding errors below it."""
+def _power_mean(values: jax.Array, weights: ArrayLike, p: float) -> jax.Array:
+    """(Σ w |v|^p)^(1/p) over the last axis, with derivative 0 at 0.
+
+    In units of the largest |v|: its own power might be too large for a float, or too small.
+    """
+    size = jnp.abs(values)
     if p == 1:
-        return a
-    positive = a > 0
-    return jnp.where(positive, jnp.where(positive, a, 1.0) ** (1 / p), 0.0)
+        return jnp.sum(weights * size, axis=-1)
+    unit = jax.lax.stop_gradient(jnp.max(size, axis=-1, keepdims=True))
+    zero = unit == 0
+    total = jnp.sum(weights * (size / jnp.where(zero, 1.0, unit)) ** p, axis=-1)
+    zero, unit = zero[..., 0], unit[..., 0]
+    return jnp.where(zero, 0.0, unit * jnp.where(zero, 1.0, total) ** (1 / p))

@@ -1,6 +1,8 @@
 """The mathematics of divergences.py: closed forms, axioms, limits, and what it refuses."""
 
 import math
+import subprocess
+import sys
 
 import chex
 import hypothesis
@@ -108,12 +110,109 @@ def test_total_variation_is_a_metric_and_pinsker_holds(pqr):
     assert tv(p, q) <= math.sqrt(div.kl(p, q) / 2 + 1e-6) + 1e-6
 
 
-def test_js_of_near_neighbours_keeps_its_digits():
-    # To second order JS = Σ (p − q)²/(16 m), with m = (p + q)/2 = 1/4: below float32's rounding of
-    # the sum of KLs.
-    shift = 1e-4 * np.array([1, -1, 1, -1])
-    js = div.js(0.25 + shift, 0.25 - shift)
-    np.testing.assert_allclose(js, np.sum((2 * shift) ** 2) / 16 / 0.25 * 2, rtol=1e-3)
+def exact_js(p, q):
+    """JS, its gradients in p and q, and its second derivatives (pp, pq, qq), in float64."""
+    p, q = np.asarray(p, np.float64), np.asarray(q, np.float64)
+    r = (p - q) / (p + q)
+    alike = abs(r) < 0.1
+    near = np.where(alike, r, 0.0)
+    log_p = np.where(alike, np.log1p(near), np.log(2 * p / (p + q)))
+    log_q = np.where(alike, np.log1p(-near), np.log(2 * q / (p + q)))
+    series = (p + q) * (r**2 + r**4 / 6 + r**6 / 15 + r**8 / 28 + r**10 / 45) / 4
+    value = np.where(alike, series, (p * log_p + q * log_q) / 2)
+    second = q / (2 * p * (p + q)), -1 / (2 * (p + q)), p / (2 * q * (p + q))
+    return value, (log_p / 2, log_q / 2), second
+
+
+@pytest.mark.parametrize(
+    "ratio", [1, 1 + 1e-6, 1.001, 1.1, 2, 2.9, 3.1, 10, 100, 1e3, 1e4, 1e6, 1e7, 1e8, 1e9, 1e12]
+)
+@pytest.mark.parametrize("swapped", [False, True])
+def test_js_and_its_derivatives_are_right_at_any_ratio(ratio, swapped):
+    small = np.float32(0.5 / ratio)
+    p, q = jnp.array([0.5, 0.5], np.float32), jnp.array([small, 1 - small])
+    p, q = (q, p) if swapped else (p, q)
+    value, gradients, second = exact_js(p, q)
+    # Three to five roundings of 6e-8: of m, of a quotient, of a logarithm, of their sum.
+    np.testing.assert_allclose(div.js(p, q), value.sum(), rtol=3e-7)
+    np.testing.assert_allclose(jax.grad(div.js, (0, 1))(p, q), gradients, rtol=3e-7)
+    hessian = jax.jit(jax.hessian(div.js, (0, 1)))(p, q)
+    ours = [jnp.diag(hessian[i][j]) for i, j in ((0, 0), (0, 1), (1, 1))]
+    np.testing.assert_allclose(ours, second, rtol=3e-7)
+
+
+def test_js_is_right_where_a_density_is_hardly_there():
+    # Traced, since they are no distributions; the quotient of the last two is below float32's.
+    p, q = jnp.array([3e-12, 1e-30, 2e-38]), jnp.array([1e-12, 2e-30, 100.0])
+    value, gradients, _ = exact_js(p, q)
+    ours, our_gradients = jax.jit(jax.value_and_grad(div.js, (0, 1)))(p, q)
+    np.testing.assert_allclose(ours, value.sum(), rtol=3e-7)
+    # The last of q's is log(2q/(p + q)), which in float32 is log 2.
+    np.testing.assert_allclose(our_gradients, gradients, rtol=3e-7)
+
+
+def test_second_derivatives_of_js_are_finite_where_a_probability_is_0():
+    p, q = jnp.array([0.0, 1.0, 0.0]), jnp.array([0.4, 0.6, 0.0])
+    for block in jax.tree.leaves(jax.hessian(div.js, (0, 1))(p, q)):
+        assert jnp.isfinite(block).all()
+
+
+def test_gradients_pass_through_nothing_that_is_not_finite():
+    p, q = jnp.array([0.0, 1.0, 0.0, 0.0]), jnp.array([0.4, 0.6, 1e-9, 0.0])
+    mean, cov = jnp.zeros(2), jnp.eye(2)
+    with jax.debug_nans(True):  # these two may be infinite themselves
+        jax.grad(div.kl, (0, 1))(p, q)
+        jax.grad(lambda p: div.gan_value(div.optimal_discriminator(p, q), p, q))(p)
+    with jax.debug_nans(True), jax.debug_infs(True):
+        for function in (div.js, div.total_variation):
+            jax.grad(function, (0, 1))(p, q)
+        jax.grad(lambda p: div.optimal_discriminator(p, q).sum())(p)
+        for function in (div.gaussian_kl, div.gaussian_w2):
+            jax.grad(function, (1, 3))(mean, cov, mean, 4 * cov)
+        jax.grad(div.wasserstein_1d)(mean, mean, 2)
+
+
+def test_kl_of_near_neighbours_keeps_its_digits():
+    p = np.array([0.25, 0.25, 0.25, 0.25])
+    q = np.float32(p + 1e-4 * np.array([1, -1, 1, -1]))
+    expected = np.sum(p * np.log(p / np.float64(q)))
+    # What is summed is p log p/q, up to 1e-4, each rounded; p log p alone is up to 0.35.
+    np.testing.assert_allclose(div.kl(p, q), expected, atol=4 * 1e-4 * 1.2e-7)
+    gradient = jax.grad(div.kl)(jnp.asarray(p), jnp.asarray(q))
+    np.testing.assert_allclose(gradient - 1, np.log(p / np.float64(q)), atol=1.2e-7)
+
+
+@pytest.mark.parametrize("dtype", [jnp.float16, jnp.bfloat16])
+def test_half_precision_is_computed_in_float32(dtype):
+    p, q = (jnp.asarray(v, dtype) for v in ([0.125, 0.375, 0.5, 0.0], [0.25, 0.25, 0.375, 0.125]))
+    for function in (div.kl, div.js, div.cross_entropy, div.total_variation):
+        value = function(p, q)
+        assert value.dtype == jnp.float32
+        assert value == function(p.astype(jnp.float32), q.astype(jnp.float32))
+    gradient = jax.grad(div.js)(p, q)
+    assert gradient.dtype == dtype
+    np.testing.assert_allclose(
+        jax.grad(div.js)(p.astype(jnp.float32), q.astype(jnp.float32)),
+        gradient.astype(jnp.float32),
+        rtol=float(jnp.finfo(dtype).eps),
+    )
+    value = div.gaussian_w2(
+        jnp.zeros(2, dtype), jnp.eye(2, dtype=dtype), jnp.ones(2, dtype), 4 * np.eye(2)
+    )
+    np.testing.assert_allclose(value, 2.0, rtol=1e-6)
+
+
+@holds_for_all(distributions(1, size=200), st.sampled_from([jnp.float16, jnp.bfloat16]))
+def test_probabilities_rounded_to_half_precision_still_sum_to_1(p, dtype):
+    (p,) = p
+    assert div.entropy(jnp.asarray(p, dtype)) >= 0
+    assert div.entropy(jax.nn.softmax(jnp.asarray(5 * p, dtype))) >= 0
+
+
+def test_a_sum_that_rounding_does_not_explain_is_refused_in_each_precision():
+    for dtype, error in ((jnp.float32, 2e-4), (jnp.float16, 4e-3), (jnp.bfloat16, 3e-2)):
+        with pytest.raises(ValueError, match="p must sum to 1"):
+            div.entropy(jnp.array([0.5, 0.5 + error], dtype))
 
 
 def test_gradients_are_the_formulas_and_finite_at_zero():
@@ -161,6 +260,14 @@ def test_optimal_discriminator_is_half_where_nothing_lives():
     np.testing.assert_array_equal(gradient, 0.0)
 
 
+def test_optimal_discriminator_has_its_gradients_in_the_tails():
+    # q/(p + q)² and −p/(p + q)², whose squares float32 does not hold.
+    p, q = jnp.array([1e-25, 3e-25, 0.5]), jnp.array([1e-25, 1e-25, 1e-9])
+    gradients = jax.grad(lambda *pq: div.optimal_discriminator(*pq).sum(), (0, 1))(p, q)
+    p, q = np.float64(p), np.float64(q)
+    np.testing.assert_allclose(gradients, (q / (p + q) ** 2, -p / (p + q) ** 2), rtol=3e-7)
+
+
 @holds_for_all(distributions(2))
 def test_optimal_value_is_twice_js_minus_log_4(pq):
     p, q = pq
@@ -179,6 +286,11 @@ def test_value_of_a_confident_mistake_is_minus_infinity():
     assert div.gan_value(0.5, HALVES, HALVES) == pytest.approx(-math.log(4))
     assert div.gan_value([0.0, 1.0], HALVES, HALVES) == -math.inf
     assert div.gan_value([1.0, 0.0], [1.0, 0.0], [0.0, 1.0]) == 0.0
+
+
+def test_value_counts_a_small_doubt():
+    d = jnp.array([1.0, 1e-9])
+    np.testing.assert_allclose(div.gan_value(d, [1.0, 0.0], [0.0, 1.0]), -1e-9, rtol=1e-6)
 
 
 def test_gaussian_kl_in_one_dimension():
@@ -220,6 +332,85 @@ def test_gaussian_w2_has_finite_gradients_for_isotropic_gaussians():
     np.testing.assert_allclose(gradients[1], -cov / (2 * w2), atol=1e-5)
 
 
+def test_gaussian_w2_has_second_derivatives_where_eigenvalues_repeat():
+    def along(t):
+        return div.gaussian_w2(
+            [0.0, 0.0], jnp.array([[1.0, t], [t, 1.0]]), [0.0, 0.0], 4 * np.eye(2)
+        )
+
+    # The eigenvalues are 1 ± t: W₂² = (√(1 + t) − 2)² + (√(1 − t) − 2)² = 2 + t² + …
+    np.testing.assert_allclose(jax.grad(along)(0.0), 0.0, atol=1e-6)
+    np.testing.assert_allclose(jax.grad(jax.grad(along))(0.0), 1 / math.sqrt(2), rtol=1e-5)
+
+
+def alike_gaussians(step, d, condition):
+    """A covariance and one that the symmetric map I + step·E moves it to, in float32."""
+    rng = np.random.default_rng(d)
+    turn, _ = np.linalg.qr(rng.normal(size=(d, d)))
+    cov = (turn * np.logspace(0, -math.log10(condition), d)) @ turn.T
+    change = rng.normal(size=(d, d))
+    move = np.eye(d) + step * (change + change.T) / np.linalg.norm(change + change.T, 2)
+    return np.float32((cov + cov.T) / 2), np.float32(move @ cov @ move)
+
+
+def transport_map(cov_p, cov_q):
+    """T of x ↦ Tx, which carries one onto the other: W₂² = tr (T − I) Σ_p (T − I), in float64."""
+
+    def power(a, exponent):
+        values, vectors = np.linalg.eigh(a)
+        return (vectors * values**exponent) @ vectors.T
+
+    root, inverse = power(cov_p, 0.5), power(cov_p, -0.5)
+    return inverse @ power(root @ cov_q @ root, 0.5) @ inverse
+
+
+# Where variances differ a thousandfold, so do the roundings that a gradient carries.
+@pytest.mark.parametrize(("d", "condition", "rtol"), [(1, 1, 2e-6), (3, 1, 2e-6), (3, 1e3, 2e-4)])
+@pytest.mark.parametrize("step", [0.3, 1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6])
+def test_distances_of_nearly_equal_gaussians_keep_their_digits(step, d, condition, rtol):
+    cov_p, cov_q = alike_gaussians(step, d, condition)
+    mean, p, q = np.zeros(d, np.float32), np.float64(cov_p), np.float64(cov_q)
+    forth, identity = transport_map(p, q), np.eye(d)
+    w2 = math.sqrt(np.trace((forth - identity) @ p @ (forth - identity)))
+    # The derivatives in the covariances, of W₂ by the envelope theorem.
+    expected = (identity - forth) / (2 * w2), (identity - np.linalg.inv(forth)) / (2 * w2)
+    value, gradients = jax.value_and_grad(div.gaussian_w2, (1, 3))(mean, cov_p, mean, cov_q)
+    np.testing.assert_allclose(value, w2, rtol=2e-6)
+    for gradient, wanted in zip(gradients, expected, strict=True):
+        np.testing.assert_allclose(gradient, wanted, atol=rtol * abs(wanted).max())
+
+    excess = np.linalg.eigvals(np.linalg.solve(q, p - q)).real
+    kl = np.sum(np.where(abs(excess) < 1e-3, excess**2 / 2 - excess**3 / 3 + excess**4 / 4,
+                         excess - np.log1p(excess))) / 2  # fmt: skip
+    np.testing.assert_allclose(div.gaussian_kl(mean, cov_p, mean, cov_q), kl, rtol=2e-5)
+
+
+@pytest.mark.parametrize("shift", [1e-1, 1e-3, 1e-6, 1e-15, 1e-25])
+def test_a_small_shift_of_a_gaussian_costs_its_length(shift):
+    mean, cov = np.zeros(3), random_gaussian(4, 3)[1]
+    moved = np.array([0.6, 0.0, 0.8]) * shift
+    value, gradient = jax.value_and_grad(div.gaussian_w2)(jnp.asarray(mean), cov, moved, cov)
+    np.testing.assert_allclose(value, shift, rtol=1e-6)
+    np.testing.assert_allclose(gradient, -moved / shift, rtol=1e-6)
+
+
+def test_equal_gaussians_are_at_distance_0_with_derivative_0():
+    mean, cov = random_gaussian(5, 4)
+    value, gradients = jax.value_and_grad(div.gaussian_w2, (0, 1))(
+        jnp.asarray(mean), jnp.asarray(cov), mean, cov
+    )
+    assert value == 0
+    chex.assert_trees_all_equal(gradients, jax.tree.map(jnp.zeros_like, gradients))
+
+
+def test_covariances_are_held_to_symmetry_at_their_own_scale():
+    skewed = np.array([[1.0, 0.5], [0.0, 1.0]])
+    with pytest.raises(ValueError, match="cov_p must be symmetric"):
+        div.gaussian_kl([0, 0], 1e-9 * skewed, [0, 0], np.eye(2))
+    rounded = np.array([[1e4, 1e-3], [0.0, 1e4]])
+    assert div.gaussian_kl([0, 0], rounded, [0, 0], rounded) == 0
+
+
 # Optimal transport.
 
 
@@ -245,6 +436,14 @@ def test_wasserstein_1d_gradient_moves_each_sample_towards_its_match():
     same = jnp.array([1.0, 2.0])
     for p in (1, 2, 3):
         assert jnp.isfinite(jax.grad(div.wasserstein_1d)(same, same, p)).all()
+
+
+@pytest.mark.parametrize(("p", "gap"), [(2, 1e-25), (10, 1e-5), (50, 10.0), (1.5, 1e30)])
+def test_wasserstein_1d_holds_where_powers_of_the_distance_do_not(p, gap):
+    x, y = jnp.array([0.0, 0.0]), jnp.array([gap, gap])
+    value, gradient = jax.value_and_grad(div.wasserstein_1d)(x, y, p)
+    np.testing.assert_allclose(value, gap, rtol=1e-6)
+    np.testing.assert_allclose(gradient, [-0.5, -0.5], rtol=1e-5)
 
 
 @holds_for_all(clouds(5, 5, 5))
@@ -326,9 +525,19 @@ def test_earth_movers_distance_gradients_match_finite_differences():
     np.testing.assert_allclose(2 * jnp.sum(masses * step), difference, rtol=2e-2)
 
 
+def test_transport_warns_of_nothing_where_packages_are_not_compiled_yet(tmp_path):
+    # As after uv's installation: Python finds no bytecode, and compiles what it imports.
+    code = "from jaxgan import divergences as d; print(d.earth_movers_distance([[0.0]], [[2.0]]))"
+    flags = ["-W", "error", "-B", "-X", f"pycache_prefix={tmp_path}"]
+    done = subprocess.run([sys.executable, *flags, "-c", code], capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("2.0\n", "")
+
+
 def test_traced_nan_is_nan():
     cloud = jnp.zeros((3, 2))
     assert jnp.isnan(jax.jit(div.earth_movers_distance)(cloud * jnp.nan, cloud))
+    assert jnp.isnan(jax.jit(div.wasserstein_1d, static_argnums=2)(cloud[0], cloud[1] * jnp.nan, 2))
+    assert jnp.isnan(jax.jit(div.gaussian_w2)(0.0, -1.0, 0.0, 1.0))  # no covariance
 
 
 # Maximum likelihood.
