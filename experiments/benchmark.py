@@ -228,7 +228,8 @@ def describe_machine(with_pytorch: bool) -> dict[str, Any]:
 
 def format_table(workload: Workload, result: dict[str, Any]) -> str:
     """One line for each program."""
-    config, worst = workload.config, max(result["deviations"].values())
+    config = workload.config
+    gradients, updates = map(max, zip(*result["deviations"].values(), strict=True))
     best = result["limit_per_second"]
     products = ", ".join(
         f"{name} {each['median'] / 1e9:.0f}" for name, each in result["limits_per_second"].items()
@@ -237,7 +238,7 @@ def format_table(workload: Workload, result: dict[str, Any]) -> str:
         "",
         f"{workload.name}: {config.loss}, {config.model} of width {config.width}, batch "
         f"{config.batch_size}, n_critic {config.n_critic}, {config.precision}; "
-        f"same gradients to {worst:.0e}",
+        f"same gradients to {gradients:.0e}, updates to {updates:.0e}",
         f"{result['operations'] / 1e9:.3g} GFLOP an iteration; matrix products reach "
         f"{best['median'] / 1e9:.0f} GFLOP/s {_spread(best)} ({products})",
         f"{'':14}{'iterations/s':>18}{'images/s':>10}{'jaxgan is':>16}{'of limit':>10}"

@@ -278,7 +278,9 @@ def _optimizer(config, learning_rate, updates_per_step=1) -> optax.GradientTrans
     if config.optimizer == "adam":
         return optax.adam(learning_rate, config.b1, config.b2)
     if config.optimizer == "rmsprop":
-        return optax.rmsprop(learning_rate, decay=config.b2)
+        # ε beside the root, as in PyTorch and so in Arjovsky's code: inside, where optax has it by
+        # default, 1e-8 is a floor of 1e-4 under every gradient, and a clipped critic's are smaller.
+        return optax.rmsprop(learning_rate, decay=config.b2, eps_in_sqrt=False)
     return optax.sgd(learning_rate)
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from benchmarks.workloads import Program, Workload
 from jaxgan import data, parallel
 from jaxgan.config import make_model
+from jaxgan.gan import GANState
 
 CAPACITY = 512  # iterations in one dispatch, at most: train.py's
 
@@ -55,6 +56,11 @@ def compile_ours(workload: Workload, examples: np.ndarray) -> Program:
     compile_seconds = time.perf_counter() - began
     memory = count_bytes(state) + batches.nbytes + temporary_bytes(compiled)
     return Program(run, compile_seconds, memory)
+
+
+def first_state(workload: Workload) -> GANState:
+    """The state that a run of the workload begins with; every program has its parameters."""
+    return make_model(workload.config, workload.data_shape).init(jax.random.key(0))
 
 
 def count_bytes(tree: Any) -> int:

@@ -1,12 +1,14 @@
 """The same models in plain flax and optax: one jitted call for each update, batches from numpy.
 
 What a flax user writes from the tutorials. It shares no code with jaxgan, but its parameters have
-the same names and shapes.
+the same names, shapes and first values.
 """
 
 import functools
 import math
 import time
+from collections.abc import Callable
+from typing import NamedTuple
 
 import flax.linen as nn
 import jax
@@ -14,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from benchmarks.ours import count_bytes, temporary_bytes
+from benchmarks.ours import count_bytes, first_state, temporary_bytes
 from benchmarks.workloads import Program, Workload
 from jaxgan.config import Config
 
@@ -76,10 +78,10 @@ class Critic(nn.Module):
         return nn.Dense(1, dtype=dtype)(x)[:, 0].astype(jnp.float32)
 
 
-def generate(workload, params, z):
-    """Samples, and the generator's statistics of the batch."""
+def generate(workload, params, z, stats=None):
+    """Samples, and the generator's running statistics with those of the batch."""
     generator = Generator(workload.config, workload.data_shape)
-    return generator.apply({"params": params}, z, mutable=["batch_stats"])
+    return generator.apply({"params": params, **(stats or {})}, z, mutable=["batch_stats"])
 
 
 def score(workload, params, x):
@@ -92,7 +94,7 @@ def critic_loss(d_params, workload, real, fake, epsilon):
     config = workload.config
     critic = functools.partial(score, workload, d_params)
     real_scores, fake_scores = critic(real), critic(fake)
-    if config.loss == "bce":
+    if config.loss in ("bce", "minimax"):
         return jnp.mean(nn.softplus(-real_scores) + nn.softplus(fake_scores))
     loss = jnp.mean(fake_scores) - jnp.mean(real_scores)
     if config.loss == "wgan":
@@ -104,11 +106,62 @@ def critic_loss(d_params, workload, real, fake, epsilon):
     return loss + config.penalty * jnp.mean((norms - 1) ** 2)
 
 
-def generator_loss(g_params, workload, d_params, z):
-    """The loss of the workload's generator, and its statistics of the batch."""
-    fake, stats = generate(workload, g_params, z)
+def generator_loss(g_params, workload, d_params, z, stats=None):
+    """The loss of the workload's generator, and its running statistics."""
+    fake, stats = generate(workload, g_params, z, stats)
     scores = score(workload, d_params, fake)
-    return jnp.mean(nn.softplus(-scores) if workload.config.loss == "bce" else -scores), stats
+    if workload.config.loss == "bce":
+        return jnp.mean(nn.softplus(-scores)), stats
+    if workload.config.loss == "minimax":
+        return -jnp.mean(nn.softplus(scores)), stats
+    return -jnp.mean(scores), stats
+
+
+class Updates(NamedTuple):
+    """One update of each player.
+
+    Attributes:
+      init: `init(d_params, g_params, stats) -> (d_state, g_state)`, which are
+        `(d_params, opt_state)` and `(g_params, stats, opt_state, average, step)`.
+      d_update: `d_update(d_state, g_params, real, z, epsilon) -> d_state`.
+      g_update: `g_update(g_state, d_params, z) -> g_state`.
+    """
+
+    init: Callable
+    d_update: Callable
+    g_update: Callable
+
+
+def make_updates(workload: Workload) -> Updates:
+    """The updates of a workload."""
+    config = workload.config
+    g_tx, d_tx = (_optimizer(config, r) for r in (config.g_learning_rate, config.d_learning_rate))
+
+    def init(d_params, g_params, stats):
+        average = jax.tree.map(jnp.copy, (g_params, stats))
+        g_state = g_params, stats, g_tx.init(g_params), average, jnp.zeros((), jnp.int32)
+        return (d_params, d_tx.init(d_params)), g_state
+
+    def d_update(d_state, g_params, real, z, epsilon):
+        fake, _ = generate(workload, g_params, z)
+        params, opt_state = d_state
+        grads = jax.grad(critic_loss)(params, workload, real, fake, epsilon)
+        updates, opt_state = d_tx.update(grads, opt_state)
+        params = optax.apply_updates(params, updates)
+        if config.loss == "wgan":
+            params = jax.tree.map(lambda w: jnp.clip(w, -config.clip, config.clip), params)
+        return params, opt_state
+
+    def g_update(g_state, d_params, z):
+        params, stats, opt_state, average, step = g_state
+        grads, stats = jax.grad(generator_loss, has_aux=True)(params, workload, d_params, z, stats)
+        updates, opt_state = g_tx.update(grads, opt_state)
+        params, step = optax.apply_updates(params, updates), step + 1
+        decay = jnp.minimum(config.ema_decay, step / (9 + step))
+        average = optax.incremental_update((params, stats), average, 1 - decay)
+        return params, stats, opt_state, average, step
+
+    return Updates(init, d_update, g_update)
 
 
 def compile_plain_flax(workload: Workload, examples: np.ndarray) -> Program:
@@ -117,44 +170,26 @@ def compile_plain_flax(workload: Workload, examples: np.ndarray) -> Program:
     Their memory is counted as that of `compile_ours`.
     """
     config, batch = workload.config, workload.config.batch_size
-    g_tx, d_tx = (_optimizer(config, r) for r in (config.g_learning_rate, config.d_learning_rate))
+    first = first_state(workload)
+    updates = make_updates(workload)
+    d_state, g_state = updates.init(
+        first.critic.params, first.generator.params, first.generator.stats
+    )
 
     @functools.partial(jax.jit, donate_argnums=0)
     def d_step(d_state, g_params, real, key):
         z_key, epsilon_key = jax.random.split(key)
-        fake, _ = generate(workload, g_params, jax.random.normal(z_key, (batch, config.latent_dim)))
-        epsilon = jax.random.uniform(epsilon_key, (batch,))
-        params, opt_state = d_state
-        loss, grads = jax.value_and_grad(critic_loss)(params, workload, real, fake, epsilon)
-        updates, opt_state = d_tx.update(grads, opt_state)
-        params = optax.apply_updates(params, updates)
-        if config.loss == "wgan":
-            params = jax.tree.map(lambda w: jnp.clip(w, -config.clip, config.clip), params)
-        return (params, opt_state), loss
+        z = jax.random.normal(z_key, (batch, config.latent_dim))
+        return updates.d_update(
+            d_state, g_params, real, z, jax.random.uniform(epsilon_key, (batch,))
+        )
 
     @functools.partial(jax.jit, donate_argnums=0)
     def g_step(g_state, d_params, key):
         z = jax.random.normal(key, (batch, config.latent_dim))
-        params, opt_state, average = g_state
-        (loss, stats), grads = jax.value_and_grad(generator_loss, has_aux=True)(
-            params, workload, d_params, z
-        )
-        updates, opt_state = g_tx.update(grads, opt_state)
-        params = optax.apply_updates(params, updates)
-        average = optax.incremental_update((params, stats), average, 1 - config.ema_decay)
-        return (params, opt_state, average), loss
-
-    @jax.jit
-    def init(key):
-        z, x = jnp.zeros((1, config.latent_dim)), jnp.zeros((1, *workload.data_shape))
-        variables = Generator(config, workload.data_shape).init(key, z)
-        g_params, stats = variables["params"], {k: v for k, v in variables.items() if k != "params"}
-        d_params = Critic(config).init(key, x)["params"]
-        average = jax.tree.map(jnp.copy, (g_params, stats))
-        return (d_params, d_tx.init(d_params)), (g_params, g_tx.init(g_params), average)
+        return updates.g_update(g_state, d_params, z)
 
     key = jax.random.key(0)
-    d_state, g_state = init(key)
     rng = np.random.default_rng(0)
 
     def draw():
@@ -173,9 +208,9 @@ def compile_plain_flax(workload: Workload, examples: np.ndarray) -> Program:
         for _ in range(n):
             for _ in range(config.n_critic):
                 key, step_key = jax.random.split(key)
-                d_state, _ = d_step(d_state, g_state[0], draw(), step_key)
+                d_state = d_step(d_state, g_state[0], draw(), step_key)
             key, step_key = jax.random.split(key)
-            g_state, _ = g_step(g_state, d_state[0], step_key)
+            g_state = g_step(g_state, d_state[0], step_key)
         jax.block_until_ready((d_state, g_state))
 
     state, batch_bytes = (d_state, g_state), 4 * batch * math.prod(workload.data_shape)
@@ -186,4 +221,6 @@ def compile_plain_flax(workload: Workload, examples: np.ndarray) -> Program:
 def _optimizer(config, learning_rate):
     if config.optimizer == "adam":
         return optax.adam(learning_rate, config.b1, config.b2)
-    return optax.rmsprop(learning_rate, config.b2)
+    if config.optimizer == "rmsprop":
+        return optax.rmsprop(learning_rate, config.b2, eps_in_sqrt=False)
+    return optax.sgd(learning_rate)

@@ -6,6 +6,9 @@ gradients where none are needed; on a GPU cudnn.benchmark, TF32 and, for bfloat1
 
 PyTorch's strided convolutions pad alike on both sides, flax's pad one more after than before. The
 same function comes out of both if one sees the images in a mirror: see `copy_params`.
+
+It trains as jaxgan does, from the same first weights, so that `verify` can compare what becomes of
+both. One thing is left as PyTorch has it: its running variance is the unbiased one, flax's is not.
 """
 
 import copy
@@ -14,59 +17,139 @@ import math
 import time
 import warnings
 
+import jax
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from benchmarks.workloads import Program, Workload, count_cores
+from benchmarks.ours import first_state
+from benchmarks.workloads import Answer, Inputs, Program, Trained, Workload, count_cores
+
+
+class BatchNorm(nn.BatchNorm2d):
+    """Normalises by the batch. Its running statistics follow only passes that are derived.
+
+    So those of the generator follow its own updates, not the critic's.
+    """
+
+    def forward(self, x):
+        """Normalises x `[B, C, H, W]`."""
+        running = (self.running_mean, self.running_var) if torch.is_grad_enabled() else (None, None)
+        return F.batch_norm(x, *running, self.weight, self.bias, True, self.momentum, self.eps)
 
 
 class Model:
-    """The two players of a workload, and what each minimises."""
+    """The two players of a workload, what each minimises, and how it is updated."""
 
-    def __init__(self, workload: Workload, device: str):
-        self.config = workload.config
+    def __init__(self, workload: Workload, device: str, dtype: torch.dtype = torch.float32):
+        self.config, self.dtype = workload.config, dtype
         shape = workload.data_shape
         self.image = (shape[2], *shape[:2]) if len(shape) == 3 else None
         layers = _mlp_layers if self.config.model == "mlp" else _dcgan_layers
         self.generator, self.critic = (
-            nn.Sequential(*each).to(device, memory_format=torch.channels_last)
+            nn.Sequential(*each).to(device, dtype, memory_format=torch.channels_last)
             for each in layers(self.config, self.image, shape)
         )
         self._autocast = torch.autocast(
             device, torch.bfloat16, enabled=self.config.precision == "bfloat16"
         )
+        self._critic_params = list(self.critic.parameters())
+        self.g_tx = _optimizer(
+            self.config, self.generator.parameters(), self.config.g_learning_rate
+        )
+        self.d_tx = _optimizer(self.config, self._critic_params, self.config.d_learning_rate)
+        tensors = self.generator.state_dict().values()
+        self._averaged = [t for t in tensors if t.is_floating_point()]
+        self._step = 0
+        self.average: list[torch.Tensor] = []
+
+    def load(self, d_params: dict, g_params: dict) -> None:
+        """Starts from flax's parameters, and the averaged generator from its own."""
+        with torch.no_grad():
+            for module, params in ((self.critic, d_params), (self.generator, g_params)):
+                arrays = copy_params(module, params)
+                for p, array in zip(module.parameters(), arrays, strict=True):
+                    p.copy_(torch.tensor(array.copy()))
+        self.average = copy.deepcopy(self._averaged)
+
+    def trained(self, like: Inputs) -> Trained:
+        """What training has made of it by now, in the layout of flax's parameters."""
+        names = [name for name, t in self.generator.state_dict().items() if t.is_floating_point()]
+        average = dict(zip(names, self.average, strict=True))
+        return Trained(
+            to_flax(self.critic, list(self.critic.parameters()), like.d_params),
+            to_flax(self.generator, list(self.generator.parameters()), like.g_params),
+            to_flax(
+                self.generator,
+                [average[name] for name, _ in self.generator.named_parameters()],
+                like.g_params,
+            ),
+            _statistics(self.generator, self.config.batch_size, self._step),
+        )
+
+    def compile(self, mode: str) -> None:
+        """Compiles each player's whole loss."""
+        self.critic_loss = torch.compile(self.critic_loss, mode=mode)
+        self.generator_loss = torch.compile(self.generator_loss, mode=mode)
+
+    def d_step(self, real: torch.Tensor, z: torch.Tensor, epsilon: torch.Tensor) -> None:
+        """One update of the critic."""
+        self.d_tx.zero_grad()
+        self.critic_loss(real, z, epsilon).backward()
+        self.d_tx.step()
+        if self.config.loss == "wgan":
+            with torch.no_grad():
+                torch._foreach_clamp_min_(self._critic_params, -self.config.clip)
+                torch._foreach_clamp_max_(self._critic_params, self.config.clip)
+
+    def g_step(self, z: torch.Tensor) -> None:
+        """One update of the generator and of its average, whose decay grows as jaxgan's does."""
+        self.critic.requires_grad_(False)
+        self.g_tx.zero_grad()
+        self.generator_loss(z).backward()
+        self.g_tx.step()
+        self.critic.requires_grad_(True)
+        self._step += 1
+        decay = min(self.config.ema_decay, self._step / (9 + self._step))
+        with torch.no_grad():
+            torch._foreach_lerp_(self.average, self._averaged, 1 - decay)
 
     def critic_loss(self, real, z, epsilon):
         """The critic's loss on real data and on samples from z."""
         with torch.no_grad(), self._autocast:
             fake = self.generator(z)
-        fake = fake.float()
-        with self._autocast:
-            real_scores, fake_scores = self.critic(real).float(), self.critic(fake).float()
-        if self.config.loss == "bce":
+        fake = fake.to(self.dtype)
+        real_scores, fake_scores = self._scores(real), self._scores(fake)
+        if self.config.loss in ("bce", "minimax"):
             return F.softplus(-real_scores).mean() + F.softplus(fake_scores).mean()
         loss = fake_scores.mean() - real_scores.mean()
         if self.config.loss == "wgan":
             return loss
         epsilon = epsilon.view(-1, *[1] * (real.ndim - 1))
         mixed = torch.lerp(fake, real, epsilon).requires_grad_()
-        with self._autocast:
-            scores = self.critic(mixed)
-        (gradients,) = torch.autograd.grad(scores.float().sum(), mixed, create_graph=True)
+        (gradients,) = torch.autograd.grad(self._scores(mixed).sum(), mixed, create_graph=True)
         norms = torch.linalg.vector_norm(gradients, dim=tuple(range(1, real.ndim)))
         return loss + self.config.penalty * (norms - 1).square().mean()
 
     def generator_loss(self, z):
         """The generator's loss on samples from z."""
         with self._autocast:
-            scores = self.critic(self.generator(z)).float()
-        return (F.softplus(-scores) if self.config.loss == "bce" else -scores).mean()
+            fake = self.generator(z)
+        scores = self._scores(fake)
+        if self.config.loss == "bce":
+            return F.softplus(-scores).mean()
+        if self.config.loss == "minimax":
+            return -F.softplus(scores).mean()
+        return -scores.mean()
+
+    def _scores(self, x):
+        with self._autocast:
+            return self.critic(x).to(self.dtype)
 
     def to_data(self, x: np.ndarray) -> torch.Tensor:
         """Examples as they are here: images channels first, mirrored in both axes."""
-        x = torch.from_numpy(np.ascontiguousarray(x))
+        x = torch.tensor(x, dtype=self.dtype)
         if self.image is None:
             return x
         return x.permute(0, 3, 1, 2).flip(2, 3).contiguous(memory_format=torch.channels_last)
@@ -104,21 +187,68 @@ def copy_params(module: nn.Sequential, params: dict) -> list[np.ndarray]:
     return arrays
 
 
-def ask(model, d_params, g_params, real, d_latents, g_latents, epsilon) -> list:
-    """Both players' losses, each with a list of its gradients, from flax's parameters and noise."""
-    with torch.no_grad():
-        for module, params in ((model.critic, d_params), (model.generator, g_params)):
-            for p, array in zip(module.parameters(), copy_params(module, params), strict=True):
-                p.copy_(torch.tensor(array.copy()))
-    d_latents, g_latents, epsilon = map(torch.from_numpy, (d_latents, g_latents, epsilon))
-    answers = []
-    for loss, module in (
-        (model.critic_loss(model.to_data(real), d_latents, epsilon), model.critic),
-        (model.generator_loss(g_latents), model.generator),
-    ):
+def to_flax(module: nn.Sequential, arrays: list[torch.Tensor], params: dict) -> dict:
+    """The inverse of `copy_params`: arrays of this module's as params of a flax module."""
+    leaves, tree = jax.tree.flatten(params)
+    ends = np.cumsum([leaf.size for leaf in leaves])
+    places = np.split(np.arange(ends[-1]), ends[:-1])
+    places = [place.reshape(leaf.shape) for place, leaf in zip(places, leaves, strict=True)]
+    # Where each number went to is seen when numbers are copied that say where they were.
+    copied = copy_params(module, jax.tree.unflatten(tree, places))
+    numbers = np.concatenate([array.detach().cpu().numpy().ravel() for array in arrays])
+    numbers = numbers[np.argsort(np.concatenate([array.ravel() for array in copied]))]
+    return jax.tree.unflatten(tree, [numbers[place] for place in places])
+
+
+def ask(workload: Workload, inputs: Inputs, dtype: torch.dtype = torch.float32) -> Answer:
+    """What PyTorch makes of the inputs on the CPU, in flax's layout."""
+    model = Model(workload, "cpu", dtype)
+    model.load(inputs.d_params, inputs.g_params)
+    d_latents, g_latents, epsilon = (
+        torch.tensor(np.array(each), dtype=dtype)
+        for each in (inputs.d_latents, inputs.g_latents, inputs.epsilon)
+    )
+    reals = [[model.to_data(np.array(real)) for real in each] for each in inputs.reals]
+
+    def differentiate(loss, module, params):
         gradients = torch.autograd.grad(loss, list(module.parameters()))
-        answers += [loss.item(), [gradient.numpy() for gradient in gradients]]
-    return answers
+        return loss.item(), to_flax(module, gradients, params)
+
+    d_loss = model.critic_loss(reals[0][0], d_latents[0, 0], epsilon[0, 0])
+    d_answer = differentiate(d_loss, model.critic, inputs.d_params)
+    # Without a trace in the running statistics, which are updated below.
+    generator = copy.deepcopy(model.generator.state_dict())
+    g_answer = differentiate(model.generator_loss(g_latents[0]), model.generator, inputs.g_params)
+    model.generator.load_state_dict(generator)
+    trained = []
+    for i, z in enumerate(g_latents):
+        for update in zip(reals[i], d_latents[i], epsilon[i], strict=True):
+            model.d_step(*update)
+        model.g_step(z)
+        trained.append(model.trained(inputs))
+    return Answer(*d_answer, *g_answer, trained)
+
+
+def _statistics(generator, batch, updates):
+    """The running statistics, with the variance that flax would have.
+
+    PyTorch runs the mean of unbiased variances, n/(n - 1) times flax's of the n numbers of a
+    channel in a batch. Both began at 1, of which some is left.
+    """
+    statistics, side = {}, 1
+    for layer in generator:
+        if isinstance(layer, nn.Unflatten):
+            side = layer.unflattened_size[-1]
+        elif isinstance(layer, nn.ConvTranspose2d):
+            side *= 2
+        elif isinstance(layer, BatchNorm):
+            n, left = batch * side**2, (1 - layer.momentum) ** updates
+            mean, var = layer.running_mean.numpy(), layer.running_var.numpy()
+            statistics[f"BatchNorm_{len(statistics)}"] = {
+                "mean": mean.copy(),
+                "var": left + (var - left) * (n - 1) / n,
+            }
+    return {"batch_stats": statistics} if statistics else {}
 
 
 def make_pytorch(workload: Workload, examples: np.ndarray, compiled: bool = False) -> Program:
@@ -134,54 +264,35 @@ def make_pytorch(workload: Workload, examples: np.ndarray, compiled: bool = Fals
         torch.set_num_threads(count_cores())
     config, batch = workload.config, workload.config.batch_size
     model = Model(workload, device)
-    if examples.dtype == np.uint8:
-        examples = examples.astype(np.float32) / 127.5 - 1
-    data = model.to_data(examples).to(device)
-    g_params, d_params = list(model.generator.parameters()), list(model.critic.parameters())
-    g_tx = _optimizer(config, g_params, config.g_learning_rate)
-    d_tx = _optimizer(config, d_params, config.d_learning_rate)
-    averaged = [t for t in model.generator.state_dict().values() if t.is_floating_point()]
-    average = copy.deepcopy(averaged)
-    critic_loss, generator_loss = model.critic_loss, model.generator_loss
+    first = first_state(workload)
+    model.load(first.critic.params, first.generator.params)
     if compiled:
         # To time the compiler, not its cache; of that it warns.
         torch.compiler.config.force_disable_caches = True
         warnings.filterwarnings("ignore", "dynamo_pgo force disabled")
-        mode = "reduce-overhead" if device == "cuda" else "default"
-        critic_loss = torch.compile(critic_loss, mode=mode)
-        generator_loss = torch.compile(generator_loss, mode=mode)
+        model.compile("reduce-overhead" if device == "cuda" else "default")
+    if examples.dtype == np.uint8:
+        examples = examples.astype(np.float32) / 127.5 - 1
+    data = model.to_data(examples).to(device)
 
-    def iterate():
-        for _ in range(config.n_critic):
-            real = data[torch.randint(len(data), (batch,), device=device)]
-            z = torch.randn(batch, config.latent_dim, device=device)
-            epsilon = torch.rand(batch, device=device)
-            d_tx.zero_grad()
-            critic_loss(real, z, epsilon).backward()
-            d_tx.step()
-            if config.loss == "wgan":
-                with torch.no_grad():
-                    torch._foreach_clamp_min_(d_params, -config.clip)
-                    torch._foreach_clamp_max_(d_params, config.clip)
-        model.critic.requires_grad_(False)
-        g_tx.zero_grad()
-        generator_loss(torch.randn(batch, config.latent_dim, device=device)).backward()
-        g_tx.step()
-        model.critic.requires_grad_(True)
-        with torch.no_grad():
-            torch._foreach_lerp_(average, averaged, 1 - config.ema_decay)
+    def latents():
+        return torch.randn(batch, config.latent_dim, device=device)
 
     def run(n):
         for _ in range(n):
-            iterate()
+            for _ in range(config.n_critic):
+                real = data[torch.randint(len(data), (batch,), device=device)]
+                model.d_step(real, latents(), torch.rand(batch, device=device))
+            model.g_step(latents())
         if device == "cuda":
             torch.cuda.synchronize()
 
     began = time.perf_counter()
     run(1)
     compile_seconds = time.perf_counter() - began if compiled else None
-    state = [*model.generator.state_dict().values(), *model.critic.state_dict().values(), *average]
-    for tx in (g_tx, d_tx):
+    state = [*model.generator.state_dict().values(), *model.critic.state_dict().values()]
+    state += model.average
+    for tx in (model.g_tx, model.d_tx):
         state += [t for s in tx.state.values() for t in s.values() if torch.is_tensor(t)]
     return Program(run, compile_seconds, sum(t.nbytes for t in state) + _allocated(run, device))
 
@@ -207,9 +318,9 @@ def _dcgan_layers(config, image, shape):
     critic, generator, width = [], [], config.width
     while side > 7:
         generator = [nn.ConvTranspose2d(width, channels, 5, 2, padding=2, output_padding=1)] + (
-            [nn.BatchNorm2d(channels), nn.ReLU(inplace=True), *generator] if generator else []
+            [BatchNorm(channels), nn.ReLU(inplace=True), *generator] if generator else []
         )
-        norm = [nn.BatchNorm2d(width)] if critic and config.critic_norm else []
+        norm = [BatchNorm(width)] if critic and config.critic_norm else []
         critic += [nn.Conv2d(channels, width, 5, 2, padding=2), *norm, nn.LeakyReLU(0.2, True)]
         channels, width, side = width, 2 * width, side // 2
     features = (channels, side, side)
@@ -218,7 +329,7 @@ def _dcgan_layers(config, image, shape):
         nn.Linear(math.prod(features), 1),
     )
     first.writes = score.reads = features
-    start = [first, nn.Unflatten(1, features), nn.BatchNorm2d(channels), nn.ReLU(inplace=True)]
+    start = [first, nn.Unflatten(1, features), BatchNorm(channels), nn.ReLU(inplace=True)]
     return [*start, *generator, nn.Tanh()], [*critic, nn.Flatten(), score, nn.Flatten(0)]
 
 
@@ -226,7 +337,7 @@ _FLAX = {
     nn.Linear: "Dense",
     nn.Conv2d: "Conv",
     nn.ConvTranspose2d: "ConvTranspose",
-    nn.BatchNorm2d: "BatchNorm",
+    BatchNorm: "BatchNorm",
 }
 
 
@@ -239,7 +350,9 @@ def _mirror_vectors(x, image):
 def _optimizer(config, params, learning_rate):
     if config.optimizer == "adam":
         return torch.optim.Adam(params, learning_rate, (config.b1, config.b2), fused=True)
-    return torch.optim.RMSprop(params, learning_rate, config.b2, foreach=True)
+    if config.optimizer == "rmsprop":
+        return torch.optim.RMSprop(params, learning_rate, config.b2, foreach=True)
+    return torch.optim.SGD(params, learning_rate, foreach=True)
 
 
 def _allocated(run, device):

@@ -5,7 +5,7 @@ import itertools
 import math
 import os
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from presets import preset
@@ -42,6 +42,57 @@ class Program(NamedTuple):
     run: Callable[[int], None]
     compile_seconds: float | None
     memory: int | None
+
+
+class Inputs(NamedTuple):
+    """First weights, and the data and noise of some iterations.
+
+    Attributes:
+      d_params, g_params: the parameters, as flax has them.
+      g_stats: the generator's running statistics, {} where there are none.
+      reals: `[iterations, n_critic, B, *data_shape]`.
+      d_latents: `[iterations, n_critic, B, latent_dim]`.
+      g_latents: `[iterations, B, latent_dim]`.
+      epsilon: the ε of the gradient penalty, `[iterations, n_critic, B]`.
+    """
+
+    d_params: Any
+    g_params: Any
+    g_stats: Any
+    reals: Any
+    d_latents: Any
+    g_latents: Any
+    epsilon: Any
+
+
+class Trained(NamedTuple):
+    """What an iteration leaves, as flax has it.
+
+    Attributes:
+      d_params, g_params: the parameters.
+      average: those of the averaged generator.
+      g_stats: the generator's running statistics, {} where there are none.
+    """
+
+    d_params: Any
+    g_params: Any
+    average: Any
+    g_stats: Any
+
+
+class Answer(NamedTuple):
+    """What a program makes of inputs.
+
+    Attributes:
+      d_loss, d_gradients, g_loss, g_gradients: of the first weights.
+      trained: what each iteration leaves.
+    """
+
+    d_loss: Any
+    d_gradients: Any
+    g_loss: Any
+    g_gradients: Any
+    trained: list[Trained]
 
 
 def workloads(precision: str) -> list[Workload]:
