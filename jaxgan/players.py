@@ -69,8 +69,7 @@ def apply(
     keywords = _keywords(module, train, axis_name)
     variables = {"params": params, **stats}
     output, after = module.apply(variables, x, mutable=list(stats), **keywords)
-    before, now = jax.tree.structure(stats), jax.tree.structure(after)
-    if before == now:  # or else `gan` refuses the module
+    if len(jax.tree.leaves(after)) == len(jax.tree.leaves(stats)):  # or `gan` refuses the module
         after = jax.tree.map(_in_same_precision, after, stats)
     return output, after
 
