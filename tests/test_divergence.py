@@ -24,6 +24,7 @@ from jaxgan.gan import all_finite
 sys.path.insert(0, str(pathlib.Path(__file__).parent.parent / "experiments"))
 
 import divergence
+import log
 import train
 
 N_CRITIC, BATCH = 2, 8
@@ -365,3 +366,10 @@ def test_a_state_that_is_not_finite_is_never_saved(tmp_path, capsys):
     assert "diverged at step 1: the generator's parameter (" in last_line(capsys)
     assert not list((tmp_path / "checkpoints").iterdir())
     assert all(math.isfinite(v) for v in read_rows(tmp_path)[0].values())
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_a_step_is_broken_if_any_metric_of_any_seed_is(seed):
+    column = np.ones((4, 2))
+    column[2, seed] = np.nan
+    assert log.count_finite({"d_loss": np.ones((4, 2)), "g_loss": column}) == 2

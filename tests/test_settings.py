@@ -529,6 +529,14 @@ def test_each_seed_has_its_own_keys_and_data(tmp_path):
         np.testing.assert_array_equal(batches(0, 1)[:1, i], expected)
 
 
+def test_the_picture_of_several_seeds_is_that_of_the_first(tmp_path):
+    pictures = []
+    for seeds in (2, 1):
+        run = ready(tmp_path, seed=5, num_seeds=seeds)
+        pictures.append(run.sample(run.model.init(run.init_keys())))
+    np.testing.assert_allclose(*pictures, rtol=1e-5, atol=1e-6)
+
+
 @shows("parallel")
 @pytest.mark.parametrize(
     ("mode", "runs_as"), [("jit", "jit"), ("pmap", "pmap"), ("mesh", "mesh"), ("auto", "pmap")]
