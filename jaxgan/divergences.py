@@ -238,25 +238,26 @@ def gaussian_kl(
 
 def _x_log_y(x, y, log=jnp.log, zero_at=0.0):
     """x log y with 0 log 0 = 0. Two wheres, since log's derivative at 0 would be NaN times 0."""
-    positive = y > zero_at
-    value = x * log(jnp.where(positive, y, zero_at + 1))
-    return jnp.where(positive, value, jnp.where(x > 0, -jnp.inf, 0.0))
+    zero = y == zero_at
+    value = x * log(jnp.where(zero, zero_at + 1, y))
+    return jnp.where(zero, jnp.where(x > 0, -jnp.inf, 0.0), value)
 
 
 # Below, each derivative is written down: that of the code before it would subtract numbers that
-# agree in most of their digits, or divide by squares that float32 cannot hold.
+# agree in most of their digits, or divide by squares that float32 cannot hold. Zeros are compared
+# by ==, so that a NaN, which traced code cannot refuse, stays one.
 
 
 @jax.custom_jvp
 def _log_ratio(p, q):
     """log(p/q), in which a zero counts as one, so that p times it is right where p is 0."""
-    p, q = jnp.where(p > 0, p, 1.0), jnp.where(q > 0, q, 1.0)
+    p, q = jnp.where(p == 0, 1.0, p), jnp.where(q == 0, 1.0, q)
     return _log_quotient(p, q, p - q)
 
 
 @_log_ratio.defjvp
 def _(primals, tangents):
-    slopes = (jnp.where(v > 0, 1 / jnp.where(v > 0, v, 1.0), 0.0) for v in primals)
+    slopes = (jnp.where(v == 0, 0.0, 1 / jnp.where(v == 0, 1.0, v)) for v in primals)
     dp, dq = (slope * dv for slope, dv in zip(slopes, tangents, strict=True))
     return _log_ratio(*primals), dp - dq
 
@@ -270,7 +271,7 @@ def _js_terms(p, q):
     from r = 0 it is that form which loses digits, since 1 − r² does.
     """
     m = (p + q) / 2
-    r = (p - q) / jnp.where(m > 0, 2 * m, 1.0)
+    r = (p - q) / jnp.where(m == 0, 1.0, 2 * m)
     near = jnp.abs(r) < 0.5
     r = jnp.where(near, r, 0.0)
     alike = m * (jnp.log1p(-r * r) + 2 * r * jnp.arctanh(r))
@@ -288,7 +289,7 @@ def _(primals, tangents):
 @jax.custom_jvp
 def _log_over_mean(p, q):
     """log(p/m), m = (p + q)/2: twice the derivative of JS in p, so by convention log 2 at 0."""
-    there = p > 0
+    there = p != 0
     a, m = jnp.where(there, p, 1.0), jnp.where(there, p + q, 2.0) / 2
     value = _log_quotient(a, m, jnp.where(there, p - q, 0.0) / 2)
     return jnp.where(there, value, jnp.where(q > 0, math.log(2), 0.0))
@@ -297,7 +298,7 @@ def _log_over_mean(p, q):
 @_log_over_mean.defjvp
 def _(primals, tangents):
     (p, q), (dp, dq) = primals, tangents
-    there, some = p > 0, p + q > 0
+    there, some = p != 0, p + q != 0
     slope_p = jnp.where(there, _share(q, p) / jnp.where(there, p, 1.0), 0.0)
     slope_q = jnp.where(some, -1 / jnp.where(some, p + q, 1.0), 0.0)
     return _log_over_mean(p, q), slope_p * dp + slope_q * dq
@@ -307,13 +308,13 @@ def _(primals, tangents):
 def _share(p, q):
     """p/(p + q), and ½ where both are 0."""
     total = p + q
-    return jnp.where(total > 0, p / jnp.where(total > 0, total, 1.0), 0.5)
+    return jnp.where(total == 0, 0.5, p / jnp.where(total == 0, 1.0, total))
 
 
 @_share.defjvp
 def _(primals, tangents):
     (p, q), (dp, dq) = primals, tangents
-    some = p + q > 0
+    some = p + q != 0
     slope = (_share(q, p) * dp - _share(p, q) * dq) / jnp.where(some, p + q, 1.0)
     return _share(p, q), jnp.where(some, slope, 0.0)
 

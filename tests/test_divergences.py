@@ -619,6 +619,16 @@ def test_kl_is_infinite_and_transport_finite_between_low_dimensional_supports():
     np.testing.assert_allclose(distances, [0.25, 1.0, 3.0], rtol=1e-5)
 
 
+def test_a_traced_nan_stays_one():
+    bad, good = jnp.array([jnp.nan, 0.5, 0.0]), jnp.array([0.5, 0.5, 0.0])
+    for function in (div.kl, div.js, div.cross_entropy, div.total_variation):
+        assert jnp.isnan(jax.jit(function)(bad, good))
+        assert jnp.isnan(jax.jit(function)(good, bad))
+    assert jnp.isnan(jax.jit(div.entropy)(bad))
+    assert jnp.isnan(jax.jit(div.gan_value)(bad, good, good))
+    assert jnp.isnan(jax.jit(div.optimal_discriminator)(bad, good)[0])
+
+
 # What is refused.
 
 SAMPLES = np.zeros((3, 2))
