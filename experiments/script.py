@@ -10,7 +10,6 @@ import contextlib
 import functools
 import io
 import os
-import pathlib
 import signal
 import sys
 import threading
@@ -127,19 +126,20 @@ def _cache_programs():
 
 def _leave(number, frame):
     # No exception: an import, or what python runs between two lines, may swallow one.
-    report(_name(), "interrupted")
+    report(os.path.basename(_started()), "interrupted")
     os._exit(INTERRUPTED)
 
 
-def _name():
-    return pathlib.Path(getattr(sys.modules["__main__"], "__file__", None) or "").name
+def _started():
+    """The file that the process runs."""
+    return os.path.realpath(getattr(sys.modules["__main__"], "__file__", None) or "")
 
 
 def _is_started_here():
     """Whether the process runs a script of this folder, and Ctrl-C does what python lets it do."""
-    main = getattr(sys.modules["__main__"], "__file__", None) or ""
-    here = pathlib.Path(main).resolve().parent == pathlib.Path(__file__).resolve().parent
-    if not here or is_interactive() or not in_main_thread():
+    if os.path.dirname(_started()) != os.path.dirname(os.path.realpath(__file__)):
+        return False
+    if is_interactive() or not in_main_thread():
         return False
     return signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
