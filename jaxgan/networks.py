@@ -4,7 +4,8 @@ Each pair is two flax modules. A generator maps latents `[B, latent_dim]` to sam
 `[B, *data_shape]` and carries both sizes as attributes; a critic maps samples to scores `[B]`.
 Images are float32 in [−1, 1], NHWC, so an image generator ends in tanh.
 
-`dtype` is the precision of the arithmetic; parameters, statistics, samples and scores stay float32.
+`dtype` is the precision of the arithmetic; parameters, statistics, samples and scores stay float32
+(samples and scores of float64 arithmetic are float64).
 
 References:
   Goodfellow et al., Generative Adversarial Nets, 2014. https://arxiv.org/abs/1406.2661
@@ -125,7 +126,7 @@ class MLPGenerator(nn.Module):
             dtype=self.dtype,
             kernel_init=nn.initializers.glorot_uniform(),
         )(x)
-        x = x.reshape(-1, *self.data_shape).astype(jnp.float32)
+        x = _at_least_float32(x.reshape(-1, *self.data_shape))
         return jnp.tanh(x) if len(self.data_shape) == 3 else x
 
 
@@ -179,7 +180,7 @@ class DCGANGenerator(nn.Module):
                 features, (5, 5), strides=(2, 2), dtype=self.dtype, kernel_init=_dcgan_init
             )(x)
             x = x if last else norm_relu(x)
-        return jnp.tanh(x.astype(jnp.float32))
+        return jnp.tanh(_at_least_float32(x))
 
 
 class DCGANCritic(nn.Module):
@@ -216,7 +217,11 @@ def _hidden_layers(x, width, depth, dtype):
 
 
 def _score(x, kernel_init, dtype):
-    return nn.Dense(1, dtype=dtype, kernel_init=kernel_init)(x)[:, 0].astype(jnp.float32)
+    return _at_least_float32(nn.Dense(1, dtype=dtype, kernel_init=kernel_init)(x)[:, 0])
+
+
+def _at_least_float32(x):
+    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
 
 
 def _batch_norm(x, train, axis_name, dtype):

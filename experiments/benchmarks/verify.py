@@ -1,12 +1,14 @@
 """Do the compared programs compute the same? Same weights and noise in, same training out.
 
-First the losses and the gradients of both players, then what some iterations make of the weights:
-optimizers, clipping, the order of updates and BatchNorm's statistics show only there.
+First the losses and the gradients of both players, in networks of full width. Then what some
+iterations make of the weights, where optimizers, clipping, the order of updates and BatchNorm's
+statistics show; in narrow networks, as optimizers divide a gradient by its own size, be it only
+rounding: in a DCGAN of width 64 PyTorch's float32 and float64 are a fifth of an update apart.
 """
 
 import dataclasses
 import functools
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -22,6 +24,7 @@ from jaxgan.gan import GAN, GANState, gan
 
 BATCH = 8
 ITERATIONS = 5
+NARROW = 4
 
 
 class Deviation(NamedTuple):
@@ -31,6 +34,8 @@ class Deviation(NamedTuple):
     updates: float
 
 
+# At the 6e-3 of a preset rounding has grown to a fifth of an update by the fifth iteration.
+RATES = {"g_learning_rate": 2e-4, "d_learning_rate": 1e-4}
 # Seen over the benchmark's workloads: 9e-7 and UPDATES at most.
 TOLERANCE = Deviation(gradients=1e-5, updates=1e-2)
 # But where rounding turns the sign of a unit before its ReLU, that unit's share of the gradient
@@ -45,7 +50,7 @@ class DisagreementError(Exception):
 def verify(workload: Workload, with_pytorch: bool) -> dict[str, Deviation]:
     """Compares other programs with jaxgan: losses, gradients, and updates of `ITERATIONS`.
 
-    The networks have their full size, the batch is small, the arithmetic float32.
+    The batch is small, the arithmetic float32, the rates `RATES`.
 
     Returns:
       The deviation of each program.
@@ -53,15 +58,17 @@ def verify(workload: Workload, with_pytorch: bool) -> dict[str, Deviation]:
     Raises:
       DisagreementError: if one is more than rounding.
     """
-    config = dataclasses.replace(workload.config, batch_size=BATCH, precision="float32")
-    workload = workload._replace(config=config)
+    pinned = {"batch_size": BATCH, "precision": "float32", **RATES}
+    wide, narrow = (
+        workload._replace(config=dataclasses.replace(workload.config, **pinned, **width))
+        for width in ({}, {"width": NARROW})
+    )
     for seed in range(DRAWS):
-        with jax.default_matmul_precision("highest"):  # else GPUs round products to TF32
-            inputs, ours = ask_ours(workload, seed)
-            answers = {"plain flax": ask_plain_flax(workload, inputs)}
-        if with_pytorch:
-            answers["pytorch"] = ask_pytorch(workload, inputs)
-        deviations = {name: deviation(each, ours, inputs) for name, each in answers.items()}
+        gradients = compare(wide, seed, 1, with_pytorch)
+        updates = compare(narrow, seed, ITERATIONS, with_pytorch)
+        deviations = {
+            name: Deviation(gradients[name].gradients, updates[name].updates) for name in gradients
+        }
         worst = max(deviations, key=lambda name: _excess(deviations[name]))
         if _excess(deviations[worst]) <= 1:
             return deviations
@@ -71,6 +78,18 @@ def verify(workload: Workload, with_pytorch: bool) -> dict[str, Deviation]:
         f"and by {updates:.1e} in an update of the weights, where rounding explains "
         f"{TOLERANCE.gradients:.0e} and {TOLERANCE.updates:.0e}: they do not train the same model."
     )
+
+
+def compare(
+    workload: Workload, seed: int, iterations: int, with_pytorch: bool
+) -> dict[str, Deviation]:
+    """The deviation of each program from jaxgan, over some iterations of one draw."""
+    with jax.default_matmul_precision("highest"):  # else GPUs round products to TF32
+        inputs, ours = ask_ours(workload, seed, iterations)
+        answers = {"plain flax": ask_plain_flax(workload, inputs)}
+    if with_pytorch:
+        answers["pytorch"] = ask_pytorch(workload, inputs)
+    return {name: deviation(each, ours, inputs) for name, each in answers.items()}
 
 
 def _excess(deviation):
@@ -84,7 +103,7 @@ def deviation(answer: Answer, reference: Answer, inputs: Inputs) -> Deviation:
 
     Of a loss, relative to it or to one; of a gradient, in the norm, relative to that of all
     gradients of its player: some, such as a bias's before BatchNorm, are nothing but rounding.
-    For updates see `update_differences`.
+    For updates see `updates_of` and `differences`.
     """
     worst = []
     for loss, expected in ((answer.d_loss, reference.d_loss), (answer.g_loss, reference.g_loss)):
@@ -94,39 +113,46 @@ def deviation(answer: Answer, reference: Answer, inputs: Inputs) -> Deviation:
         (answer.g_gradients, reference.g_gradients),
     ):
         size = np.linalg.norm([np.linalg.norm(each) for each in jax.tree.leaves(expected)])
-        differences = jax.tree.map(
+        apart = jax.tree.map(
             lambda a, b: np.linalg.norm(np.asarray(a) - np.asarray(b)), gradients, expected
         )
-        worst.append(float(max(jax.tree.leaves(differences)) / size))
+        worst.append(float(max(jax.tree.leaves(apart)) / size))
     updates = [
-        difference
-        for each in zip(answer.trained, reference.trained, strict=True)
-        for difference in update_differences(*each, inputs).values()
+        max(differences(*(updates_of(each, inputs) for each in pair)).values())
+        for pair in zip(answer.trained, reference.trained, strict=True)
     ]
     return Deviation(max(worst), max(updates))
 
 
-def update_differences(trained: Trained, reference: Trained, inputs: Inputs) -> dict[str, float]:
-    """For each tensor, how far the updates of two programs are apart.
+def updates_of(trained: Trained, inputs: Inputs) -> dict[str, np.ndarray]:
+    """By name, what training changed in each parameter, and the running statistics, in float64.
 
-    Of a parameter the norm of the difference, relative to the norm of the reference's update since
-    the first weights; of running statistics, relative to their own. Where BatchNorm follows a bias
-    takes no part: it is subtracted again, so that its gradient is nothing but rounding, of which
-    Adam and RMSProp make steps of full length. It moves the running mean behind it too, whose
-    difference is therefore relative to the norm of the deviations.
+    A bias that BatchNorm follows is left out: it is subtracted again, so that its gradient is
+    nothing but rounding, of which Adam and RMSProp make steps of full length.
     """
-    first = Trained(inputs.d_params, inputs.g_params, inputs.g_params, inputs.g_stats)
-    differences = {}
+    first = Trained(inputs.d_params, inputs.g_params, inputs.g_params, None)
+    updates = {f"g_stats/{name}": x for name, x in _flat(trained.g_stats).items()}
     for part in ("d_params", "g_params", "average"):
-        ours, theirs, start = (_flat(getattr(each, part)) for each in (trained, reference, first))
-        for name in theirs.keys() - _before_norm(theirs):
-            update = theirs[name] - start[name]
-            differences[f"{part}/{name}"] = _relative(ours[name] - theirs[name], update)
-    ours, theirs = _flat(trained.g_stats), _flat(reference.g_stats)
-    for name in theirs:
-        size = np.sqrt(theirs[name.replace("mean", "var")]) if "mean" in name else theirs[name]
-        differences[f"g_stats/{name}"] = _relative(ours[name] - theirs[name], size)
-    return differences
+        now, start = (_flat(getattr(each, part)) for each in (trained, first))
+        for name in sorted(now.keys() - _before_norm(now)):
+            updates[f"{part}/{name}"] = now[name] - start[name]
+    return updates
+
+
+def differences(
+    updates: dict[str, np.ndarray], reference: dict[str, np.ndarray]
+) -> dict[str, float]:
+    """For each tensor the norm of the difference, relative to that of the reference.
+
+    That of a running mean relative to the standard deviation: the biases that `updates_of` leaves
+    out move it.
+    """
+    relative = {}
+    for name, expected in reference.items():
+        mean = name.startswith("g_stats") and name.endswith("mean")
+        size = np.sqrt(reference[name.removesuffix("mean") + "var"]) if mean else expected
+        relative[name] = _relative(updates[name] - expected, size)
+    return relative
 
 
 def _flat(tree):
@@ -151,10 +177,12 @@ def _before_norm(params):
     return biases
 
 
-def ask_ours(workload: Workload, seed: int = 0) -> tuple[Inputs, Answer]:
+def ask_ours(
+    workload: Workload, seed: int = 0, iterations: int = ITERATIONS
+) -> tuple[Inputs, Answer]:
     """Runs jaxgan's own steps from random weights, and finds out the noise that they drew."""
-    model, watch = make_model(workload.config, workload.data_shape), _watch(workload)
-    state, inputs = draw_inputs(workload, model, seed)
+    model, watch = make_model(workload.config, workload.data_shape), build(workload, WATCH, WATCH)
+    state, inputs = draw_inputs(workload, model, seed, iterations)
     key, real = jax.random.fold_in(state.key, 0), inputs.reals[0, 0]
     watched = state._replace(
         critic=state.critic._replace(opt_state=state.critic.params),
@@ -172,26 +200,33 @@ def ask_ours(workload: Workload, seed: int = 0) -> tuple[Inputs, Answer]:
     )
 
 
-def _watch(workload):
-    """jaxgan's model with an optimizer that moves nothing and remembers the gradients."""
+# An optimizer that moves nothing and remembers the gradients.
+WATCH = optax.GradientTransformation(
+    init=lambda params: jax.tree.map(jnp.zeros_like, params),
+    update=lambda grads, state, params: (jax.tree.map(jnp.zeros_like, grads), grads),
+)
+
+
+def build(
+    workload: Workload,
+    g_tx: optax.GradientTransformation,
+    d_tx: optax.GradientTransformation,
+    dtype: Any = jnp.float32,
+) -> GAN:
+    """jaxgan's model of a workload, with other optimizers or other arithmetic."""
     config, shape = workload.config, workload.data_shape
+    sizes: tuple = (shape, config.latent_dim, config.width)
     if config.model == "dcgan":
-        pair = networks.dcgan(
-            shape, config.latent_dim, config.width, critic_norm=config.critic_norm
-        )
+        pair = networks.dcgan(*sizes, critic_norm=config.critic_norm, dtype=dtype)
     else:
-        pair = networks.mlp(shape, config.latent_dim, config.width, config.depth)
+        pair = networks.mlp(*sizes, config.depth, dtype=dtype)
     loss = {
         "bce": losses.bce(),
         "minimax": losses.minimax(),
         "wgan": losses.wgan(config.clip),
         "wgan-gp": losses.wgan_gp(config.penalty),
     }[config.loss]
-    watch = optax.GradientTransformation(
-        init=lambda params: jax.tree.map(jnp.zeros_like, params),
-        update=lambda grads, state, params: (jax.tree.map(jnp.zeros_like, grads), grads),
-    )
-    return gan(*pair, loss, g_tx=watch, d_tx=watch)
+    return gan(*pair, loss, g_tx, d_tx, n_critic=config.n_critic, ema_decay=config.ema_decay)
 
 
 def train(model: GAN, state: GANState, reals: np.ndarray) -> list[Trained]:
@@ -205,7 +240,9 @@ def train(model: GAN, state: GANState, reals: np.ndarray) -> list[Trained]:
     return trained
 
 
-def draw_inputs(workload: Workload, model: GAN, seed: int) -> tuple[GANState, Inputs]:
+def draw_inputs(
+    workload: Workload, model: GAN, seed: int, iterations: int
+) -> tuple[GANState, Inputs]:
     """A state of random weights, and with it the data and the noise of its first iterations."""
     config, shape = workload.config, workload.data_shape
     rng = np.random.RandomState(seed)  # whose numbers stay the same in every version of numpy
@@ -214,21 +251,21 @@ def draw_inputs(workload: Workload, model: GAN, seed: int) -> tuple[GANState, In
         jax.tree_util.tree_map_with_path(functools.partial(_random_params, rng), player.params)
         for player in (state.generator, state.critic)
     )
-    if config.loss == "wgan":  # as they are but for the first update, which would be all clipping
-        d_params = jax.tree.map(lambda w: np.clip(w, -config.clip, config.clip), d_params)
+    if config.loss == "wgan":  # where they are in training, some at the bounds, most between them
+        d_params = jax.tree.map(functools.partial(_clipped, config.clip), d_params)
     state = state._replace(
         generator=state.generator._replace(params=g_params),
         critic=state.critic._replace(params=d_params),
         ema=jax.tree.map(np.copy, g_params),
     )
-    sizes = (ITERATIONS, config.n_critic, config.batch_size)
-    reals = rng.uniform(-1, 1, (*sizes, *shape)).astype(np.float32)
+    sizes = (iterations, config.n_critic, config.batch_size)
+    reals = rng.uniform(-1, 1, (*sizes, *shape)).astype(np.float32).astype(jnp.result_type(float))
     noise = [
         [
             drawn_noise(config.latent_dim, config.batch_size, jax.random.fold_in(key, update))
             for update in range(config.n_critic + 1)
         ]
-        for key in (jax.random.fold_in(state.key, step) for step in range(ITERATIONS))
+        for key in (jax.random.fold_in(state.key, step) for step in range(iterations))
     ]
     latents = np.array([[each[0] for each in iteration] for iteration in noise])
     epsilon = np.array([[each[1] for each in iteration[:-1]] for iteration in noise])
@@ -244,6 +281,10 @@ def _random_params(rng, path, leaf):
     if len(leaf.shape) > 1:
         return noise / np.sqrt(np.prod(leaf.shape[:-1])).astype(leaf.dtype)
     return noise / 10 + (path[-1].key == "scale")
+
+
+def _clipped(clip, w):
+    return np.clip(w * (clip / 2 / np.sqrt(np.mean(w**2))), -clip, clip)
 
 
 def drawn_noise(latent_dim: int, batch: int, key: jax.Array) -> tuple[jax.Array, jax.Array]:
