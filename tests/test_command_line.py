@@ -33,10 +33,15 @@ each_script = pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: scri
 
 
 def start(*command, **streams):
-    """A real process, in which Ctrl-C does what it does at a terminal, also where tests cannot."""
+    """A real process that takes Ctrl-C, and holds its output back, as one at a terminal's pipe."""
     previous = signal.signal(signal.SIGINT, signal.default_int_handler)
     streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | streams
-    process = subprocess.Popen([sys.executable, *command], text=True, **streams)
+    process = subprocess.Popen(
+        [sys.executable, *command],
+        env=os.environ | {"PYTHONUNBUFFERED": ""},
+        text=True,
+        **streams,
+    )
     signal.signal(signal.SIGINT, previous)
     return process
 
@@ -187,6 +192,7 @@ for arguments in (["train.py", "--workdir={ring_run}"], ["sample.py", "--workdir
     sys.argv = arguments
     runpy.run_path("{EXPERIMENTS}/" + arguments[0], run_name="__main__")
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert not sys.modules["script"]._guarded
 sys.argv = ["train.py", "--loss=hinge"]
 runpy.run_path("{EXPERIMENTS}/train.py", run_name="__main__")
 """
@@ -236,7 +242,8 @@ def test_a_closed_pipe_ends_a_script_in_silence(command, with_error, ring_run):
 
 def test_a_closed_pipe_ends_training_in_a_line_and_the_run_goes_on(tmp_path):
     command = [*SMALL, "--steps=4", "--log-every=1", f"--workdir={tmp_path}"]
-    status, error = run_with_closed_output(str(EXPERIMENTS / "train.py"), *command)
+    at_once = "-u"  # a line comes out when it is printed
+    status, error = run_with_closed_output(at_once, str(EXPERIMENTS / "train.py"), *command)
     assert status == 141
     assert error.startswith("train.py: ") and error.count("\n") == 1 and "goes on" in error
     assert train.main(command) == 0
