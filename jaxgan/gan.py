@@ -247,7 +247,7 @@ def _init(game, key):
 def _d_grad(game, state, real, key, axis_name=None):
     """The gradient of the critic's loss, its metrics, and the critic's other variables after it."""
     check_real(real, game.data_shape)
-    latents, loss_keys = _noise(game.generator, key, real.shape[0], axis_name)
+    latents, loss_keys = draw_noise(key, real.shape[0], game.generator.latent_dim, axis_name)
     player, stats = state.generator, state.critic.stats
     fake, _ = apply(game.generator, player.params, player.stats, latents, axis_name)
 
@@ -275,7 +275,7 @@ def _d_step(game, state, real, key, axis_name=None):
 def _g_grad(game, state, real, key, axis_name=None):
     """The gradient of the generator's loss, its metrics, and its other variables after it."""
     check_real(real, game.data_shape)
-    latents, loss_keys = _noise(game.generator, key, real.shape[0], axis_name)
+    latents, loss_keys = draw_noise(key, real.shape[0], game.generator.latent_dim, axis_name)
 
     def critic_fn(x):
         return apply(game.critic, state.critic.params, state.critic.stats, x, axis_name)[0]
@@ -333,7 +333,7 @@ def _step(game, state, reals, axis_name=None):
 def _sample(game, state, key, n: int):
     if not (isinstance(n, Integral) and n >= 0):
         raise ValueError(f"n must be a whole number from 0 up; got {n}.")
-    latents, _ = _noise(game.generator, key, n, None)
+    latents, _ = draw_noise(key, n, game.generator.latent_dim)
     return apply(game.generator, *averaged_variables(state), latents, train=False)[0]
 
 
@@ -368,8 +368,10 @@ def _of_floats(f, tree, *others):
     return jax.tree.map(of_leaf, tree, *others)
 
 
-def _noise(generator, key, batch, axis_name):
-    """Latents `[batch, latent_dim]`, and one more key for each example.
+def draw_noise(
+    key: chex.PRNGKey, batch: int, latent_dim: int, axis_name: str | None = None
+) -> tuple[chex.Array, chex.PRNGKey]:
+    """The noise of an update: latents `[batch, latent_dim]`, and a key for each example's loss.
 
     A key for each example, folded from its index in the global batch, makes the noise the same on
     any number of devices.
@@ -379,5 +381,5 @@ def _noise(generator, key, batch, axis_name):
     keys = jax.vmap(lambda i: jax.random.split(jax.random.fold_in(key, i)))(
         first + jnp.arange(batch)
     )
-    latents = jax.vmap(lambda k: jax.random.normal(k, (generator.latent_dim,)))(keys[:, 0])
+    latents = jax.vmap(lambda k: jax.random.normal(k, (latent_dim,)))(keys[:, 0])
     return latents, keys[:, 1]

@@ -15,7 +15,7 @@ References:
 import math
 from collections.abc import Callable
 from numbers import Real
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import chex
 import jax
@@ -199,7 +199,7 @@ def gradient_penalty(
     """
     _check_same_shape(real, fake)
     batch = real.shape[0]
-    epsilon = _uniform(key, batch, _at_least_float32(real))
+    epsilon = draw_epsilon(key, batch, _at_least_float32(real))
     epsilon = epsilon.reshape((batch,) + (1,) * (real.ndim - 1))
     interpolates = epsilon * real + (1 - epsilon) * fake
     # Scores depend on their own examples alone, so the gradient of their sum holds, row by row,
@@ -261,8 +261,11 @@ def _at_least_float32(x):
     return jnp.promote_types(x.dtype, jnp.float32)
 
 
-def _uniform(key, batch, dtype):
-    """U[0, 1) for each example, from one key or from each example's own."""
+def draw_epsilon(key: chex.PRNGKey, batch: int, dtype: Any = jnp.float32) -> chex.Array:
+    """The ε of Gulrajani 2017, Algorithm 1, line 4: U[0, 1), `[batch]`.
+
+    From one key, or from each example's own, `[batch]`.
+    """
     check_key(key, (batch,))
     if key.ndim == 0:
         return jax.random.uniform(key, (batch,), dtype)

@@ -10,7 +10,6 @@ import dataclasses
 import functools
 from typing import Any, NamedTuple
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -20,7 +19,7 @@ from benchmarks import plain_flax
 from benchmarks.workloads import Answer, Inputs, Trained, Workload
 from jaxgan import losses, networks
 from jaxgan.config import make_model
-from jaxgan.gan import GAN, GANState, gan
+from jaxgan.gan import GAN, GANState, draw_noise, gan
 
 BATCH = 8
 ITERATIONS = 5
@@ -181,30 +180,19 @@ def ask_ours(
     workload: Workload, seed: int = 0, iterations: int = ITERATIONS
 ) -> tuple[Inputs, Answer]:
     """Runs jaxgan's own steps from random weights, and finds out the noise that they drew."""
-    model, watch = make_model(workload.config, workload.data_shape), build(workload, WATCH, WATCH)
+    model = make_model(workload.config, workload.data_shape)
     state, inputs = draw_inputs(workload, model, seed, iterations)
     key, real = jax.random.fold_in(state.key, 0), inputs.reals[0, 0]
-    watched = state._replace(
-        critic=state.critic._replace(opt_state=state.critic.params),
-        generator=state.generator._replace(opt_state=state.generator.params),
-    )
-    d_state, d_metrics = watch.d_step(watched, real, jax.random.fold_in(key, 0))
+    d_gradients, d_metrics = model.d_grad(state, real, jax.random.fold_in(key, 0))
     g_key = jax.random.fold_in(key, workload.config.n_critic)
-    g_state, g_metrics = watch.g_step(watched, real, g_key)
+    g_gradients, g_metrics = model.g_grad(state, real, g_key)
     return inputs, Answer(
         d_metrics["d_loss"],
-        d_state.critic.opt_state,
+        d_gradients,
         g_metrics["g_loss"],
-        g_state.generator.opt_state,
+        g_gradients,
         train(model, state, inputs.reals),
     )
-
-
-# An optimizer that moves nothing and remembers the gradients.
-WATCH = optax.GradientTransformation(
-    init=lambda params: jax.tree.map(jnp.zeros_like, params),
-    update=lambda grads, state, params: (jax.tree.map(jnp.zeros_like, grads), grads),
-)
 
 
 def build(
@@ -289,44 +277,8 @@ def _clipped(clip, w):
 
 def drawn_noise(latent_dim: int, batch: int, key: jax.Array) -> tuple[jax.Array, jax.Array]:
     """The latents and the ε that an update of a batch draws from a key."""
-    model = _probe(latent_dim)
-    state = model.init(jax.random.key(0))
-    _, noise = model.d_step(state, jnp.zeros((batch, latent_dim)), key)
-    return noise["latents"], noise["epsilon"]
-
-
-@functools.cache
-def _probe(latent_dim):
-    """A GAN whose generator passes its latents on, and whose loss returns them and ε.
-
-    Between data of one and samples of zero x̂ = ε; there the critic x²/2 has the gradient ε, and
-    the penalty with a target of 0, example by example, is ε².
-    """
-
-    class Identity(nn.Module):
-        latent_dim: int
-
-        @nn.compact
-        def __call__(self, z):
-            return z + self.param("zero", nn.initializers.zeros, ())
-
-    class Sum(nn.Module):
-        @nn.compact
-        def __call__(self, x):
-            return jnp.sum(x, axis=1) * self.param("one", nn.initializers.ones, ())
-
-    def epsilon_squared(key):
-        one = jnp.ones((1, 1))
-        return losses.gradient_penalty(
-            lambda x: x[:, 0] ** 2 / 2, one, 0 * one, key[None], target=0.0
-        )
-
-    def critic(critic_fn, real, fake, keys):
-        noise = {"latents": fake, "epsilon": jnp.sqrt(jax.vmap(epsilon_squared)(keys))}
-        return jnp.mean(critic_fn(fake)), noise
-
-    loss = losses.wgan()._replace(critic=critic)
-    return gan(Identity(latent_dim), Sum(), loss, optax.sgd(0.0), optax.sgd(0.0))
+    latents, keys = draw_noise(key, batch, latent_dim)
+    return latents, losses.draw_epsilon(keys, batch, latents.dtype)
 
 
 def ask_plain_flax(workload: Workload, inputs: Inputs) -> Answer:
