@@ -129,7 +129,8 @@ def alone(run, state: GANState, step: int, index: int) -> Iteration:
     sizes = run.config.n_critic, run.config.batch_size
     rows = data.batch_indices(seed, step, 1, *sizes, len(train))[0]
     config = dataclasses.replace(run.config, num_seeds=1, seed=seed, on_divergence="stop")
-    return Iteration(config, state, np.asarray(data.to_float(train[rows])))
+    # Compiled, as in training: called as it is, it refuses numbers that are not finite.
+    return Iteration(config, state, np.asarray(jax.jit(data.to_float)(train[rows])))
 
 
 def updates(iteration: Iteration) -> Iterator[Update]:

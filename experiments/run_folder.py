@@ -129,7 +129,7 @@ class RunFolder:
         former = configs.load(path)
         with self._refusals():
             data_record.complete(self.path, self._data)
-            self._rewind(step or 0, former)
+            self._rewind(step, former)
             if former != self.config:
                 if step is not None and former.dataset != self.config.dataset:
                     hosts.say(f"the same data as in {former.dataset}, now in {self.config.dataset}")
@@ -148,7 +148,7 @@ class RunFolder:
                 "all processes the same."
             )
 
-    def _rewind(self, step: int, former: Config) -> None:
+    def _rewind(self, step: int | None, former: Config) -> None:
         """Forgets the metrics logged after `step`, from where a resumed run will log them again.
 
         And those of what was to be the last step before the run was extended, unless they belong.
@@ -156,14 +156,14 @@ class RunFolder:
 
         def belongs(row):
             only_last = row["step"] == former.steps and former.steps % former.log_every
-            return row["step"] <= step and (not only_last or self.logs(row["step"]))
+            return row["step"] <= (step or 0) and (not only_last or self.logs(row["step"]))
 
         path = self.path / "metrics.jsonl"
         kept = "".join(json.dumps(row) + "\n" for row in self.metrics() if belongs(row))
         # Also where only half a line is too much: the next one would be joined to it.
         if path.exists() and path.read_text() != kept:
             configs.write_whole(path, kept)
-        if not self.has_checkpoint() and former != self.config:
+        if step is None and former != self.config:
             for picture in (self.path / "samples").glob("step_*.png"):  # another run's
                 picture.unlink()
 

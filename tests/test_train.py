@@ -140,6 +140,7 @@ def test_a_run_that_another_made_meanwhile_is_not_gone_on_with(tmp_path):
         for loss in ("bce", "wgan")
     )
     first.create()
+    (tmp_path / "checkpoints" / "1").mkdir()
     first.close()
     with pytest.raises(ValueError, match="holds a run with --loss=bce"):
         second.create()
