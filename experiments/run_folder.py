@@ -243,9 +243,10 @@ class RunFolder:
         configs.write_whole(self.path / "summary.json", json.dumps(summary, indent=2) + "\n")
 
     def has_checkpoint(self) -> bool:
-        """Whether there is a complete checkpoint, readable or not: training got somewhere."""
+        """Whether training got somewhere: to a checkpoint, readable or not, or to its end."""
         folder = self.path / "checkpoints"
-        return folder.exists() and any(path.name.isdigit() for path in folder.iterdir())
+        saved = folder.exists() and any(path.name.isdigit() for path in folder.iterdir())
+        return saved or (self.path / "summary.json").exists()
 
     def _check_unchanged(self):
         old, new = configs.load(self.path / "config.json"), self.config
