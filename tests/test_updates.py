@@ -36,10 +36,9 @@ from jaxgan.config import make_model  # noqa: E402
 FILE = pathlib.Path(__file__).parent / "data" / "torch_updates.npz"
 LOSSES = ("bce", "minimax", "wgan", "wgan-gp")
 AFTER = (1, verify.ITERATIONS)
-# Seen: up to 2e-3 of the one number that is a DCGAN's last bias, else 6e-4. With ε inside of
-# RMSProp's root it is 1.
+# Seen: 6e-4 at most, but 2e-3 of a single bias whose five steps nearly cancel.
 TOLERANCE = 3e-3
-# In float64. Seen: SEEN at most.
+# In float64. Seen: 2.6e-8, which is 0.9, the decay of the average, rounded to float32; else 1e-9.
 EXACT_TOLERANCE = 1e-7
 
 needs_torch = pytest.mark.skipif(
@@ -97,7 +96,8 @@ def train(case, exact=False):
 
 
 def largest_difference(updates, reference):
-    return max(max(verify.differences(updates[n], reference[n]).values()) for n in AFTER)
+    found = [verify.differences(updates[n], reference[n]) for n in AFTER]
+    return np.max([[*each.values()] for each in found])  # NaN if any is
 
 
 @functools.cache
