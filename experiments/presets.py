@@ -158,8 +158,8 @@ def toy_wgan() -> Config:
 
     `python experiments/train.py --loss=wgan --dataset=ring8`
 
-    Expect most modes, and points between them: seeds 100 and 101 both kept all of ring8's 8, with 85%
-    of samples within 3σ. The rows in docs/results.md are of an RMSProp with a larger ε.
+    Expect most modes, and points between them: seeds 100 and 101 kept all of ring8's 8, with 85% of
+    samples within 3σ. The rows in docs/results.md are of an RMSProp with a larger ε.
     """
     return Config(
         loss="wgan",
