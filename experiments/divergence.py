@@ -8,7 +8,6 @@ import traceback
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -242,7 +241,9 @@ def _quantity(iteration, state, update, after, metrics) -> str:
     bad = [name for name, value in metrics.items() if not np.isfinite(value).all()]
     if bad:
         return f"loss ({', '.join(bad)})"
-    gradient = _gradient_probe(iteration, state, update)
+    model = make_model(iteration.config, iteration.reals.shape[2:])
+    descend = model.d_grad if update.network == "critic" else model.g_grad
+    gradient, _ = descend(state, update.real, update.key)
     player = getattr(after, update.network)
     for name, tree in (
         ("gradient", gradient),
@@ -254,24 +255,6 @@ def _quantity(iteration, state, update, after, metrics) -> str:
         if bad:
             return f"{name} ({', '.join(bad[:3])}{', ...' if len(bad) > 3 else ''})"
     return "moving average"
-
-
-def _gradient_probe(iteration, state, update) -> chex.ArrayTree:
-    """Numbers that are finite just where the gradient is: what tiny steps along it lead to."""
-    rate = 1e-30
-    config = dataclasses.replace(
-        iteration.config,
-        optimizer="sgd",
-        d_learning_rate=rate,
-        g_learning_rate=rate,
-    )
-    model = make_model(config, iteration.reals.shape[2:])
-    fresh = model.init(iteration.state.key)
-    player = getattr(state, update.network)
-    player = player._replace(opt_state=getattr(fresh, update.network).opt_state)
-    state = state._replace(**{update.network: player})
-    after, _ = getattr(model, update.method)(state, update.real, update.key)
-    return getattr(after, update.network).params
 
 
 def _named_leaves(tree) -> list[tuple[str, Any]]:
