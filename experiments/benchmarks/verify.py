@@ -2,8 +2,9 @@
 
 First the losses and the gradients of both players, in networks of full width. Then what some
 iterations make of the weights, where optimizers, clipping, the order of updates and BatchNorm's
-statistics show; in narrow networks, as optimizers divide a gradient by its own size, be it only
-rounding: in a DCGAN of width 64 PyTorch's float32 and float64 are a fifth of an update apart.
+statistics show. These networks are narrow: optimizers divide a gradient by its own size, even where
+it is only rounding. In a DCGAN of width 64 PyTorch's float32 and float64 are a fifth of an update
+apart.
 """
 
 import dataclasses
