@@ -131,7 +131,9 @@ def train_surface(points: jax.Array, way: str, scale: float) -> Surface:
         tx = decaying_adam(6e-3, steps)
     else:
         stages = [losses.wgan(CLIP)] * len(WEIGHTS)
-        tx = optax.rmsprop(optax.cosine_decay_schedule(CLIP / 20, steps), decay=0.9)
+        tx = optax.rmsprop(
+            optax.cosine_decay_schedule(CLIP / 20, steps), decay=0.9, eps_in_sqrt=False
+        )
     models = [jaxgan.gan(noisy(points), critic, loss, optax.identity(), tx) for loss in stages]
 
     def draw_data(key, n):
@@ -198,7 +200,7 @@ def measure_layers(clip: float | None, steps: int) -> np.ndarray:
     if clip is None:
         loss, tx = losses.wgan_gp(10.0), optax.adam(1e-4, b1=0.5, b2=0.9)
     else:
-        loss, tx = losses.wgan(clip), optax.rmsprop(clip / 200, decay=0.9)
+        loss, tx = losses.wgan(clip), optax.rmsprop(clip / 200, decay=0.9, eps_in_sqrt=False)
     model = jaxgan.gan(noisy(points), critic, loss, g_tx=optax.identity(), d_tx=tx)
     real = points[:64]
 

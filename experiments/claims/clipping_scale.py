@@ -118,7 +118,7 @@ def make_model(clip: float, depth: int, steps: int):
     _, critic = networks.mlp((1,), 1, width=HIDDEN, depth=depth)
     generator = Held(lambda z: to_uniform(z) / 2 - 0.25, latent_dim=1)
     # Every weight must travel a few times ±c: the learning rate is in units of c.
-    tx = optax.rmsprop(optax.cosine_decay_schedule(clip / 10, steps), decay=0.9)
+    tx = optax.rmsprop(optax.cosine_decay_schedule(clip / 10, steps), decay=0.9, eps_in_sqrt=False)
     return critic, jaxgan.gan(generator, critic, losses.wgan(clip), optax.identity(), tx)
 
 

@@ -102,7 +102,9 @@ def make_model(loss: str, steps: int) -> tuple[jaxgan.GAN, int]:
     def tx(updates):
         rate = optax.linear_schedule(RATE, 0.0, updates)
         return (
-            optax.rmsprop(rate, decay=0.99) if loss == "wgan" else optax.adam(rate, b1=0.5, b2=0.9)
+            optax.rmsprop(rate, decay=0.99, eps_in_sqrt=False)
+            if loss == "wgan"
+            else optax.adam(rate, b1=0.5, b2=0.9)
         )
 
     make_loss = {
