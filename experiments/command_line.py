@@ -8,8 +8,8 @@ from flags import given, one_line_errors, read
 from presets import default_workdir, preset
 
 from jaxgan import config as configs
-from jaxgan import hosts
 from jaxgan.config import LOSSES, Config, check, flag, unused
+from jaxgan.parallel import hosts
 
 
 @dataclasses.dataclass(frozen=True)

@@ -6,9 +6,10 @@ from typing import Any
 from etils import epath
 
 from jaxgan import config as configs
-from jaxgan import data, hosts
+from jaxgan import data
 from jaxgan.config import Config
 from jaxgan.data import Dataset
+from jaxgan.parallel import hosts
 
 
 def describe(dataset: Dataset, fingerprint: str | None = None) -> dict[str, Any]:

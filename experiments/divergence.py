@@ -15,9 +15,10 @@ from etils import epath
 from log import DivergedError, count_finite
 
 import jaxgan
-from jaxgan import data, hosts, parallel
+from jaxgan import data, parallel
 from jaxgan.config import Config, make_model
 from jaxgan.gan import GAN, GANState, all_finite, current_step
+from jaxgan.parallel import hosts
 
 _PACKAGE = pathlib.Path(jaxgan.__file__).parent
 

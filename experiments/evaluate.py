@@ -22,14 +22,13 @@ import numpy as np
 from command_line import check_seed
 from etils import epath
 from flags import read
-from sample import draw
 from scorer import Scorer, make_judge
 
 from jaxgan import config as configs
-from jaxgan import data, names, plots, trained
+from jaxgan import data, plots, trained
 from jaxgan.config import Config
-from jaxgan.data import Dataset
-from jaxgan.trained import Trained
+from jaxgan.data import Dataset, names
+from jaxgan.trained import Trained, draw
 
 
 @dataclasses.dataclass(frozen=True)

@@ -17,8 +17,8 @@ from tensorboardX import summary
 from tensorboardX.proto.event_pb2 import Event, SessionLog
 from tensorboardX.record_writer import RecordWriter
 
-from jaxgan import hosts
 from jaxgan.data import Dataset
+from jaxgan.parallel import hosts
 
 # So long may pass before others see what was logged: an object in a store is written whole.
 PUBLISH_SECONDS = 30

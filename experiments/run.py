@@ -8,11 +8,12 @@ import jax
 import jax.numpy as jnp
 from run_folder import RunFolder
 
-from jaxgan import data, hosts, images, parallel
+from jaxgan import data, parallel
 from jaxgan.checkpoint import Checkpoints
 from jaxgan.config import Config, check, make_model
-from jaxgan.data import Dataset
+from jaxgan.data import Dataset, images
 from jaxgan.gan import GAN, GANState, over_seeds
+from jaxgan.parallel import hosts
 
 
 class Run(NamedTuple):

@@ -15,9 +15,10 @@ import jax
 from etils import epath
 
 from jaxgan import config as configs
-from jaxgan import hosts, plots
+from jaxgan import plots
 from jaxgan.config import Config, assign, flag
 from jaxgan.data import Dataset
+from jaxgan.parallel import hosts
 
 # These may change between two starts of a run: where things are, and what changes no result.
 _FREE = ("workdir", "data_dir", "log_every", "checkpoint_every", "sample_every", "keep_every")

@@ -18,9 +18,8 @@ from PIL import Image, ImageDraw, ImageFont
 
 from jaxgan import config as configs
 from jaxgan import data, plots, trained
-from jaxgan.trained import Trained
+from jaxgan.trained import Trained, draw
 
-DRAW_AT_ONCE = 1000
 GIF_FRAMES, GIF_MILLISECONDS, GIF_LAST_MILLISECONDS = 60, 6000, 2000
 OUTPUTS = {
     "grid": "grid.png",
@@ -101,19 +100,6 @@ def make(run: Trained, options: Arguments, out: epath.Path) -> None:
         plots.save_samples(out, samples, data.load(run.config.dataset))
     else:
         write(out, png_of(plots.image_grid(to_pixels(samples))))
-
-
-def draw(run: Trained, key: jax.Array, n: int, seed_index: int = 0) -> np.ndarray:
-    """Draws n samples, a thousand at a time so that any number fits on the device.
-
-    The first thousand are `run.sample`'s; the first of a larger n are those of a smaller.
-    """
-    pieces = []
-    for start in range(0, n, DRAW_AT_ONCE):
-        piece_key = jax.random.fold_in(key, start) if start else key
-        piece = run.sample(piece_key, min(DRAW_AT_ONCE, n - start), seed_index)
-        pieces.append(np.asarray(piece))
-    return np.concatenate(pieces)
 
 
 def make_strips(key: jax.Array, n: int, latent_dim: int) -> jax.Array:

@@ -7,8 +7,9 @@ import jax
 import numpy as np
 import withheld
 
-from jaxgan import checkpoint, classifier, data, divergences, metrics
+from jaxgan import checkpoint, data, divergences, metrics
 from jaxgan.data import Dataset
+from jaxgan.metrics import classifier
 
 # Exact transport and searches among neighbours take time that grows with the square of these.
 TRANSPORT_POINTS = 2_500

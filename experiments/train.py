@@ -17,10 +17,11 @@ from log import DivergedError, Log
 from run import Run, describe, prepare
 from run_folder import RunFolder
 
-from jaxgan import data, hosts, parallel
+from jaxgan import data, parallel
 from jaxgan.checkpoint import Checkpoints, one_error
 from jaxgan.config import Config
 from jaxgan.gan import GANState, all_finite, current_step
+from jaxgan.parallel import hosts
 
 # Data sets up to this size live on the device whole; of larger ones the host sends the batches.
 DEVICE_BYTES = 2**30

@@ -2,19 +2,20 @@
 
 import importlib
 
-from jaxgan import divergences, losses, metrics, networks, parallel
+from jaxgan import distances, divergences, losses, metrics, networks, parallel
 from jaxgan.gan import GAN, GANState, Player, gan, over_seeds
 
 __version__ = "0.1.0"
 
 # Imported at first use: they need more than jax, flax, optax and chex.
-_LATER = ("checkpoint", "classifier", "config", "data", "plots", "trained")
+_LATER = ("checkpoint", "config", "data", "plots", "trained")
 
 __all__ = [
     "GAN",
     "GANState",
     "Player",
     "data",
+    "distances",
     "divergences",
     "gan",
     "load",

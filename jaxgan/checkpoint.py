@@ -22,7 +22,7 @@ from orbax.checkpoint.checkpoint_managers import (
     LatestN,
 )
 
-from jaxgan import hosts
+from jaxgan.parallel import hosts
 
 
 class SaveError(OSError):

@@ -14,7 +14,7 @@ import numpy as np
 import optax
 
 from jaxgan.losses import Loss, Metrics
-from jaxgan.players import TRAINING_KEYWORDS, apply, init_variables, unknown_parameters
+from jaxgan.networks.players import TRAINING_KEYWORDS, apply, init_variables, unknown_parameters
 
 _MOST_WEIGHTS = 2**28
 CONSTANTS = "constants"

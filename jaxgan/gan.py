@@ -30,8 +30,8 @@ from jaxgan.checks import (
     check_real,
     check_value,
 )
-from jaxgan.losses import Loss, Metrics, check_key
-from jaxgan.players import Player, apply, init_player, update
+from jaxgan.losses.base import Loss, Metrics, check_key
+from jaxgan.networks.players import Player, apply, init_player, update
 
 
 class GANState(NamedTuple):

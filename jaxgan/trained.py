@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 import orbax.checkpoint as ocp
 from etils import epath
 
@@ -17,7 +18,9 @@ from jaxgan.checkpoint import Checkpoints, one_error
 from jaxgan.config import Config
 from jaxgan.data import TOYS
 from jaxgan.gan import GAN, GANState, averaged_variables, current_step, over_seeds
-from jaxgan.players import apply
+from jaxgan.networks.players import apply
+
+DRAW_AT_ONCE = 1000
 
 
 class Trained(NamedTuple):
@@ -112,6 +115,19 @@ def load(
     if state is None:  # deleted since it was looked at
         raise ValueError(f"{path} has no checkpoint yet")
     return Trained(config, model, state, current_step(state), _make_generator(config, data_shape))
+
+
+def draw(run: Trained, key: jax.Array, n: int, seed_index: int = 0) -> np.ndarray:
+    """Draws n samples, a thousand at a time so that any number fits on the device.
+
+    The first thousand are `run.sample`'s; the first of a larger n are those of a smaller.
+    """
+    pieces = []
+    for start in range(0, n, DRAW_AT_ONCE):
+        piece_key = jax.random.fold_in(key, start) if start else key
+        piece = run.sample(piece_key, min(DRAW_AT_ONCE, n - start), seed_index)
+        pieces.append(np.asarray(piece))
+    return np.concatenate(pieces)
 
 
 def _critic_shapes(folder: epath.Path) -> Any:

@@ -2,7 +2,8 @@ import jax
 import numpy as np
 import pytest
 
-from jaxgan import classifier, data
+from jaxgan import data
+from jaxgan.metrics import classifier
 
 KEY = jax.random.key(0)
 

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from jax import lax
 from jax.sharding import PartitionSpec as P
 
-from jaxgan import conv_maps
-from jaxgan.conv import Conv, ConvTranspose, conv, conv_transpose
+from jaxgan.networks import conv_maps
+from jaxgan.networks.conv import Conv, ConvTranspose, conv, conv_transpose
 
 LAYOUT = ("NHWC", "HWIO", "NHWC")
 OPERATIONS = {"conv": conv, "conv_transpose": conv_transpose}

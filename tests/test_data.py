@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import EpsImagePlugin, Image, UnidentifiedImageError
 
-from jaxgan import data, images, prepared
+from jaxgan import data
+from jaxgan.data import images, prepared
 
 # Which examples a step sees ------------------------------------------------------------------
 
@@ -281,7 +282,7 @@ def test_processes_may_prepare_digits_at_the_same_time(tmp_path):
 
 def test_the_loser_of_a_race_finds_the_set_prepared(tmp_path):
     """The order in which the race above goes wrong: the winner renames before the loser."""
-    from jaxgan.digits import Digits
+    from jaxgan.data.digits import Digits
 
     class Overtaken(Digits, skip_registration=True):
         name = "digits"

@@ -16,15 +16,15 @@ from scipy.ndimage import gaussian_filter
 sys.path.insert(0, str(pathlib.Path(__file__).parent.parent / "experiments"))
 
 import evaluate
-import sample
 import scorer
 import train
 import withheld
 
-from jaxgan import classifier, data, metrics, over_seeds, trained
 from jaxgan import config as configs
+from jaxgan import data, metrics, over_seeds, trained
 from jaxgan.checkpoint import Checkpoints
 from jaxgan.config import Config
+from jaxgan.metrics import classifier
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -145,7 +145,7 @@ def test_points_are_scored_seed_by_seed(ring_run, scored, monkeypatch):
 
     def draw(run, key, n, index):
         drawn.append(index)
-        return sample.draw(run, key, n, index)
+        return trained.draw(run, key, n, index)
 
     monkeypatch.setattr(evaluate, "draw", draw)
     result = scored(ring_run, "--samples=100")

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image, TiffImagePlugin
 
-from jaxgan import data, folders, images
+from jaxgan import data
+from jaxgan.data import folders, images
 
 
 def save(path, value=0, size=(8, 8), **options):

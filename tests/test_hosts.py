@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 import jaxgan
-from jaxgan import hosts
+from jaxgan.parallel import hosts
 
 EXPERIMENTS = pathlib.Path(__file__).parent.parent / "experiments"
 sys.path.insert(0, str(EXPERIMENTS))
@@ -39,7 +39,7 @@ import json, os, sys
 import jax
 sys.path.insert(0, sys.argv[1])
 import train
-from jaxgan import hosts
+from jaxgan.parallel import hosts
 
 hosts.HEARTBEAT_SECONDS = 20
 train.MAX_CHUNK = 1

@@ -13,7 +13,7 @@ from flax import nnx
 
 import jaxgan
 from jaxgan import losses, networks, parallel
-from jaxgan.players import TRAINING_KEYWORDS
+from jaxgan.networks.players import TRAINING_KEYWORDS
 
 KEY = jax.random.key(0)
 

@@ -1,17 +1,40 @@
-"""What importing the package needs."""
+"""What importing the package needs, which way its imports point, and what a wheel of it holds."""
 
+import ast
+import pathlib
 import subprocess
 import sys
+import zipfile
 
+ROOT = pathlib.Path(__file__).parents[1]
+PACKAGE = ROOT / "jaxgan"
 SHELL = [
     *("tensorflow_datasets", "array_record", "importlib_resources", "etils.epath", "tyro", "tqdm"),
     *("PIL", "matplotlib", "tensorboardX", "sklearn", "ot", "orbax", "grain"),
 ]
+# Each part of the package, and the parts that it may import. The core is the first six.
+KNOWS = {
+    "distances": set(),
+    "networks": set(),
+    "losses": {"distances"},
+    "checks": {"losses", "networks"},
+    "gan": {"checks", "losses", "networks"},
+    "divergences": {"distances"},
+    "parallel": set(),
+    "data": set(),
+    "metrics": {"distances", "networks", "data"},
+    "plots": {"data"},
+}
+
+
+def run(code):
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 def test_importing_needs_only_jax_flax_optax_and_chex():
     # An entry of None in sys.modules makes its import fail as if it were not installed.
-    code = f"""
+    run(f"""
 import sys
 import jax, flax.linen, optax, chex  # what these import for themselves is theirs
 theirs = set(sys.modules)
@@ -19,14 +42,68 @@ for name in {SHELL}:
     if name not in theirs:
         sys.modules[name] = None
 import jaxgan
-from jaxgan import conv, divergences, gan, losses, metrics, networks, parallel
-"""
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert run.returncode == 0, run.stderr
+from jaxgan import distances, divergences, gan, losses, metrics, networks, parallel
+import jaxgan.divergences
+""")
 
 
 def test_what_messages_recommend_is_there_after_importing_jaxgan():
-    names = "data.to_float", "data.Dataset", "plots.save_samples", "trained.load", "config.Config"
-    code = "import jaxgan; " + "; ".join(f"jaxgan.{name}" for name in names)
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert run.returncode == 0, run.stderr
+    names = "data.to_float", "data.Dataset", "plots.save_samples", "load"
+    run("import jaxgan; " + "; ".join(f"jaxgan.{name}" for name in names))
+
+
+def imports(path):
+    """The parts of the package that a module imports, anywhere in it."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module == "jaxgan":
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("jaxgan."):
+            found.add(node.module.split(".")[1])
+        elif isinstance(node, ast.Import):
+            found |= {a.name.split(".")[1] for a in node.names if a.name.startswith("jaxgan.")}
+    return found
+
+
+def test_imports_point_one_way():
+    for part, allowed in KNOWS.items():
+        folder = PACKAGE / part
+        for path in folder.glob("*.py") if folder.is_dir() else [folder.with_suffix(".py")]:
+            known = imports(path) - {part}
+            assert known <= allowed, f"{path.relative_to(ROOT)} imports {known - allowed}"
+
+
+def test_no_script_imports_a_script():
+    scripts = {
+        path.stem: ast.walk(ast.parse(path.read_text()))
+        for path in (ROOT / "experiments").glob("*.py")
+        if 'if __name__ == "__main__"' in path.read_text()
+    }
+    for name, nodes in scripts.items():
+        for node in nodes:
+            if isinstance(node, ast.Import):
+                assert not scripts.keys() & {a.name for a in node.names}, f"{name} imports a script"
+            if isinstance(node, ast.ImportFrom):
+                assert node.module not in scripts, f"{name} imports a script"
+
+
+def test_a_wheel_holds_every_module(tmp_path):
+    # Without isolation, as without a network: what builds it is installed where tests run.
+    build = "from setuptools.build_meta import build_wheel; import sys; build_wheel(sys.argv[1])"
+    source = tmp_path / "source"
+    source.mkdir()
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        (source / name).write_bytes((ROOT / name).read_bytes())
+    (source / "jaxgan").symlink_to(PACKAGE)
+    subprocess.run([sys.executable, "-c", build, str(tmp_path)], cwd=source, check=True)
+    [wheel] = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(wheel) as file:
+        held = {name for name in file.namelist() if name.endswith((".py", ".typed"))}
+    ours = {str(path.relative_to(ROOT)) for path in PACKAGE.rglob("*.py")} | {"jaxgan/py.typed"}
+    assert held == ours
+    code = "import jaxgan, jaxgan.data, jaxgan.plots; print(jaxgan.__file__)"
+    environment = {"PYTHONPATH": str(wheel), "PATH": ""}
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", code], env=environment, capture_output=True, text=True
+    )
+    assert str(wheel) in done.stdout, done.stderr

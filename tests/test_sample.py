@@ -177,7 +177,7 @@ def test_interpolation_ends_at_its_ends(other):
 
 
 def test_the_first_samples_of_more_are_those_of_fewer(digits_run, monkeypatch):
-    monkeypatch.setattr(sample, "DRAW_AT_ONCE", 4)
+    monkeypatch.setattr(trained, "DRAW_AT_ONCE", 4)
     run, key = trained.load(digits_run), jax.random.key(0)
     many = sample.draw(run, key, 11)
     assert len(np.unique(many, axis=0)) == 11

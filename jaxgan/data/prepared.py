@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from etils import epath
 
-from jaxgan import images, names
+from jaxgan.data import images, names
 
 
 def prepare(builder: Any) -> None:

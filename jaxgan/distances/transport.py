@@ -17,7 +17,7 @@ import optax
 from jax.scipy.linalg import solve_triangular
 from jax.typing import ArrayLike
 
-from jaxgan.distributions import (
+from jaxgan.distances.distributions import (
     as_float,
     check_broadcast,
     check_gaussians,

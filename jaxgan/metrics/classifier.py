@@ -28,9 +28,9 @@ import optax
 from flax import traverse_util
 from scipy.special import rel_entr
 
-from jaxgan import divergences, images
-from jaxgan.conv import Conv
-from jaxgan.data import Dataset, batch_indices, fingerprint, to_float
+from jaxgan import distances
+from jaxgan.data import Dataset, batch_indices, fingerprint, images, to_float
+from jaxgan.networks.conv import Conv
 
 FEATURES = 64
 VERSION = 1  # of all that decides the parameters, but for the data: raise it with any change
@@ -188,7 +188,7 @@ def classifier_score(probabilities: Any) -> float:
     p = np.asarray(probabilities, np.float64)
     if p.ndim != 2 or not p.size:
         raise ValueError(f"probabilities must be [n, K], got shape {p.shape}")
-    divergences.entropy(p)  # checks that rows are distributions
+    distances.entropy(p)  # checks that rows are distributions
     # In float64: in float32 the mean of very small probabilities would be 0, and the answer ∞.
     return float(np.exp(np.mean(np.sum(rel_entr(p, p.mean(axis=0)), axis=1))))
 

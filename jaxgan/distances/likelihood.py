@@ -13,7 +13,7 @@ import numpy as np
 import optax
 from jax.typing import ArrayLike
 
-from jaxgan.distributions import as_float, check_values, check_weights
+from jaxgan.distances.distributions import as_float, check_values, check_weights
 
 Theta = TypeVar("Theta")
 LogDensity = Callable[[Theta, jax.Array], jax.Array]

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from jax.typing import ArrayLike
 
-from jaxgan.distributions import host_samples
+from jaxgan.distances.distributions import host_samples
 
 _BLOCK = 2**23  # entries of a block of distances: 64 MB
 

@@ -33,7 +33,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax import Array, lax
 
-from jaxgan.conv_maps import (
+from jaxgan.networks.conv_maps import (
     Axis,
     Geometry,
     Pair,

@@ -1,0 +1,89 @@
+"""The fully connected pair, for 2-D toys and small images.
+
+References:
+  Gulrajani et al., Improved Training of Wasserstein GANs, 2017. https://arxiv.org/abs/1704.00028
+"""
+
+import math
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from jaxgan.networks.layers import at_least_float32, check_positive, score
+
+
+def mlp(
+    data_shape: tuple[int, ...],
+    latent_dim: int,
+    width: int = 512,
+    depth: int = 3,
+    dtype: jnp.dtype = jnp.float32,
+) -> tuple["MLPGenerator", "MLPCritic"]:
+    """Fully connected generator and critic, for 2-D toys and small images.
+
+    ReLU layers of one width, He-initialised, as in WGAN-GP's toy experiments (sec. 4 and fig. 1).
+
+    Args:
+      data_shape: the shape of one example, `(D,)` or an image's `(H, W, C)`.
+      latent_dim: size of the latent vector.
+      width: units in each hidden layer.
+      depth: number of hidden layers.
+      dtype: precision of the arithmetic.
+
+    Raises:
+      ValueError: if a size is not positive.
+    """
+    check_positive(data_shape=data_shape, latent_dim=latent_dim, width=width, depth=depth)
+    data_shape = tuple(data_shape)
+    return (
+        MLPGenerator(data_shape, latent_dim, width, depth, dtype),
+        MLPCritic(width, depth, dtype),
+    )
+
+
+class MLPGenerator(nn.Module):
+    """Latents `[B, latent_dim]` to samples `[B, *data_shape]`."""
+
+    data_shape: tuple[int, ...]
+    latent_dim: int
+    width: int = 512
+    depth: int = 3
+    dtype: jnp.dtype = jnp.float32
+
+    @property
+    def sample_range(self) -> tuple[float, float] | None:
+        """The range of what it makes: data outside are refused. None for points."""
+        return (-1.0, 1.0) if len(self.data_shape) == 3 else None
+
+    @nn.compact
+    def __call__(self, z: jax.Array) -> jax.Array:
+        """Maps latents to samples; images through tanh, points as they are."""
+        x = _hidden_layers(z, self.width, self.depth, self.dtype)
+        x = nn.Dense(
+            math.prod(self.data_shape),
+            dtype=self.dtype,
+            kernel_init=nn.initializers.glorot_uniform(),
+        )(x)
+        x = at_least_float32(x.reshape(-1, *self.data_shape))
+        return jnp.tanh(x) if len(self.data_shape) == 3 else x
+
+
+class MLPCritic(nn.Module):
+    """Samples `[B, ...]` to scores `[B]`."""
+
+    width: int = 512
+    depth: int = 3
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Scores each sample."""
+        x = _hidden_layers(x.reshape(x.shape[0], -1), self.width, self.depth, self.dtype)
+        return score(x, nn.initializers.glorot_uniform(), self.dtype)
+
+
+def _hidden_layers(x, width, depth, dtype):
+    for _ in range(depth):
+        x = nn.relu(nn.Dense(width, dtype=dtype, kernel_init=nn.initializers.he_uniform())(x))
+    return x

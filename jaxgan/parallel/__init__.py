@@ -1,0 +1,27 @@
+"""One pure step on one device or many, and the processes of a run."""
+
+from jaxgan.parallel.devices import (
+    AXIS,
+    MODES,
+    all_devices,
+    check_divides,
+    many_steps,
+    own_copy,
+    own_rows,
+    replicate,
+    sharding,
+    wrap,
+)
+
+__all__ = [
+    "AXIS",
+    "MODES",
+    "all_devices",
+    "check_divides",
+    "many_steps",
+    "own_copy",
+    "own_rows",
+    "replicate",
+    "sharding",
+    "wrap",
+]
