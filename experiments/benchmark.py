@@ -25,7 +25,8 @@ from benchmarks.workloads import (
     workloads,
 )
 
-from jaxgan.config import PRECISIONS, check_choice
+from jaxgan.commands import endings
+from jaxgan.commands.settings import PRECISIONS, check_choice
 
 OURS = "jaxgan"
 PYTORCH = ("pytorch", "torch.compile")
@@ -57,7 +58,7 @@ class Settings:
     none."""
 
 
-@script.ends_in_a_line("benchmark.py", "choose smaller workloads with --only")
+@endings.ends_in_a_line("benchmark.py", "choose smaller workloads with --only")
 def main(arguments: list[str]) -> int:
     """Runs the command line.
 
@@ -69,7 +70,7 @@ def main(arguments: list[str]) -> int:
     try:
         report = run(settings, choose(settings))
     except DisagreementError as error:
-        script.report("benchmark.py", error)
+        endings.report("benchmark.py", error)
         return 1
     if settings.json:
         with open(settings.json, "w") as file:
@@ -84,7 +85,7 @@ def parse(arguments: list[str]) -> Settings:
       ValueError: for what is no setting, in one line.
     """
     # Here, so that where there is no tyro, as on many a GPU machine, `run` can still be called.
-    from flags import read
+    from jaxgan.commands.flags import read
 
     return read(Settings, arguments, "benchmark.py")
 

@@ -27,10 +27,11 @@ from claims import (
 )
 from claims.number import Number, Numbers
 from etils import epath
-from flags import read
 from tqdm import tqdm
 
-from jaxgan.config import check_choice
+from jaxgan.commands import endings
+from jaxgan.commands.flags import read
+from jaxgan.commands.settings import check_choice
 
 # In the order of docs/theory.md.
 CLAIMS: dict[str, ModuleType] = {
@@ -66,7 +67,7 @@ class Arguments:
     """A Markdown file whose table of numbers, between two marks, is to be replaced."""
 
 
-@script.ends_in_a_line("theory.py")
+@endings.ends_in_a_line("theory.py")
 def main(arguments: list[str]) -> int:
     """Runs the command line.
 

@@ -1,4 +1,4 @@
-"""GAN, WGAN and WGAN-GP as pure JAX functions."""
+"""Generative adversarial networks as pure JAX functions, and a trainer for them."""
 
 import importlib
 
@@ -8,15 +8,19 @@ from jaxgan.gan import GAN, GANState, Player, gan, over_seeds
 __version__ = "0.1.0"
 
 # Imported at first use: they need more than jax, flax, optax and chex.
-_LATER = ("checkpoint", "config", "data", "plots", "trained")
+_MODULES = ("commands", "data", "plots", "training")
+_NAMES = ("DivergedError", "Run", "fit")
 
 __all__ = [
     "GAN",
+    "DivergedError",
     "GANState",
     "Player",
+    "Run",
     "data",
     "distances",
     "divergences",
+    "fit",
     "gan",
     "load",
     "losses",
@@ -25,21 +29,33 @@ __all__ = [
     "over_seeds",
     "parallel",
     "plots",
+    "training",
 ]
 
 
-def load(workdir, **options):
-    """Loads a trained GAN from its run's folder: see `jaxgan.trained.load`."""
-    from jaxgan import trained  # checkpoints need orbax, which importing jaxgan does not
+def load(workdir, model=None, **options):
+    """Loads a trained run from its folder: see `jaxgan.training.load`.
 
-    return trained.load(workdir, **options)
+    Args:
+      workdir: the folder.
+      model: what `jaxgan.gan` made for the run; a run of the command line needs none.
+      options: see `jaxgan.training.load`.
+    """
+    from jaxgan import training
+    from jaxgan.commands import settings
+
+    return training.load(
+        workdir, settings.model_of_run(workdir) if model is None else model, **options
+    )
 
 
 def __getattr__(name):
-    if name in _LATER:
+    if name in _MODULES:
         return importlib.import_module(f"jaxgan.{name}")
+    if name in _NAMES:
+        return getattr(importlib.import_module("jaxgan.training"), name)
     raise AttributeError(f"module 'jaxgan' has no attribute {name!r}")
 
 
 def __dir__():
-    return sorted({*globals(), *_LATER})
+    return sorted({*globals(), *_MODULES, *_NAMES})

@@ -1,8 +1,8 @@
 """What the arguments of `gan` and its data must be; anything else is refused in one line."""
 
 import contextlib
-from collections.abc import Callable, Iterator
-from numbers import Integral
+from collections.abc import Iterator
+from numbers import Integral, Real
 from typing import Any
 
 import chex
@@ -14,17 +14,25 @@ import numpy as np
 import optax
 
 from jaxgan.losses import Loss, Metrics
-from jaxgan.networks.players import TRAINING_KEYWORDS, apply, init_variables, unknown_parameters
+from jaxgan.networks import players
 
-_MOST_WEIGHTS = 2**28
 CONSTANTS = "constants"
+_OTHER_LAYERS = (
+    flax.errors.ScopeParamNotFoundError,
+    flax.errors.ScopeParamShapeError,
+    flax.errors.ScopeCollectionNotFound,
+    flax.errors.ScopeVariableNotFoundError,
+)
 
 
-def check_networks(generator: nn.Module, critic: nn.Module, loss: Loss) -> tuple[int, ...]:
-    """Traces both networks on a batch of two.
+def check_networks(
+    generator: nn.Module, critic: nn.Module, loss: Loss
+) -> tuple[tuple[int, ...], tuple[str, ...]]:
+    """Traces both networks on a batch of two, and tries them on one of four.
 
     Returns:
-      The shape of one sample.
+      The shape of one sample, and the names of the networks that cannot train on several devices:
+      those that mix the examples of a batch and take no `axis_name`.
 
     Raises:
       ValueError: if they are no generator and critic, they would train otherwise than they say,
@@ -41,35 +49,39 @@ def check_networks(generator: nn.Module, critic: nn.Module, loss: Loss) -> tuple
             f"{'none' if latent_dim is None else repr(latent_dim)}."
         )
     latents = jax.ShapeDtypeStruct((2, latent_dim), jnp.float32)
-    fake, variables = _trace(generator, latents)
+    fake, g_variables = _trace(generator, latents)
     if fake.shape[:1] != (2,) or not jnp.issubdtype(fake.dtype, jnp.floating):
         raise ValueError(
             f"the generator must make one floating-point sample for each latent; of 2 latents it "
             f"made {fake.dtype}{fake.shape}."
         )
-    if _changed(generator, variables, latents, train=False) and mixes_examples(
-        lambda both, z: apply(generator, both[0], both[1], z, train=False)[0], variables, latents
-    ):
+    if players.mixes_examples(generator, g_variables, latents, train=False):
         raise ValueError(
             f"{type(generator).__name__} normalises by the batch when it samples, so that samples "
             "depend on each other. Give its __call__ a keyword `train`, and its BatchNorm "
             "use_running_average=not train."
         )
-    scores, variables = _trace(critic, fake)
+    scores, c_variables = _trace(critic, fake)
     if scores.shape != (2,):
         raise ValueError(
             f"the critic must return one score per example, shape [B]; for a batch of 2 it "
             f"returned shape {scores.shape}. Squeeze its last axis, or sum over it."
         )
-    if loss.per_example and mixes_examples(
-        lambda both, x: apply(critic, both[0], both[1], x)[0], variables, fake
-    ):
+    per_example = getattr(loss, "per_example", False)
+    critic_mixes = (per_example or not players.takes_axis_name(critic)) and players.mixes_examples(
+        critic, c_variables, fake
+    )
+    if critic_mixes and per_example:
         raise ValueError(
             "a critic with a gradient penalty must not use BatchNorm or anything else that makes a "
             "score depend on the whole batch, so that the penalty is no longer per example "
             f"(Gulrajani 2017, sec. 4); {type(critic).__name__} does. Drop it, or use LayerNorm."
         )
-    return fake.shape[1:]
+    generator_mixes = not players.takes_axis_name(generator) and players.mixes_examples(
+        generator, g_variables, latents
+    )
+    mixing = ((generator, generator_mixes), (critic, critic_mixes))
+    return fake.shape[1:], tuple(type(module).__name__ for module, mixes in mixing if mixes)
 
 
 def check_loss(loss: Any) -> None:
@@ -96,6 +108,14 @@ def check_optimizer(name: str, tx: Any) -> None:
         raise ValueError(f"{name} must be an optax optimizer; got {_kind(tx)}: {hint}.")
 
 
+def check_settings(n_critic: int, ema_decay: float) -> None:
+    """Raises ValueError unless both are numbers in their range."""
+    if not (isinstance(n_critic, Integral) and n_critic >= 1) or isinstance(n_critic, bool):
+        raise ValueError(f"n_critic must be a whole number from 1 up; got {n_critic}.")
+    if not (isinstance(ema_decay, Real) and 0 <= ema_decay < 1) or isinstance(ema_decay, bool):
+        raise ValueError(f"ema_decay must be in [0, 1), where 0 turns it off; got {ema_decay}.")
+
+
 def check_value(player: str, result: Any) -> tuple[chex.Array, Metrics]:
     """What a loss returned, a scalar and a dict of scalars; raises ValueError for anything else."""
     if not (isinstance(result, tuple) and len(result) == 2 and isinstance(result[1], dict)):
@@ -116,6 +136,15 @@ def check_value(player: str, result: Any) -> tuple[chex.Array, Metrics]:
             f"the loss's {player} must return a floating-point loss; got {jnp.result_type(value)}."
         )
     return value, {name: jnp.asarray(number, float) for name, number in metrics.items()}
+
+
+def check_names(both: set[str]) -> None:
+    """Raises ValueError if there are metrics that both of the loss's functions report."""
+    if both:
+        raise ValueError(
+            f"the loss's critic and generator both report {', '.join(sorted(both))}, so that one "
+            "would hide the other. Give them different names, such as d_loss and g_loss."
+        )
 
 
 def check_array(name: str, x: Any) -> None:
@@ -155,45 +184,38 @@ def check_real(real: Any, data_shape: tuple[int, ...]) -> None:
         )
 
 
-def mixes_examples(
-    apply: Callable[[chex.ArrayTree, chex.Array], chex.Array],
-    variables: chex.ArrayTree,
-    x: jax.ShapeDtypeStruct,
-) -> bool:
-    """Whether an example's output depends on the other examples of its batch, as BatchNorm's does.
+def check_reals(reals: Any, n_critic: int) -> None:
+    """Raises ValueError unless there is a batch for each of the critic's updates."""
+    if jnp.ndim(reals) < 1 or len(reals) != n_critic:
+        raise ValueError(
+            f"reals must hold a fresh batch for each of the n_critic = {n_critic} critic "
+            f"updates, shape [{n_critic}, B, ...]; got {jnp.shape(reals)}."
+        )
 
-    One example of two is NaN, which spreads to whatever it has an influence on. The weights are
-    averages, not the network's own, so that all other numbers stay near one whatever its size.
 
-    Args:
-      apply: `apply(variables, x)`, from `[B, ...]` to `[B, ...]`.
-      variables: the network's, or their shapes.
-      x: the shape of a batch of two.
-
-    Returns:
-      Whether it does; False, unseen, of a network too large to try.
-    """
-    if _size(variables) > _MOST_WEIGHTS:
-        return False
-
-    @jax.jit
-    def is_nan(other):
-        weights = jax.tree.map(_average, variables)
-        batch = jnp.full(x.shape, 0.5, x.dtype).at[1].set(other)
-        return jnp.any(jnp.isnan(apply(weights, batch)[0]))
-
-    with jax.debug_nans(False):
-        return bool(is_nan(jnp.nan)) and not bool(is_nan(0.25))
+def check_axis(axis_name: Any, mixing: tuple[str, ...]) -> None:
+    """Raises ValueError if several devices would mix what one device mixes of the whole batch."""
+    devices = jax.lax.psum(1, axis_name)
+    if mixing and devices > 1:
+        raise ValueError(
+            f"{mixing[0]} mixes the examples of a batch when it trains, as BatchNorm does, and on "
+            f"{devices} devices it would mix those of each device alone. Give its __call__ a "
+            "keyword axis_name=None, and pass that on, as in nn.BatchNorm(axis_name=axis_name)."
+        )
 
 
 def _check_module(role, module):
     if isinstance(module, nn.Module):
-        needed = [p.name for p in unknown_parameters(module) if p.default is p.empty]
+        needed = [
+            p.name
+            for p in players.unknown_parameters(module)
+            if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
+        ]
         if needed:
             raise ValueError(
                 f"{type(module).__name__}.__call__ needs {', '.join(needed)}, which training does "
                 f"not give. Give it a default, or make it a field of the module. Training gives "
-                f"the input, axis_name, and {', '.join(TRAINING_KEYWORDS)}."
+                f"the input, axis_name, and {', '.join(players.TRAINING_KEYWORDS)}."
             )
         return
     if isinstance(module, type) and issubclass(module, nn.Module):
@@ -207,27 +229,30 @@ def _check_module(role, module):
 
 def _trace(module, x):
     """The output's shape and the variables' shapes, of a network that trains as it says."""
-    with _refuses_randomness(module):
-        variables = jax.eval_shape(lambda x: init_variables(module, jax.random.key(0), x), x)
+    with _explains_errors(module):
+        variables = jax.eval_shape(
+            lambda x: players.init_variables(module, jax.random.key(0), x), x
+        )
         output, stats = jax.eval_shape(
-            lambda both, x: apply(module, both[0], both[1], x), variables, x
+            lambda both, x: players.apply(module, both[0], both[1], x), variables, x
         )
     params, before = variables
     if not params:
         raise ValueError(f"{type(module).__name__} has no parameters: there is nothing to train.")
-    if jax.tree.map(_kind_of_leaf, before) != jax.tree.map(_kind_of_leaf, stats):
+    kinds = [jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), each) for each in (before, stats)]
+    if kinds[0] != kinds[1]:
         raise ValueError(
             f"{type(module).__name__} changes the shapes of its variables in {', '.join(before)} "
             "when it trains. A state must keep its shapes: sow what you want to look at into "
             "'intermediates'."
         )
-    stuck = _names(before) - _changed(module, variables, x, train=True)
+    stuck = _names(before) - players.changed_variables(module, variables, x, train=True)
     if stuck:
-        unknown = [p.name for p in unknown_parameters(module)]
+        unknown = [p.name for p in players.unknown_parameters(module)]
         raise ValueError(
             f"training does not move {type(module).__name__}'s {', '.join(sorted(stuck)[:3])}"
             f"{', ...' if len(stuck) > 3 else ''}: its __call__ must be told that it trains by one "
-            f"of {', '.join(TRAINING_KEYWORDS)}"
+            f"of {', '.join(players.TRAINING_KEYWORDS)}"
             + (f"; it takes {', '.join(unknown)}" if unknown else "")
             + f". What is never to change belongs in a collection named {CONSTANTS!r}."
         )
@@ -235,83 +260,44 @@ def _trace(module, x):
 
 
 @contextlib.contextmanager
-def _refuses_randomness(module) -> Iterator[None]:
-    """Refuses Dropout and its like, also where an unknown keyword leaves it turned off."""
-    idle = []
+def _explains_errors(module) -> Iterator[None]:
+    """Says in a line what flax and jax say at length; refuses Dropout that is off unasked, too."""
+    name = type(module).__name__
+    random = (
+        f"{name} draws random numbers, as Dropout does, and the steps give a network none. Leave "
+        "that layer out."
+    )
+    rates: list[Any] = []
 
     def look(method, arguments, keywords, context):
-        if isinstance(context.module, nn.Dropout) and context.module.rate > 0:
-            idle.append(context.module.name)
+        rate = "rate" if isinstance(context.module, nn.Dropout) else "dropout_rate"
+        rates.append(getattr(context.module, rate, 0))
         return method(*arguments, **keywords)
 
-    random = (
-        f"{type(module).__name__} draws random numbers, as Dropout does, and the steps give a "
-        "network none. Leave that layer out."
-    )
     try:
         with nn.intercept_methods(look):
             yield
     except flax.errors.InvalidRngError as error:
         raise ValueError(random) from error
-    if idle and unknown_parameters(module):
+    except jax.errors.TracerBoolConversionError as error:
+        raise ValueError(
+            f"{name} branches on a traced value; inside nn.remat and nn.jit its keyword `train` is "
+            "one. Lift blocks that have it as a field instead, as in nn.remat(Block)(train)(x)."
+        ) from error
+    except _OTHER_LAYERS as error:
+        raise ValueError(
+            f"{name} must have the same layers whether it trains or not; flax says: "
+            f"{str(error).partition(' (http')[0]} Call each layer in both cases."
+        ) from error
+    # An unknown keyword may be what would turn it on.
+    if players.unknown_parameters(module) and any(
+        isinstance(r, Real) and float(r) > 0 for r in rates
+    ):
         raise ValueError(random)
 
 
-def _changed(module, variables, x, train) -> set[str]:
-    """The names of the variables that a pass gives other values.
-
-    One that the pass leaves alone is returned as the very tracer that went in. Inside a lifted
-    transform, such as nn.remat, it is another tracer all the same: where both kinds of pass seem to
-    change a variable, numbers decide.
-    """
-
-    def seem_changed(train):
-        changed: set[str] = set()
-
-        def run(params, stats):
-            _, after = apply(module, params, stats, jnp.zeros(x.shape, x.dtype), train=train)
-            pairs = zip(_named_leaves(stats), _named_leaves(after), strict=True)
-            changed.update(name for (name, old), (_, new) in pairs if old is not new)
-
-        jax.eval_shape(run, *variables)
-        return changed
-
-    changed = seem_changed(train)
-    doubtful = changed and changed & seem_changed(not train)
-    if not doubtful or _size(variables) > _MOST_WEIGHTS:
-        return changed
-
-    @jax.jit
-    def differ(key):
-        params, stats = init_variables(module, key, jnp.zeros(x.shape, x.dtype))
-        batch = jax.random.normal(key, x.shape, x.dtype)
-        _, after = apply(module, params, stats, batch, train=train)
-        return jax.tree.map(lambda old, new: jnp.any(old != new), stats, after)
-
-    moved = {name for name, value in _named_leaves(differ(jax.random.key(0))) if value}
-    return changed - (doubtful - moved)
-
-
-def _named_leaves(stats):
-    leaves = jax.tree_util.tree_leaves_with_path(stats)
-    return [(jax.tree_util.keystr(p, simple=True, separator="/"), leaf) for p, leaf in leaves]
-
-
 def _names(stats) -> set[str]:
-    return {name for name, _ in _named_leaves(stats) if name.split("/")[0] != CONSTANTS}
-
-
-def _size(variables) -> int:
-    return sum(leaf.size for leaf in jax.tree.leaves(variables))
-
-
-def _kind_of_leaf(leaf):
-    return leaf.shape, leaf.dtype
-
-
-def _average(leaf):
-    value = leaf.shape[-1] / leaf.size if leaf.shape else 1
-    return jnp.full(leaf.shape, value, leaf.dtype)
+    return {name for name, _ in players.named_leaves(stats) if name.split("/")[0] != CONSTANTS}
 
 
 def _kind(x) -> str:

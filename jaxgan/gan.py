@@ -10,9 +10,8 @@ eight, chunked or resumed, the same numbers are drawn.
 """
 
 import functools
-import itertools
 from collections.abc import Callable
-from numbers import Integral, Real
+from numbers import Integral
 from typing import NamedTuple
 
 import chex
@@ -21,15 +20,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jaxgan.checks import (
-    check_array,
-    check_loss,
-    check_networks,
-    check_optimizer,
-    check_range,
-    check_real,
-    check_value,
-)
+from jaxgan import checks
 from jaxgan.losses.base import Loss, Metrics, check_key
 from jaxgan.networks.players import Player, apply, init_player, update
 
@@ -57,6 +48,21 @@ class GANState(NamedTuple):
     skipped: chex.Array | None = None
 
 
+class Game(NamedTuple):
+    """What training does not change: the arguments of `gan`, and what `check_networks` found."""
+
+    generator: nn.Module
+    critic: nn.Module
+    loss: Loss
+    g_tx: optax.GradientTransformation
+    d_tx: optax.GradientTransformation
+    n_critic: int
+    ema_decay: float
+    skip_nonfinite: bool
+    data_shape: tuple[int, ...]
+    mixing: tuple[str, ...]
+
+
 class GAN(NamedTuple):
     """Pure, jit-compiled functions of a `GANState`. Steps also take `axis_name`, None by default.
 
@@ -75,6 +81,7 @@ class GAN(NamedTuple):
         generator's; they are not finite if those of any of the critic updates were not.
       sample: `sample(state, key, n) -> [n, *data_shape]`, from the averaged generator where there
         is one. The first samples of a larger n are those of a smaller.
+      game: what training does not change.
     """
 
     init: Callable[[chex.PRNGKey], GANState]
@@ -84,6 +91,7 @@ class GAN(NamedTuple):
     g_grad: Callable[..., tuple[chex.ArrayTree, Metrics]]
     step: Callable[..., tuple[GANState, Metrics]]
     sample: Callable[[GANState, chex.PRNGKey, int], chex.Array]
+    game: Game
 
 
 def gan(
@@ -102,8 +110,10 @@ def gan(
       generator: a flax.linen module that maps latents `[B, latent_dim]` to samples `[B, ...]`
         and has the attribute `latent_dim`. Its latents are standard normal. It, and the critic,
         may take the keyword `train`, or another of `players.TRAINING_KEYWORDS`, and `axis_name`,
-        as networks with BatchNorm need. It may say the range of its samples in an attribute
-        `sample_range`; data outside are refused.
+        as networks with BatchNorm need; without it a network that mixes the examples of a batch is
+        refused on several devices. It may say the range of its samples in an attribute
+        `sample_range`; each step refuses data outside until its first good batch, but cannot look
+        at them inside a `jit` or `parallel.wrap` around it.
       critic: a flax.linen module that maps samples to scores `[B]`. Its other variables, such as
         running statistics or a spectral norm's vectors, move once an update, in a forward pass of
         the update's real batch.
@@ -118,46 +128,35 @@ def gan(
         counts on. Without it such numbers stay: none is ever clipped or averaged away.
 
     Raises:
-      ValueError: if an argument is not of its kind or out of range, the generator has no
-        latent_dim, the critic's scores are not `[B]`, a network needs random numbers of its own or
-        a keyword that training does not give, it has variables that training does not move, its
-        samples depend on each other, or the loss penalises the gradient of a critic whose scores
-        depend on the whole batch.
+      ValueError: if an argument is not of its kind or out of range, the networks do not fit each
+        other or the loss, or one would train otherwise than it says: it needs random numbers of its
+        own or a keyword that training does not give, or has variables that training does not move.
     """
-    check_loss(loss)
-    check_optimizer("g_tx", g_tx)
-    check_optimizer("d_tx", d_tx)
-    if not (isinstance(n_critic, Integral) and n_critic >= 1) or isinstance(n_critic, bool):
-        raise ValueError(f"n_critic must be a whole number from 1 up; got {n_critic}.")
-    if not (isinstance(ema_decay, Real) and 0 <= ema_decay < 1) or isinstance(ema_decay, bool):
-        raise ValueError(f"ema_decay must be in [0, 1), where 0 turns it off; got {ema_decay}.")
-    shape = check_networks(generator, critic, loss)
-    game = _Game(generator, critic, loss, g_tx, d_tx, n_critic, ema_decay, skip_nonfinite, shape)
+    checks.check_loss(loss)
+    checks.check_optimizer("g_tx", g_tx)
+    checks.check_optimizer("d_tx", d_tx)
+    checks.check_settings(n_critic, ema_decay)
+    found = checks.check_networks(generator, critic, loss)
+    return build(
+        Game(generator, critic, loss, g_tx, d_tx, n_critic, ema_decay, skip_nonfinite, *found)
+    )
 
-    def compile_with(f, *static):
-        return jax.jit(functools.partial(f, game), static_argnames=static)
 
-    def checked(name, f):
-        """Looks at the data first: compiled code knows neither their type nor their values."""
-        compiled, calls = compile_with(f, "axis_name"), itertools.count()
+def build(game: Game) -> GAN:
+    """The functions of a game whose parts have been checked, as `gan` does."""
 
-        def step(state, real, *key, axis_name=None):
-            check_array(name, real)
-            # Only once: it waits for the data, and one batch is like another.
-            if not isinstance(real, jax.core.Tracer) and next(calls) == 0:
-                check_range(name, real, generator)
-            return compiled(state, real, *key, axis_name=axis_name)
-
-        return step
+    def step(name, f):
+        return _checked(name, functools.partial(f, game), game.generator)
 
     return GAN(
-        init=compile_with(_init),
-        d_step=checked("real", _d_step),
-        g_step=checked("real", _g_step),
-        d_grad=checked("real", lambda *args, **axis: _d_grad(*args, **axis)[:2]),
-        g_grad=checked("real", lambda *args, **axis: _g_grad(*args, **axis)[:2]),
-        step=checked("reals", _step),
-        sample=compile_with(_sample, "n"),
+        init=jax.jit(functools.partial(_init, game)),
+        d_step=step("real", _d_step),
+        g_step=step("real", _g_step),
+        d_grad=step("real", lambda *args, **axis: _d_grad(*args, **axis)[:2]),
+        g_grad=step("real", lambda *args, **axis: _g_grad(*args, **axis)[:2]),
+        step=step("reals", _step),
+        sample=jax.jit(functools.partial(_sample, game), static_argnames="n"),
+        game=game,
     )
 
 
@@ -169,29 +168,51 @@ def over_seeds(model: GAN) -> GAN:
     run is, to rounding, what it is alone.
     """
 
-    def mapped(name, f):
-        @functools.partial(jax.jit, static_argnames="axis_name")
-        def compiled(state, real, *key, axis_name=None):
-            return jax.vmap(functools.partial(f, axis_name=axis_name))(state, real, *key)
+    def step(name, f):
+        def mapped(*args, axis_name):
+            return map_seeds(functools.partial(f, axis_name=axis_name))(*args)
 
-        def step(state, real, *key, axis_name=None):
-            check_array(name, real)
-            return compiled(state, real, *key, axis_name=axis_name)
-
-        return step
+        return _checked(name, mapped, model.game.generator)
 
     def sample(state, keys, n):
-        return jax.vmap(lambda state, key: model.sample(state, key, n))(state, keys)
+        return map_seeds(lambda state, key: model.sample(state, key, n))(state, keys)
 
-    return GAN(
-        init=jax.jit(jax.vmap(model.init)),
-        d_step=mapped("real", model.d_step),
-        g_step=mapped("real", model.g_step),
-        d_grad=mapped("real", model.d_grad),
-        g_grad=mapped("real", model.g_grad),
-        step=mapped("reals", model.step),
+    return model._replace(
+        init=jax.jit(map_seeds(model.init)),
+        d_step=step("real", model.d_step),
+        g_step=step("real", model.g_step),
+        d_grad=step("real", model.d_grad),
+        g_grad=step("real", model.g_grad),
+        step=step("reals", model.step),
         sample=jax.jit(sample, static_argnums=2),
     )
+
+
+def _checked(name, f, generator):
+    """f compiled, and called once its data are checked: compiled code does not see their values."""
+    compiled, in_range = jax.jit(f, static_argnames="axis_name"), False
+
+    def step(state, real, *key, axis_name=None):
+        nonlocal in_range
+        checks.check_array(name, real)
+        # Once is enough, since it waits for the data, and one batch is like another.
+        if not in_range and not isinstance(real, jax.core.Tracer):
+            checks.check_range(name, real, generator)
+            in_range = True
+        return compiled(state, real, *key, axis_name=axis_name)
+
+    return step
+
+
+def map_seeds(f: Callable) -> Callable:
+    """`f` over the leading axis of all its arguments.
+
+    One seed after another on a CPU, whose products of many small matrices at once are slower than
+    one after the other; all at once elsewhere.
+    """
+    if jax.default_backend() == "cpu":
+        return lambda *args: jax.lax.map(lambda one: f(*one), args)
+    return jax.vmap(f)
 
 
 def current_step(state: GANState) -> int:
@@ -212,20 +233,6 @@ def all_finite(tree: chex.ArrayTree) -> chex.Array:
     return jnp.all(jnp.array([jnp.all(jnp.isfinite(x)) for x in floats]))
 
 
-class _Game(NamedTuple):
-    """What training does not change: the arguments of `gan`, and the shape of one example."""
-
-    generator: nn.Module
-    critic: nn.Module
-    loss: Loss
-    g_tx: optax.GradientTransformation
-    d_tx: optax.GradientTransformation
-    n_critic: int
-    ema_decay: float
-    skip_nonfinite: bool
-    data_shape: tuple[int, ...]
-
-
 def _init(game, key):
     check_key(key)
     generator_key, critic_key, key = jax.random.split(key, 3)
@@ -244,10 +251,16 @@ def _init(game, key):
     )
 
 
+def _begin(game, real, key, axis_name):
+    checks.check_real(real, game.data_shape)
+    if axis_name is not None:
+        checks.check_axis(axis_name, game.mixing)
+    return draw_noise(key, real.shape[0], game.generator.latent_dim, axis_name)
+
+
 def _d_grad(game, state, real, key, axis_name=None):
     """The gradient of the critic's loss, its metrics, and the critic's other variables after it."""
-    check_real(real, game.data_shape)
-    latents, loss_keys = draw_noise(key, real.shape[0], game.generator.latent_dim, axis_name)
+    latents, loss_keys = _begin(game, real, key, axis_name)
     player, stats = state.generator, state.critic.stats
     fake, _ = apply(game.generator, player.params, player.stats, latents, axis_name)
 
@@ -256,7 +269,7 @@ def _d_grad(game, state, real, key, axis_name=None):
             return apply(game.critic, params, stats, x, axis_name)[0]
 
         result = game.loss.critic(critic_fn, real, fake, loss_keys)
-        value, metrics = check_value("critic", result)
+        value, metrics = checks.check_value("critic", result)
         # The loss sees a pure critic, whose other variables move here. The compiler merges this
         # pass with the loss's own; without such variables nothing is left of it.
         return value, (metrics, apply(game.critic, params, stats, real, axis_name)[1])
@@ -274,8 +287,7 @@ def _d_step(game, state, real, key, axis_name=None):
 
 def _g_grad(game, state, real, key, axis_name=None):
     """The gradient of the generator's loss, its metrics, and its other variables after it."""
-    check_real(real, game.data_shape)
-    latents, loss_keys = draw_noise(key, real.shape[0], game.generator.latent_dim, axis_name)
+    latents, loss_keys = _begin(game, real, key, axis_name)
 
     def critic_fn(x):
         return apply(game.critic, state.critic.params, state.critic.stats, x, axis_name)[0]
@@ -283,7 +295,7 @@ def _g_grad(game, state, real, key, axis_name=None):
     def objective(params):
         fake, stats = apply(game.generator, params, state.generator.stats, latents, axis_name)
         result = game.loss.generator(critic_fn, real, fake, loss_keys)
-        value, metrics = check_value("generator", result)
+        value, metrics = checks.check_value("generator", result)
         return value, (metrics, stats)
 
     gradients, aux = jax.grad(objective, has_aux=True)(state.generator.params)
@@ -308,11 +320,7 @@ def _g_step(game, state, real, key, axis_name=None):
 
 def _step(game, state, reals, axis_name=None):
     n_critic = game.n_critic
-    if jnp.ndim(reals) < 1 or len(reals) != n_critic:
-        raise ValueError(
-            f"reals must hold a fresh batch for each of the n_critic = {n_critic} critic "
-            f"updates, shape [{n_critic}, B, ...]; got {jnp.shape(reals)}."
-        )
+    checks.check_reals(reals, n_critic)
     key = jax.random.fold_in(state.key, state.step)
 
     def critic_update(state, batch):
@@ -322,11 +330,7 @@ def _step(game, state, reals, axis_name=None):
     state, metrics = jax.lax.scan(critic_update, state, (reals, jnp.arange(n_critic)))
     g_key = jax.random.fold_in(key, n_critic)
     state, g_metrics = _g_step(game, state, reals[-1], g_key, axis_name)
-    if both := metrics.keys() & g_metrics.keys() - {"skipped"}:
-        raise ValueError(
-            f"the loss's critic and generator both report {', '.join(sorted(both))}, so that one "
-            "would hide the other. Give them different names, such as d_loss and g_loss."
-        )
+    checks.check_names(metrics.keys() & g_metrics.keys() - {"skipped"})
     return state, jax.tree.map(_last_of_finite, metrics) | g_metrics
 
 
@@ -349,7 +353,7 @@ def _settle(game, state, changes, gradients, metrics):
 
 
 def _last_of_finite(column):
-    """The last of a metric's values, or if any is not finite one that is not, lest it go unseen."""
+    """The last of a metric's values; if any is not finite, one that is not, so that it is seen."""
     return jnp.where(jnp.all(jnp.isfinite(column)), column[-1], jnp.sum(column))
 
 

@@ -18,11 +18,11 @@ _cache = tempfile.mkdtemp(prefix="jaxgan-tests-")
 os.environ["JAX_COMPILATION_CACHE_DIR"] = _cache
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.05"
 
-import jax  # noqa: E402
-import pytest  # noqa: E402
+import jax
+import pytest
 
-# These train for long, or compare runs bit by bit: with the programs that users run.
-_OPTIMISED = {"test_theory", "test_train"}
+# These train for long: with the programs that users run.
+_OPTIMISED = {"test_theory"}
 
 
 @pytest.fixture(autouse=True, scope="module")

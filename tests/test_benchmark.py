@@ -17,12 +17,12 @@ import pytest
 EXPERIMENTS = pathlib.Path(__file__).parent.parent / "experiments"
 sys.path.insert(0, str(EXPERIMENTS))
 
-import benchmark  # noqa: E402
-from benchmarks import limit, measure, ours, plain_flax, verify  # noqa: E402
-from benchmarks.workloads import Workload, count_operations, make_data, workloads  # noqa: E402
-from presets import preset  # noqa: E402
+import benchmark
+from benchmarks import limit, measure, ours, plain_flax, verify
+from benchmarks.workloads import Workload, count_operations, make_data, workloads
 
-from jaxgan.config import Config, make_model  # noqa: E402
+from jaxgan.commands.presets import preset
+from jaxgan.commands.settings import Config, make_model
 
 HAS_TORCH = importlib.util.find_spec("torch") is not None
 needs_torch = pytest.mark.skipif(not HAS_TORCH, reason="PyTorch, the extra `bench`, is missing")

@@ -12,7 +12,7 @@ import optax
 import pytest
 
 from jaxgan import gan, losses, networks
-from jaxgan.checkpoint import Checkpoints
+from jaxgan.training.checkpoints import Checkpoints
 
 
 def make_state(ema_decay=0.9):

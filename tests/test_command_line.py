@@ -15,21 +15,23 @@ import pytest
 EXPERIMENTS = pathlib.Path(__file__).parent.parent / "experiments"
 sys.path.insert(0, str(EXPERIMENTS))
 
-import script as scripts  # noqa: E402
-import benchmark  # noqa: E402
-import evaluate  # noqa: E402
-import flags  # noqa: E402
-import results  # noqa: E402
-import sample  # noqa: E402
-import theory  # noqa: E402
-import train  # noqa: E402
-from command_line import Arguments, parse  # noqa: E402
+import benchmark
+import theory
 
-import jaxgan  # noqa: E402
+import jaxgan
+from jaxgan.commands import endings, evaluate, flags, results, sample, train
+from jaxgan.commands.command_line import Arguments, parse
 
 SCRIPTS = [benchmark, evaluate, results, sample, theory, train]
 SMALL = ["--loss=wgan", "--dataset=ring8", "--width=8", "--batch-size=8", "--parallel=jit"]
-each_script = pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.__name__)
+
+
+def name_of(script):
+    """The file in experiments/, without its ending: the program's own name."""
+    return script.__name__.rpartition(".")[2]
+
+
+each_script = pytest.mark.parametrize("script", SCRIPTS, ids=name_of)
 
 
 def start(*command, **streams):
@@ -63,14 +65,14 @@ def test_help_is_no_error(script, capsys):
     except SystemExit as end:
         status = end.code
     told = capsys.readouterr()
-    assert status == 0 and f"{script.__name__}.py" in told.out and not told.err
+    assert status == 0 and f"{name_of(script)}.py" in told.out and not told.err
 
 
 @each_script
 def test_an_unknown_flag_is_one_line(script, capsys):
     assert script.main(["--loss=wgan", "--nonsense=1"]) == 2
     told = capsys.readouterr()
-    assert told.err.startswith(f"{script.__name__}.py: ") and told.err.count("\n") == 1
+    assert told.err.startswith(f"{name_of(script)}.py: ") and told.err.count("\n") == 1
     assert not set("─│╭╮╰╯") & set(told.err)
 
 
@@ -109,6 +111,28 @@ def test_every_word_of_other_programs_leads_to_a_flag_and_is_none():
         assert not set(words.split()) & {field.name for field in dataclasses.fields(Arguments)}
 
 
+@pytest.mark.parametrize(
+    ("dataset", "words"),
+    [
+        ("ring8", "--data-dir has no effect with --dataset=ring8: leave it out"),
+        ("folder:photos", "--data-dir has no effect with --dataset=folder:PATH, which says where"),
+    ],
+)
+def test_a_place_of_data_that_are_elsewhere_is_refused(dataset, words, capsys):
+    assert train.main(["--loss=wgan", f"--dataset={dataset}", "--data-dir=here"]) == 2
+    assert words in capsys.readouterr().err
+
+
+def test_beside_a_run_alone_another_model_is_refused(ring_run, capsys):
+    config = (ring_run / "config.json").read_bytes()
+    assert train.main([f"--workdir={ring_run}", "--model=dcgan"]) == 2
+    assert "holds a run with --model=mlp, not dcgan" in capsys.readouterr().err
+    assert (ring_run / "config.json").read_bytes() == config
+    for flags_of_the_same in ([], ["--model=mlp"], ["--model=auto"]):
+        assert train.main([f"--workdir={ring_run}", *flags_of_the_same]) == 0
+        assert "is finished: 2 steps" in capsys.readouterr().out
+
+
 def test_home_is_found_in_every_place(monkeypatch, tmp_path, capsys, ring_run):
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / "run").symlink_to(ring_run)
@@ -127,7 +151,8 @@ def test_home_is_found_in_every_place(monkeypatch, tmp_path, capsys, ring_run):
         ]
         options = flags.read(kind, [*needed, f"--{place.replace('_', '-')}=~/a"], "program")
         assert getattr(options, place) == str(tmp_path / "a")
-    assert parse([*SMALL, "--workdir=~/run", "--data-dir=~/a"])[0].data_dir == str(tmp_path / "a")
+    config, _ = parse(["--loss=wgan", "--workdir=~/new", "--data-dir=~/a"])
+    assert (config.workdir, config.data_dir) == (str(tmp_path / "new"), str(tmp_path / "a"))
     assert sample.main(["--workdir=~/run", "--n=4", "--out=~/new/grid.png"]) == 0
     assert (tmp_path / "new" / "grid.png").exists()
     assert jaxgan.load("~/run").step == 2
@@ -143,7 +168,7 @@ def test_home_is_found_in_every_place(monkeypatch, tmp_path, capsys, ring_run):
 @each_script
 def test_an_interrupt_while_a_script_imports_is_one_line(script):
     """Python tells what it imports; the rest of what the script needs comes after `script`."""
-    process = start("-X", "importtime", script.__file__, "--help")
+    process = start("-X", "importtime", str(EXPERIMENTS / f"{name_of(script)}.py"), "--help")
     for line in process.stderr:
         if line.split()[-1] == "script":
             process.send_signal(signal.SIGINT)
@@ -151,7 +176,7 @@ def test_an_interrupt_while_a_script_imports_is_one_line(script):
     _, error = process.communicate()
     assert process.returncode == 130, error
     lines = [line for line in error.splitlines() if not line.startswith("import time:")]
-    assert lines == [f"{script.__name__}.py: interrupted"]
+    assert lines == [f"{name_of(script)}.py: interrupted"]
 
 
 @pytest.mark.parametrize(
@@ -163,6 +188,7 @@ def test_an_interrupt_while_a_script_imports_is_one_line(script):
         (sample, "--workdir=a"),
         (theory, "--out=a"),
     ],
+    ids=lambda x: x if isinstance(x, str) else name_of(x),
 )
 def test_an_interrupt_is_one_line(script, argument, monkeypatch, capsys):
     def interrupted(*arguments):
@@ -173,7 +199,7 @@ def test_an_interrupt_is_one_line(script, argument, monkeypatch, capsys):
     else:
         monkeypatch.setattr(script.epath, "Path", interrupted)
     assert script.main([argument]) == 130
-    assert capsys.readouterr().err == f"{script.__name__}.py: interrupted\n"
+    assert capsys.readouterr().err == f"{name_of(script)}.py: interrupted\n"
 
 
 # Where scripts run.
@@ -226,11 +252,14 @@ def run_with_closed_output(*command, with_error=False):
     return process.returncode, error
 
 
-@pytest.mark.parametrize("with_error", [False, True])
 @pytest.mark.parametrize(
-    "command",
-    [["train.py", "--loss=wgan", "--dry-run"], ["results.py", "--help"], ["sample.py", "RUN"]],
-    ids=lambda command: command[0],
+    ("command", "with_error"),
+    [
+        (["train.py", "--loss=wgan", "--dataset=ring8", "--dry-run"], False),
+        (["results.py", "--help"], True),
+        (["sample.py", "RUN"], False),
+    ],
+    ids=["train.py", "results.py 2>&1", "sample.py"],
 )
 def test_a_closed_pipe_ends_a_script_in_silence(command, with_error, ring_run):
     name, *arguments = (word.replace("RUN", f"--workdir={ring_run}") for word in command)
@@ -245,7 +274,7 @@ def test_a_closed_pipe_ends_training_in_a_line_and_the_run_goes_on(tmp_path):
     at_once = "-u"  # a line comes out when it is printed
     status, error = run_with_closed_output(at_once, str(EXPERIMENTS / "train.py"), *command)
     assert status == 141
-    assert error.startswith("train.py: ") and error.count("\n") == 1 and "goes on" in error
+    assert error.startswith("train.py: ") and error.count("\n") == 1 and "is intact" in error
     assert train.main(command) == 0
 
 
@@ -253,7 +282,7 @@ def test_a_closed_pipe_ends_training_in_a_line_and_the_run_goes_on(tmp_path):
 
 
 def test_too_little_memory_is_one_line(capsys):
-    @scripts.ends_in_a_line("program.py", "lower --size")
+    @endings.ends_in_a_line("program.py", "lower --size")
     def main(arguments):
         np.empty(2**50)
 
@@ -263,7 +292,7 @@ def test_too_little_memory_is_one_line(capsys):
 
 
 def test_other_failures_keep_their_traceback():
-    @scripts.ends_in_a_line("program.py")
+    @endings.ends_in_a_line("program.py")
     def main(arguments):
         raise RuntimeError("a mistake of ours")
 

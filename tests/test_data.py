@@ -89,7 +89,7 @@ def test_every_pixel_value_survives_the_round_trip():
 def test_points_pass_and_other_integers_are_refused():
     points = np.float32([[0.5, -7.0]])
     np.testing.assert_array_equal(data.to_float(points), points)
-    with pytest.raises(ValueError, match="got int32: pixels 0 to 255 may be given as"):
+    with pytest.raises(ValueError, match="got int32: give pixels 0 to 255 as"):
         data.to_float(np.int32([1]))
 
 
@@ -135,7 +135,7 @@ class DataFrame:
         ([[0.5, 1.0]], "got a list: numpy.asarray"),
         (np.array([[0.5, "a"]], object), "got object"),
         (np.array(["a"]), "got <U1"),
-        (np.ones((2, 2), bool), "got bool"),
+        (np.ones((2, 2), bool), r"got bool: give a mask as data.astype\('uint8'\) \* 255$"),
         (np.ones((2, 2), complex), "got complex128"),
     ],
     ids=lambda x: x if isinstance(x, str) else "",

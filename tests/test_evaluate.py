@@ -3,9 +3,7 @@
 import io
 import json
 import math
-import pathlib
 import shutil
-import sys
 
 import jax
 import numpy as np
@@ -13,18 +11,14 @@ import pytest
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
-sys.path.insert(0, str(pathlib.Path(__file__).parent.parent / "experiments"))
-
-import evaluate
-import scorer
-import train
-import withheld
-
-from jaxgan import config as configs
-from jaxgan import data, metrics, over_seeds, trained
-from jaxgan.checkpoint import Checkpoints
-from jaxgan.config import Config
+import jaxgan
+from jaxgan import data, metrics, over_seeds
+from jaxgan.commands import evaluate, scorer, settings, train, withheld
+from jaxgan.commands.settings import Config
 from jaxgan.metrics import classifier
+from jaxgan.training import Run
+from jaxgan.training.checkpoints import Checkpoints
+from jaxgan.training.run_folder import RunFolder
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -50,21 +44,25 @@ def ring_run(tmp_path_factory):
     """Seeds 3 and 4 as they are initialised."""
     folder = tmp_path_factory.mktemp("ring")
     config = Config("bce", "ring8", "mlp", width=8, depth=1, latent_dim=2, seed=3, num_seeds=2)
-    configs.save(config, folder / "config.json")
-    model = over_seeds(configs.make_model(config, (2,)))
+    model = settings.make_model(config, (2,))
+    run = RunFolder(folder, settings.recorded(config))
+    run.check_model(model)
+    run.check_data(data.load("ring8"))
+    run.create()
+    run.close()
     checkpoints = Checkpoints(folder / "checkpoints")
-    checkpoints.save(0, model.init(jax.random.split(jax.random.key(0))))
+    checkpoints.save(0, over_seeds(model).init(jax.random.split(jax.random.key(0))))
     checkpoints.close()
     return folder
 
 
 @pytest.fixture
 def scored(capsys):
-    """Runs the command, and returns the JSON it prints last."""
+    """Runs the command, and returns what it wrote."""
 
     def run(folder, *arguments):
         assert evaluate.main([f"--workdir={folder}", *arguments]) == 0
-        return json.loads(capsys.readouterr().out.splitlines()[-1])
+        return json.loads((folder / "evaluation.json").read_text())
 
     return run
 
@@ -76,10 +74,18 @@ def result(digits_run):
     return json.loads((digits_run / "evaluation.json").read_text())
 
 
-def test_two_runs_give_the_same_file_which_is_what_is_printed(digits_run, result, scored):
+def test_two_runs_give_the_same_file_and_a_table_of_scores_beside_floors(
+    digits_run, result, scored, capsys
+):
     assert scored(digits_run) == result
     text = json.dumps(result, indent=2) + "\n"
     assert (digits_run / "evaluation.json").read_text() == text
+    table = {line.split()[0]: line.split()[1:] for line in capsys.readouterr().out.splitlines()}
+    assert table["score"] == ["samples", "floor"]
+    for name in ("w1", "frechet_classifier", "classifier_score"):
+        assert table[name] == [f"{result[row][name]:.4g}" for row in ("scores", "floor")]
+    closer = result["scores"]["memorisation"]["closer"]
+    assert table["memorisation.closer"] == [f"{closer:.4g}"]
 
 
 def test_images_are_scored_with_their_protocol(digits_run, result):
@@ -121,7 +127,7 @@ def test_data_that_have_changed_since_training_are_noted(digits_run, scored, tmp
     (folder / "data.json").write_text(json.dumps(record | {"fingerprint": "0123", "train": 1400}))
     assert evaluate.main([f"--workdir={folder}", "--samples=70"]) == 0
     told = capsys.readouterr()
-    [note] = json.loads(told.out.splitlines()[-1])["notes"]
+    [note] = json.loads((folder / "evaluation.json").read_text())["notes"]
     assert "examples to train on: 1400 then, 1437 now" in note and note in told.err
 
 
@@ -132,7 +138,7 @@ def test_training_data_score_the_floor_and_are_found_out_as_copies(digits_run, s
         chosen = np.random.RandomState(0).permutation(len(digits.train))[:n]
         return np.asarray(data.to_float(digits.train[chosen]))
 
-    monkeypatch.setattr(evaluate, "draw", draw)
+    monkeypatch.setattr(Run, "sample", draw)
     copied = scored(digits_run)
     memorisation = copied["scores"].pop("memorisation")
     assert copied["scores"] == copied["floor"]
@@ -141,13 +147,13 @@ def test_training_data_score_the_floor_and_are_found_out_as_copies(digits_run, s
 
 
 def test_points_are_scored_seed_by_seed(ring_run, scored, monkeypatch):
-    drawn = []
+    drawn, sample = [], Run.sample
 
     def draw(run, key, n, index):
         drawn.append(index)
-        return trained.draw(run, key, n, index)
+        return sample(run, key, n, index)
 
-    monkeypatch.setattr(evaluate, "draw", draw)
+    monkeypatch.setattr(Run, "sample", draw)
     result = scored(ring_run, "--samples=100")
     assert drawn == [0, 1]
     assert result["seeds"] == [3, 4]
@@ -215,6 +221,14 @@ def test_scores_that_need_more_samples_are_left_out_and_noted(digits_run, scored
     assert "64 samples where it needs 70" in notes["no memorisation"]
 
 
+def test_a_distance_below_its_floor_is_noted():
+    """Digits at a contrast of 0.8 are nearer to held-out ones than digits are, and no better."""
+    floor = {"w1": 2.917, "sliced_w1": 0.1}
+    assert withheld.below_floor({"w1": 3.0, "sliced_w1": None}, floor) == []
+    [note] = withheld.below_floor({"w1": 2.78, "sliced_w1": 0.1}, floor)
+    assert note.startswith("w1 of the samples, 2.78, is below its floor, 2.917")
+
+
 @pytest.mark.parametrize(
     ("samples", "held_out", "classes", "features", "names"),
     [
@@ -238,7 +252,8 @@ def test_each_score_has_a_least_number_of_examples(samples, held_out, classes, f
 def test_images_without_labels_have_distances_only(digits_run):
     unlabelled = data.load("digits")._replace(train_labels=None, test_labels=None)
     options = evaluate.Arguments(workdir="")
-    evaluation, _ = evaluate.evaluate(trained.load(digits_run), unlabelled, 200, options, None)
+    run, config = jaxgan.load(digits_run), settings.of_run(digits_run)
+    evaluation, _ = evaluate.evaluate(run, config, unlabelled, 200, options, None)
     assert evaluation["scores"].keys() == {"w1", "sliced_w1", "memorisation"}
     assert "classifier" not in evaluation["protocol"] and not evaluation["notes"]
 
@@ -403,22 +418,22 @@ def test_images_that_are_not_square_keep_their_shape(tmp_path, monkeypatch):
     digits = data.load("digits")
     wide = [images.reshape(-1, 4, 16, 1) for images in (digits.train, digits.test)]
     monkeypatch.setattr(data, "load", lambda *a, **k: data.Dataset("digits", *wide))
-    shapes, draw = [], evaluate.draw
+    shapes, draw = [], Run.sample
 
     def draw_and_tell(*arguments):
         samples = draw(*arguments)
         shapes.append(samples.shape)
         return samples
 
-    monkeypatch.setattr(evaluate, "draw", draw_and_tell)
     small = ["--width=8", "--depth=1", "--latent-dim=4", "--batch-size=8", "--parallel=jit"]
     assert not train.main(["--loss=wgan", "--steps=1", *small, f"--workdir={tmp_path}"])
+    monkeypatch.setattr(Run, "sample", draw_and_tell)
     assert not evaluate.main([f"--workdir={tmp_path}", "--samples=20"])
     assert shapes == [(20, 4, 16, 1)]
 
 
 def test_samples_that_are_not_finite_are_refused_by_seed(ring_run, monkeypatch, capsys):
-    monkeypatch.setattr(evaluate, "draw", lambda run, key, n, index: np.full((n, 2), np.nan))
+    monkeypatch.setattr(Run, "sample", lambda run, key, n, index: np.full((n, 2), np.nan))
     assert evaluate.main([f"--workdir={ring_run}"]) == 2
     assert "the samples of seed 3 are not finite" in capsys.readouterr().err
 

@@ -36,14 +36,14 @@ def test_linked_folders_are_read_as_if_they_were_there(tmp_path):
     os.symlink(tmp_path / "elsewhere", tmp_path / "set" / "b")
     os.symlink("../elsewhere/deep/0.png", tmp_path / "set" / "one.png")
     values, lines = load(tmp_path / "set")
-    assert values == [0, 0, 1, 2, 10, 11, 12]
-    assert len(lines) == 1 and lines[0].startswith("the 2 sub-folders (a, b) are read as one set")
+    assert values == [0, 1, 2, 10, 11, 12]
+    assert lines[0] == "left out: one.png (the same image as b/deep/0.png)"
+    assert len(lines) == 2 and lines[1].startswith("the 2 sub-folders (a, b) are read as one set")
 
     moved = folders.find_images(tmp_path / "set").files
     (tmp_path / "set" / "b").unlink()
     os.rename(tmp_path / "elsewhere", tmp_path / "set" / "b")
     (tmp_path / "set" / "one.png").unlink()
-    save(tmp_path / "set" / "one.png")
     assert folders.find_images(tmp_path / "set").files == moved  # the same order of the data
 
 
@@ -87,6 +87,20 @@ def test_links_in_circles_end_and_no_folder_is_read_twice(tmp_path):
         "self (a link to a folder that holds it)",
         "up (a link to a folder that holds it)",
     ]
+
+
+def test_an_image_is_read_once_however_many_links_lead_to_it(tmp_path):
+    """Two of it could be a training example and its own held-out twin."""
+    for i in range(3):
+        save(tmp_path / "set" / "z" / f"{i}.png", i)
+        os.symlink(f"z/{i}.png", tmp_path / "set" / f"{i}.png")
+    save(tmp_path / "elsewhere.png", 3)
+    for name in ("p.png", "q.png"):
+        os.symlink("../elsewhere.png", tmp_path / "set" / name)
+    values, lines = load(tmp_path / "set")
+    assert values == [0, 1, 2, 3]
+    said = ", ".join(f"{i}.png (the same image as z/{i}.png)" for i in range(3))
+    assert lines == [f"left out: {said}, q.png (the same image as p.png)"]
 
 
 # What is not read ----------------------------------------------------------------------------
@@ -167,6 +181,43 @@ print(len(data.load("folder:" + os.fsdecode(folder), image_size=8).train))
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == "2" and r"bad\udcff.png (" in done.stdout
+
+
+@pytest.mark.parametrize("written", ["metrics.jsonl", "checkpoints/1/state"])
+def test_the_pictures_of_runs_are_no_data(tmp_path, written):
+    for i in range(2):
+        save(tmp_path / f"{i}.png", i)
+    run = tmp_path / "runs" / "digits-wgan-0"
+    save(run / "samples" / "000100.png", 9)
+    (run / written).parent.mkdir(parents=True, exist_ok=True)
+    (run / written).touch()
+    assert load(tmp_path)[0] == [0, 1, 9]
+    (run / "config.json").touch()
+    assert load(tmp_path) == ([0, 1], ["left out: runs/digits-wgan-0 (a run's folder)"])
+
+
+def test_images_of_which_only_the_first_frame_is_read_are_counted(tmp_path):
+    frames = [Image.new("RGB", (8, 8), (value, 0, 255)) for value in (5, 80, 160)]
+    for name in ("a.tif", "b.gif", "c.png", "d.webp"):
+        options = {"lossless": True} if name == "d.webp" else {}
+        frames[0].save(tmp_path / name, save_all=True, append_images=frames[1:], **options)
+    save(tmp_path / "one.png", 7)
+    save(tmp_path / "one.gif", 7)
+    values, lines = load(tmp_path)
+    assert values == [5, 5, 5, 5, 7, 7]
+    assert lines == [
+        "4 of 6 images have more frames, and only the first of each is read: a.tif, b.gif, c.png, "
+        "d.webp"
+    ]
+
+
+def test_a_broken_second_frame_takes_nothing_from_the_first(tmp_path):
+    frames = [Image.new("L", (8, 8), value) for value in (5, 80)]
+    for i in range(2):
+        path = tmp_path / f"{i}.gif"
+        frames[0].save(path, save_all=True, append_images=frames[1:])
+        path.write_bytes(path.read_bytes()[:-25])
+    assert load(tmp_path)[0] == [5, 5]
 
 
 def test_files_that_vanish_while_others_are_read_are_named(tmp_path, monkeypatch):

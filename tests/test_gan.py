@@ -246,6 +246,11 @@ def test_the_i_th_critic_update_sees_the_i_th_batch_and_no_other():
         )
 
 
+def test_a_model_may_be_built_inside_a_program():
+    state = jax.eval_shape(lambda key: build(loss=losses.wgan_gp()).init(key), KEY)
+    assert state.critic.params["w"].shape == (2,)
+
+
 # Noise.
 
 
@@ -272,6 +277,8 @@ def spy_on_noise(latent_dim=2, n_critic=N_CRITIC):
     model = jaxgan.gan(
         SpyGenerator(latent_dim), LinearCritic(), loss, optax.sgd(0.1), optax.sgd(0.1), n_critic
     )
+    jax.effects_barrier()
+    latents.clear()  # of the batches on which `gan` has tried the generator
     return model, latents, keys
 
 

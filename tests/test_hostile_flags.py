@@ -3,19 +3,15 @@
 import contextlib
 import dataclasses
 import io
-import pathlib
-import sys
+import os
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-sys.path.insert(0, str(pathlib.Path(__file__).parent.parent / "experiments"))
-
-import train
-from command_line import Options
-
-from jaxgan.config import Config
+from jaxgan.commands import endings, train
+from jaxgan.commands.command_line import Options
+from jaxgan.commands.settings import Config
 
 FLAGS = [
     "--" + field.name.replace("_", "-")
@@ -55,12 +51,23 @@ def empty_folder(tmp_path_factory):
         yield
 
 
+@endings.ends_in_a_line("train.py", mistakes=(ValueError,))
+def prepare(arguments):
+    """All that a run does before it compiles."""
+    config, _ = train.parse(arguments)
+    train.check_folder(config)
+    train.make_job(config)
+    return 0
+
+
 def dry_run(*arguments):
     """The exit status, and what was said on standard error."""
     error = io.StringIO()
     small = ["--loss=wgan", "--dataset=ring8", "--model=mlp", "--width=8", "--depth=1"]
+    arguments = [*small, "--parallel=jit", *arguments, "--dry-run"]
+    run = train.main if any(word.startswith("--replay") for word in arguments) else prepare
     with contextlib.redirect_stderr(error), contextlib.redirect_stdout(io.StringIO()):
-        status = train.main([*small, "--parallel=jit", *arguments, "--dry-run"])
+        status = run(arguments)
     return status, error.getvalue()
 
 
@@ -72,6 +79,7 @@ def check(status, error, *names):
     else:
         assert error.startswith("train.py: ") and error.count("\n") == 1, error
         assert len(error.splitlines()) == 1, error
+        names = [*names, *map(os.path.expanduser, names)]
         shown = [form for name in names for form in (" ".join(name.split()), repr(name)[1:-1])]
         assert any(form[:40] in error for form in shown), error  # tyro breaks long words
 

@@ -1,8 +1,6 @@
 """A run's folder is data: nothing in it is run as code, and what is damaged is named in a line."""
 
 import json
-import os
-import pathlib
 import shutil
 import subprocess
 import sys
@@ -10,22 +8,19 @@ import sys
 import pytest
 
 import jaxgan
-
-EXPERIMENTS = pathlib.Path(__file__).parent.parent / "experiments"
-sys.path.insert(0, str(EXPERIMENTS))
-
-import sample  # noqa: E402
-import train  # noqa: E402
+from jaxgan.commands import sample, train
 
 SMALL = ["--loss=bce", "--dataset=ring8", "--width=8", "--depth=1", "--log-every=1"]
+SMALL += ["--parallel=jit"]
 
 # Every use of a folder, with a hook that python calls before a pickle may name what it would run.
 WATCHED = """
 import glob, os, sys, traceback
-sys.path.insert(0, sys.argv[1])
-folder, small = sys.argv[2], sys.argv[3:]
-import evaluate, sample, train
+folder, small = sys.argv[1], sys.argv[2:]
+from jaxgan.commands import evaluate, sample, scorer, train
 import jaxgan
+
+scorer.NEIGHBOUR_POINTS = scorer.TRANSPORT_POINTS = 100  # short searches
 
 def watch(event, arguments):
     if event == "pickle.find_class":
@@ -35,7 +30,6 @@ def watch(event, arguments):
         os._exit(1)
 
 sys.addaudithook(watch)
-assert train.main([*small, "--steps=2", f"--workdir={folder}"]) == 0
 assert train.main([*small, "--steps=3", f"--workdir={folder}"]) == 0
 jaxgan.load(folder)
 assert sample.main([f"--workdir={folder}", "--n=10"]) == 0
@@ -52,10 +46,17 @@ finally:
 """
 
 
-def test_nothing_is_unpickled_from_a_run(tmp_path):
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("trained")
+    assert not train.main([*SMALL, "--steps=2", f"--workdir={folder}"])
+    return folder
+
+
+def test_nothing_is_unpickled_from_a_run(trained, tmp_path):
+    folder = shutil.copytree(trained, tmp_path / "run")
     done = subprocess.run(
-        [sys.executable, "-c", WATCHED, str(EXPERIMENTS), str(tmp_path / "run"), *SMALL],
-        env=os.environ | {"XLA_FLAGS": ""},
+        [sys.executable, "-c", WATCHED, str(folder), *SMALL],
         capture_output=True,
         text=True,
         check=False,
@@ -63,13 +64,6 @@ def test_nothing_is_unpickled_from_a_run(tmp_path):
     # The last line shows that the hook would have told.
     last = done.stdout.splitlines()[-1:]
     assert last == ["unpickled ('posix', 'getcwd')"], done.stdout + done.stderr
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("trained")
-    assert not train.main([*SMALL, "--steps=2", "--parallel=jit", f"--workdir={folder}"])
-    return folder
 
 
 CONFIGS = [b"", b"{", b"[]", b"5", b"null", b"{}", b'"loss"', b"\xff\xfe", b"[" * 5000]
@@ -87,13 +81,43 @@ def test_a_damaged_config_is_refused_in_a_line(content, trained, capsys):
     path.write_bytes(content)
     try:
         capsys.readouterr()
-        assert train.main([*SMALL, "--steps=3", "--parallel=jit", f"--workdir={trained}"]) == 2
+        assert train.main([*SMALL, "--steps=3", f"--workdir={trained}"]) == 2
         assert len(capsys.readouterr().err.splitlines()) == 1
         assert sample.main([f"--workdir={trained}"]) == 2
         with pytest.raises(ValueError, match=r"."):
             jaxgan.load(trained)
     finally:
         path.write_bytes(good)
+
+
+RECORDS = [*CONFIGS[:4], CONFIGS[-1], {"step": 5}, {"step": []}, {"step": ["int32"]}, {"extra": 1}]
+
+
+@pytest.mark.parametrize("content", RECORDS, ids=repr)
+def test_a_damaged_record_of_the_model_is_refused_in_a_line(content, trained, capsys):
+    path = trained / "model.json"
+    good = path.read_bytes()
+    if isinstance(content, dict):
+        content = json.dumps(json.loads(good) | content).encode()
+    path.write_bytes(content)
+    try:
+        capsys.readouterr()
+        assert train.main([*SMALL, "--steps=3", f"--workdir={trained}"]) == 2
+        assert sample.main([f"--workdir={trained}"]) == 2
+        assert len(capsys.readouterr().err.splitlines()) == 2
+        assert path.read_bytes() == content
+    finally:
+        path.write_bytes(good)
+
+
+def test_a_run_of_fit_is_told_from_one_of_the_command_line(trained, tmp_path, capsys):
+    folder = shutil.copytree(trained, tmp_path / "run")
+    config = json.loads((folder / "config.json").read_text())
+    del config["loss"]
+    (folder / "config.json").write_text(json.dumps(config))
+    assert train.main([*SMALL, "--steps=3", f"--workdir={folder}"]) == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert "is of a run of jaxgan.fit, whose model is its own" in line
 
 
 @pytest.mark.parametrize(
@@ -104,7 +128,7 @@ def test_metrics_that_are_none_are_refused_in_a_line_and_left_alone(line, traine
     good = path.read_text()
     path.write_text(damaged := line + "\n" + good)
     try:
-        assert train.main([*SMALL, "--steps=3", "--parallel=jit", f"--workdir={trained}"]) == 2
+        assert train.main([*SMALL, "--steps=3", f"--workdir={trained}"]) == 2
         error = capsys.readouterr().err
         assert "holds a line that is no metrics" in error and len(error.splitlines()) == 1
         assert path.read_text() == damaged
@@ -115,11 +139,14 @@ def test_metrics_that_are_none_are_refused_in_a_line_and_left_alone(line, traine
 def copy_and_train(trained, tmp_path, damage, steps=2):
     folder = shutil.copytree(trained, tmp_path / "run")
     damage(folder)
-    return train.main([*SMALL, f"--steps={steps}", "--parallel=jit", f"--workdir={folder}"])
+    return train.main([*SMALL, f"--steps={steps}", f"--workdir={folder}"])
 
 
-@pytest.mark.parametrize("content", ["", "{", "5", "[" * 100_000], ids=lambda x: x[:9])
-@pytest.mark.parametrize("metrics", ["kept", "empty", "deleted"])
+DAMAGED = [(content, "kept") for content in ("", "{", "5", "[" * 100_000)]
+DAMAGED += [("", "empty"), ("{", "deleted")]
+
+
+@pytest.mark.parametrize(("content", "metrics"), DAMAGED, ids=lambda x: x[:9])
 def test_a_damaged_summary_is_written_again(content, metrics, trained, tmp_path):
     def damage(folder):
         (folder / "summary.json").write_text(content)

@@ -1,6 +1,7 @@
 """Whatever losses and networks are given, they refuse it by a line or compute what it means."""
 
 import math
+import types
 
 import flax.linen as nn
 import jax
@@ -229,6 +230,12 @@ def returns(result):
 def test_an_own_loss_is_answered_in_the_librarys_words(loss, says):
     with pytest.raises(ValueError, match=says):
         step_with(loss)
+
+
+def test_a_loss_of_another_class_may_leave_out_what_it_does_not_need():
+    loss = own()
+    mine = types.SimpleNamespace(critic=loss.critic, generator=loss.generator, project=loss.project)
+    assert step_with(mine)[1].keys() == {"d", "g"}
 
 
 def test_an_own_loss_needs_no_projection_and_no_metrics():

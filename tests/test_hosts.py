@@ -2,7 +2,6 @@
 
 import json
 import os
-import pathlib
 import shutil
 import signal
 import socket
@@ -15,12 +14,8 @@ import numpy as np
 import pytest
 
 import jaxgan
+from jaxgan.commands import train
 from jaxgan.parallel import hosts
-
-EXPERIMENTS = pathlib.Path(__file__).parent.parent / "experiments"
-sys.path.insert(0, str(EXPERIMENTS))
-
-import train  # noqa: E402
 
 # Long enough for a busy machine; a test never waits for it unless it fails.
 PATIENCE = 300
@@ -33,32 +28,33 @@ IMAGES = [*SMALL, "--loss=bce", "--dataset=digits", "--latent-dim=4"]  # BatchNo
 TOLERANCE = {"rtol": 1e-5, "atol": 5e-6}
 
 # Trains one run after another. Where a run has a signal, it comes to one process with the first
-# metrics of step `at` or later.
+# metrics of step `at` or later; where it has flags of its own, that process has them.
 DRIVER = """
 import json, os, sys
 import jax
-sys.path.insert(0, sys.argv[1])
-import train
+from jaxgan.commands import train
 from jaxgan.parallel import hosts
+from jaxgan.training import log, program
 
 hosts.HEARTBEAT_SECONDS = 20
-train.MAX_CHUNK = 1
-put = train.Log.put
-for run in json.loads(sys.argv[2]):
+put = log.Log.put
+for run in json.loads(sys.argv[1]):
+    program.MAX_CHUNK = run["chunk"]
     def put_and_fall(log, step, *chunk, run=run):
         put(log, step, *chunk)
         if run["signal"] and step >= run["at"] and jax.process_index() == run["process"]:
             os.kill(os.getpid(), run["signal"])
             run["signal"] = 0
-    train.Log.put = put_and_fall
-    status = train.main(run["arguments"] + sys.argv[3:])
+    log.Log.put = put_and_fall
+    own = run["own"] if sys.argv[-1] == f"--process-id={run['process']}" else []
+    status = train.main(run["arguments"] + sys.argv[2:] + own)
     print("status", status, flush=True)
 """
 
 
-def run(arguments, workdir, fall=0, at=0, process=1):
-    arguments = [*arguments, f"--workdir={workdir}"]
-    return {"arguments": arguments, "signal": int(fall), "at": at, "process": process}
+def run(arguments, workdir, fall=0, at=0, process=1, chunk=1, own=()):
+    arguments, one = [*arguments, f"--workdir={workdir}"], {"process": process, "own": own}
+    return {"arguments": arguments, "signal": int(fall), "at": at, "chunk": chunk, **one}
 
 
 class Session:
@@ -70,7 +66,7 @@ class Session:
             address = f"127.0.0.1:{free.getsockname()[1]}"
         self.processes = [
             subprocess.Popen(
-                [sys.executable, "-c", DRIVER, str(EXPERIMENTS), json.dumps(runs)]
+                [sys.executable, "-c", DRIVER, json.dumps(runs)]
                 + ["--distributed", f"--coordinator-address={address}"]
                 + [f"--num-processes={count}", f"--process-id={index}"],
                 env=os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=2"},
@@ -98,7 +94,8 @@ def read_state(folder):
 
 
 def read_metrics(folder):
-    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [{name: value for name, value in row.items() if name != "seconds"} for row in rows]
 
 
 def assert_same_run(folder, reference, exactly=False):
@@ -126,10 +123,11 @@ def pair(tmp_path_factory):
     diverging = [*TOY, "--parallel=mesh", "--d-learning-rate=1e30"]
     session = Session(
         2,
-        run([*IMAGES, "--parallel=pmap"], root / "images"),
+        run([*IMAGES, "--parallel=pmap"], root / "images", chunk=512),
         run([*TOY, "--parallel=mesh"], root / "toy"),
         run(diverging, root / "diverged"),
         run([*TOY, "--parallel=mesh"], root / "stopped", signal.SIGTERM, at=1),
+        run([*IMAGES, "--parallel=mesh"], root / "unread", own=[f"--dataset=folder:{root}/none"]),
     )
     assert session.codes == [0, 0], session.errors
     return root, session
@@ -166,6 +164,15 @@ def test_sigterm_to_one_saves_the_same_step_in_all(pair):
     assert "interrupted at step" in session.outs[0]
     steps = [row["step"] for row in read_metrics(root / "stopped")]
     assert jaxgan.load(root / "stopped").step == steps[-1] < 6
+
+
+def test_data_that_one_cannot_read_end_all_in_a_line(pair):
+    root, session = pair
+    assert [statuses[4] for statuses in session.statuses()] == [2, 2]
+    lines = [error.splitlines()[-1] for error in session.errors]
+    assert lines[0] == "train.py: process 1 could not start: its own line says why."
+    assert lines[1].startswith("train.py: ") and f"{root}/none" in lines[1]
+    assert not (root / "unread").exists()
 
 
 def test_after_a_kill_the_others_end_with_a_line_and_all_go_on(pair, tmp_path):

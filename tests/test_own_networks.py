@@ -160,6 +160,54 @@ def test_batch_norm_that_samples_by_the_batch_is_refused():
             build(generator)
 
 
+class OwnReluThenNorm(nn.Module):
+    """A ReLU that hides NaN, before a BatchNorm."""
+
+    outputs: int
+    latent_dim: int = 4
+
+    @nn.compact
+    def __call__(self, x, phase=True):
+        h = nn.Dense(8, use_bias=False)(x)
+        h = nn.BatchNorm(use_running_average=not phase)(jnp.where(h > 0, h, 0.0))
+        return nn.Dense(self.outputs)(h)
+
+
+class OwnNorm(nn.Module):
+    """Normalised by its batch, without a variable that says so."""
+
+    normalise: str
+    latent_dim: int = 4
+
+    @nn.compact
+    def __call__(self, z):
+        h = nn.Dense(8)(z)
+        if self.normalise == "layer":
+            return nn.Dense(2)(nn.LayerNorm(reduction_axes=0, feature_axes=-1)(h))
+        mean = jnp.nanmean(h, axis=0) if self.normalise == "nanmean" else h.mean(axis=0)
+        scale = 1 if self.normalise == "nanmean" else h.std(axis=0) + 1e-5
+        return nn.Dense(2)(jnp.nan_to_num(h - mean) / scale)
+
+
+@pytest.mark.parametrize(
+    "generator",
+    [OwnReluThenNorm(2), OwnNorm("by hand"), OwnNorm("layer"), OwnNorm("nanmean")],
+    ids=["own relu", "by hand", "layer", "nanmean"],
+)
+def test_samples_that_depend_on_each_other_are_refused_however_they_do(generator):
+    with pytest.raises(ValueError, match="normalises by the batch when it samples"):
+        build(generator)
+
+
+def test_a_penalised_critic_may_not_mix_examples_behind_a_relu_of_its_own():
+    class Critic(OwnReluThenNorm):
+        def __call__(self, x):
+            return super().__call__(x)[:, 0]
+
+    with pytest.raises(ValueError, match=r"depend on the whole batch.*Critic does"):
+        build(critic=Critic(1), loss=losses.wgan_gp())
+
+
 def test_a_keyword_without_default_that_training_does_not_give_is_refused():
     class Conditional(nn.Module):
         @nn.compact
@@ -253,6 +301,38 @@ def test_the_critics_statistics_are_the_whole_batchs_on_two_devices(mode):
     )
 
 
+class NormedAlone(nn.Module):
+    """With a BatchNorm that is not told of other devices."""
+
+    @nn.compact
+    def __call__(self, x, train=False):
+        return nn.Dense(1)(nn.BatchNorm(not train)(x))[:, 0]
+
+
+class NormedGeneratorAlone(nn.Module):
+    latent_dim: int = 3
+
+    @nn.compact
+    def __call__(self, z, train=False):
+        return nn.Dense(2)(nn.BatchNorm(not train)(nn.Dense(4)(z)))
+
+
+@pytest.mark.parametrize("mode", ["pmap", "mesh"])
+@pytest.mark.parametrize("networks", [(None, NormedAlone()), (NormedGeneratorAlone(), None)])
+def test_what_mixes_examples_must_know_the_devices_that_share_its_batch(networks, mode):
+    model = build(*networks, loss=hinge())
+    reals = jnp.ones((1, 8, 2))
+
+    def step_on(devices):
+        step = parallel.wrap(model.step, mode, split=(1,), devices=devices)
+        return jax.eval_shape(step, model.init(KEY), reals)
+
+    name = type(networks[0] or networks[1]).__name__
+    with pytest.raises(ValueError, match=rf"{name} mixes .* on 2 devices.* keyword axis_name=None"):
+        step_on(jax.devices()[:2])
+    step_on(jax.devices()[:1])
+
+
 # Variables of other kinds.
 
 
@@ -293,6 +373,18 @@ def test_a_generators_counter_has_no_average_but_its_value():
     assert state.generator.stats["counts"]["steps"] == state.ema_stats["counts"]["steps"] == 3
 
 
+def test_a_networks_own_key_is_kept_and_moved():
+    class Noisy(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            own = self.variable("noise", "key", lambda: jax.random.key(0))
+            own.value, key = jax.random.split(own.value)
+            return nn.Dense(1)(x + jax.random.normal(key, x.shape))[:, 0]
+
+    kept = train(build(critic=Noisy(), ema_decay=0), 1).critic.stats["noise"]["key"]
+    assert kept != KEY
+
+
 def test_a_variable_that_never_moves_belongs_in_constants():
     state = train(build(critic=WithVariable("constants", 1.5, moves=False)), 2)
     assert state.critic.stats["constants"]["kept"] == 1.5
@@ -325,6 +417,56 @@ def test_dropout_is_refused_also_where_an_unknown_keyword_turns_it_off():
     with pytest.raises(ValueError, match="Dropping draws random numbers"):
         build(critic=Dropping())
     train(build(critic=Dropping(rate=0.0)), 1)
+
+
+class DroppingByAnyKeyword(nn.Module):
+    @nn.compact
+    def __call__(self, x, **keywords):
+        idle = not keywords.get("train", False)
+        return nn.Dense(1)(nn.Dropout(0.5, deterministic=idle)(x))[:, 0]
+
+
+class Attending(nn.Module):
+    @nn.compact
+    def __call__(self, x, evaluate=True):
+        attention = nn.MultiHeadDotProductAttention(1, dropout_rate=0.5, deterministic=evaluate)
+        return attention(x[:, None])[:, 0, 0]
+
+
+@pytest.mark.parametrize("critic", [DroppingByAnyKeyword(), Attending()])
+def test_dropout_is_refused_in_whatever_layer_and_by_whatever_keyword_it_is_off(critic):
+    with pytest.raises(ValueError, match=f"{type(critic).__name__} draws random numbers"):
+        build(critic=critic)
+
+
+# What flax and jax answer at length.
+
+
+class Branching(nn.Module):
+    """With one more layer in training, or none."""
+
+    extra: str = ""
+
+    @nn.compact
+    def __call__(self, x, train=False):
+        if train and self.extra == "first":
+            x = nn.Dense(3)(x)
+        if train and self.extra == "norm":
+            x = nn.BatchNorm(use_running_average=False)(x)
+        x = nn.Dense(1)(x)
+        return nn.Dense(1)(x)[:, 0] if train and self.extra == "last" else x[:, 0]
+
+
+@pytest.mark.parametrize("lift", [nn.remat, nn.jit])
+def test_a_lifted_network_with_a_keyword_is_refused_in_a_line(lift):
+    with pytest.raises(ValueError, match=r"^\w+Branching branches on a traced value;.*\)\.$"):
+        build(critic=lift(Branching)())
+
+
+@pytest.mark.parametrize("extra", ["first", "norm", "last"])
+def test_a_layer_made_in_training_alone_is_refused_in_a_line(extra):
+    with pytest.raises(ValueError, match=r"^Branching must have the same layers .* both cases\.$"):
+        build(critic=Branching(extra))
 
 
 # What is no network.
@@ -391,10 +533,13 @@ def test_pixels_up_to_255_are_refused_by_a_generator_that_ends_in_tanh(kind):
     pixels = kind(np.full((1, 8, 4, 4, 1), 200, np.float32))
     model = build(*networks.mlp((4, 4, 1), 2, 4, 1))
     state = model.init(KEY)
-    for step, real in ((model.step, pixels), (model.d_step, pixels[0]), (model.g_step, pixels[0])):
-        key = () if step is model.step else (KEY,)
-        with pytest.raises(ValueError, match=r"lie in \[-1, 1\].*from 200 to 200.*to_float"):
-            step(state, real, *key)
+    several = jaxgan.over_seeds(model)
+    for functions in (model, several):
+        for name in ("step", "step", "d_step", "g_step", "d_grad", "g_grad"):
+            real = pixels if name == "step" else pixels[0]
+            key = () if name == "step" else (KEY,)
+            with pytest.raises(ValueError, match=r"lie in \[-1, 1\].*from 200 to 200.*to_float"):
+                getattr(functions, name)(state, real, *key)
 
 
 def test_points_and_an_own_generator_may_have_any_range():

@@ -24,6 +24,8 @@ KNOWS = {
     "data": set(),
     "metrics": {"distances", "networks", "data"},
     "plots": {"data"},
+    "training": {"data", "gan", "networks", "parallel", "plots"},
+    "commands": {p.stem for p in PACKAGE.iterdir()},
 }
 
 
@@ -48,7 +50,7 @@ import jaxgan.divergences
 
 
 def test_what_messages_recommend_is_there_after_importing_jaxgan():
-    names = "data.to_float", "data.Dataset", "plots.save_samples", "load"
+    names = "data.to_float", "data.Dataset", "plots.save_samples", "load", "fit", "DivergedError"
     run("import jaxgan; " + "; ".join(f"jaxgan.{name}" for name in names))
 
 

@@ -1,9 +1,7 @@
 """Loading a run, and drawing from it, as users do."""
 
-import json
-import pathlib
+import dataclasses
 import shutil
-import sys
 
 import jax
 import jax.numpy as jnp
@@ -12,15 +10,13 @@ import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 from PIL import Image
 
-sys.path.insert(0, str(pathlib.Path(__file__).parent.parent / "experiments"))
-
-import sample
-import train
-
-from jaxgan import config as configs
-from jaxgan import data, plots, trained
-from jaxgan.checkpoint import Checkpoints
-from jaxgan.config import Config, make_model
+import jaxgan
+from jaxgan import data, over_seeds, plots
+from jaxgan.commands import sample, settings, train
+from jaxgan.commands.settings import Config
+from jaxgan.training import run as runs
+from jaxgan.training.checkpoints import Checkpoints
+from jaxgan.training.run_folder import RunFolder
 
 SMALL = ["--width=16", "--depth=1", "--latent-dim=4", "--batch-size=16", "--log-every=1"]
 
@@ -36,34 +32,47 @@ def digits_run(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def ring_run(tmp_path_factory):
-    """Two seeds."""
-    folder = tmp_path_factory.mktemp("ring")
-    arguments = ["--loss=bce", "--dataset=ring8", "--steps=2", "--num-seeds=2", "--seed=3"]
-    assert not train.main([*SMALL, *arguments, "--parallel=jit", f"--workdir={folder}"])
-    return folder
+    """Seeds 3 and 4 as they are initialised."""
+    folder, keys = tmp_path_factory.mktemp("ring"), jax.random.split(jax.random.key(0))
+    config = Config("bce", "ring8", "mlp", width=8, depth=1, latent_dim=4, seed=3, num_seeds=2)
+    return save_run(folder, (2,), config, lambda model: over_seeds(model).init(keys))
 
 
-def save_run(folder, shape, place=None, **settings):
-    """A run of zeros."""
-    config = Config(loss="wgan", width=8, depth=1, latent_dim=3, steps=1, **settings)
-    folder.mkdir(exist_ok=True)
-    configs.save(config, folder / "config.json")
-    key = jax.random.key(0)
-    state = jax.eval_shape(make_model(config, shape).init, key)._replace(key=0)
-    state = jax.tree.map(jnp.zeros_like, state)._replace(key=key)
+def save_run(folder, shape, config, make_state):
+    """A run whose checkpoint is the state that is made of its model."""
+    model = settings.make_model(config, shape)
+    run = RunFolder(folder, settings.recorded(config))
+    run.check_model(model)
+    run.check_data(data.Dataset(config.dataset, *np.zeros((2, 3, *shape), np.uint8)))
+    run.create()
+    run.close()
     checkpoints = Checkpoints(folder / "checkpoints")
-    checkpoints.save(1, jax.device_put(state, place))
+    checkpoints.save(1, make_state(model))
     checkpoints.close()
     return folder
+
+
+def save_zeros(folder, shape, place=None, **others):
+    """A run of one step, all of whose numbers are zeros."""
+
+    def zeros(model):
+        key = jax.random.key(0)
+        state = jax.eval_shape(model.init, key)._replace(key=0)
+        state = jax.tree.map(jnp.zeros_like, state)._replace(key=key)
+        return jax.device_put(state, place)
+
+    config = Config(loss="wgan", width=8, depth=1, latent_dim=3, steps=1, **others)
+    return save_run(folder, shape, config, zeros)
 
 
 # Loading -------------------------------------------------------------------------------------
 
 
 def test_loaded_samples_are_those_that_the_run_drew(digits_run):
-    run = trained.load(digits_run)
-    assert run.step == 6 and run.config.loss == "wgan"
-    seed_key = jax.random.split(jax.random.key(run.config.seed))[1]
+    run = jaxgan.load(digits_run)
+    assert run.step == 6 and run.finished and run.settings["loss"] == "wgan"
+    assert [row["step"] for row in run.metrics] == [1, 2, 3, 4, 5, 6]
+    seed_key = jax.random.split(jax.random.key(run.settings["seed"]))[1]
     grid = plots.image_grid(data.to_uint8(run.sample(seed_key, 64)))
     with Image.open(digits_run / "samples" / "step_00000006.png") as picture:
         np.testing.assert_array_equal(np.asarray(picture), grid[..., 0])
@@ -73,64 +82,70 @@ def test_a_run_may_be_moved_and_needs_no_data(digits_run, tmp_path, monkeypatch)
     shutil.copytree(digits_run, tmp_path / "moved")
     monkeypatch.setattr(data, "load", None)
     key = jax.random.key(1)
-    moved, here = (trained.load(folder) for folder in (tmp_path / "moved", digits_run))
+    moved, here = (jaxgan.load(folder) for folder in (tmp_path / "moved", digits_run))
     np.testing.assert_array_equal(moved.sample(key, 5), here.sample(key, 5))
 
 
 def test_each_seed_of_a_run_has_its_own_samples(ring_run):
-    run, key = trained.load(ring_run), jax.random.key(0)
+    run, key = jaxgan.load(ring_run), jax.random.key(0)
     first, second = run.sample(key, 100), run.sample(key, 100, seed_index=1)
     assert first.shape == second.shape == (100, 2)
     assert not np.allclose(first, second)
-    np.testing.assert_array_equal(run.state.step, [2, 2])
-    assert run.one(1).step == 2
+    assert run.num_seeds == 2
+    np.testing.assert_array_equal(run.state.step, [0, 0])
+    assert run.one(1).step == 0
     for index in (-1, 2):
         with pytest.raises(ValueError, match=f"seed_index must be from 0 to 1, got {index}"):
             run.sample(key, 1, seed_index=index)
 
 
 def test_the_averaged_generator_is_drawn_from_unless_told_otherwise(digits_run):
-    run, z = trained.load(digits_run), jnp.ones((2, 4))
+    run, z = jaxgan.load(digits_run), jnp.ones((2, 4))
     for these, params in (
         (run, run.state.ema),
         (run.without_average(), run.state.generator.params),
     ):
-        images = run.generator.apply({"params": params}, z)
+        images = run.model.game.generator.apply({"params": params}, z)
         np.testing.assert_allclose(these.generate(z), images, rtol=1e-5)
     assert not np.allclose(run.generate(z), run.without_average().generate(z))
 
 
 @pytest.mark.parametrize(
-    ("shape", "settings"),
+    ("shape", "others"),
     [
         ((8, 8, 1), {"model": "mlp"}),
         ((12, 12, 3), {"model": "mlp", "dataset": "cifar10"}),
+        ((6, 4, 3), {"model": "mlp", "dataset": "folder:photos"}),
         ((8, 8, 1), {"model": "dcgan"}),
         ((28, 28, 1), {"model": "dcgan", "dataset": "mnist", "critic_norm": True}),
         ((40, 40, 3), {"model": "dcgan", "dataset": "folder:photos", "ema_decay": 0.0}),
         ((2,), {"model": "mlp", "dataset": "swissroll"}),
     ],
 )
-def test_the_weights_tell_the_shape_of_the_data(shape, settings, tmp_path):
-    run = trained.load(save_run(tmp_path, shape, **settings))
-    assert run.generator.data_shape == shape
+def test_the_folder_tells_the_shape_of_the_data(shape, others, tmp_path):
+    run = jaxgan.load(save_zeros(tmp_path, shape, **others))
+    assert run.model.game.data_shape == shape
     images = jax.eval_shape(run.generate, jax.ShapeDtypeStruct((5, 3), np.float32))
     assert images.shape == (5, *shape)
 
 
 def test_a_state_of_eight_devices_loads_onto_one(tmp_path):
     everywhere = NamedSharding(jax.make_mesh((8,), ("data",)), PartitionSpec())
-    run = trained.load(save_run(tmp_path, (2,), everywhere, model="mlp", dataset="ring8"))
+    run = jaxgan.load(save_zeros(tmp_path, (2,), everywhere, model="mlp", dataset="ring8"))
     assert {len(leaf.devices()) for leaf in jax.tree.leaves(run.state)} == {1}
 
 
-def test_images_that_are_not_square_need_their_shape(tmp_path):
-    folder = save_run(tmp_path, (6, 4, 3), model="mlp")
-    with pytest.raises(ValueError, match=r"not square \(72 values\): give their data_shape"):
-        trained.load(folder)
-    assert trained.load(folder, (6, 4, 3)).generator.data_shape == (6, 4, 3)
-    with pytest.raises(ValueError, match=r"examples of another shape than \(5, 5, 3\)"):
-        trained.load(folder, (5, 5, 3))
+def test_a_model_that_is_not_the_runs_is_refused(tmp_path):
+    """Also one whose variables have the same names and other shapes."""
+    folder = save_zeros(tmp_path, (6, 4, 3), model="mlp")
+    config = settings.of_run(folder)
+    assert jaxgan.load(folder, settings.make_model(config, (6, 4, 3))).step == 0
+    for other in (
+        settings.make_model(config, (5, 5, 3)),
+        settings.make_model(dataclasses.replace(config, depth=2), (6, 4, 3)),
+    ):
+        with pytest.raises(ValueError, match=r"was trained with another model: .* was .* is "):
+            jaxgan.load(folder, other)
 
 
 def test_the_newest_good_checkpoint_is_loaded(digits_run, tmp_path):
@@ -141,21 +156,28 @@ def test_the_newest_good_checkpoint_is_loaded(digits_run, tmp_path):
             path.write_bytes(b"damaged")
     lines = []
     before = sorted(folder.rglob("*"))
-    assert trained.load(folder, warn=lines.append).step == 3
+    assert jaxgan.load(folder, warn=lines.append).step == 3
     assert "checkpoint 6" in lines[0] and "cannot be read" in lines[0]
     assert sorted(folder.rglob("*")) == before, "who only reads renames nothing"
 
 
 def test_what_is_no_run_is_refused_and_left_alone(digits_run, tmp_path):
     with pytest.raises(ValueError, match="holds no run"):
-        trained.load(tmp_path / "nowhere")
-    shutil.copy(digits_run / "config.json", tmp_path)
+        jaxgan.load(tmp_path / "nowhere")
+    names = ["config.json", "data.json", "model.json"]
+    for name in names:
+        shutil.copy(digits_run / name, tmp_path)
     with pytest.raises(ValueError, match="has no checkpoint yet"):
-        trained.load(tmp_path)
-    assert [path.name for path in tmp_path.iterdir()] == ["config.json"]
+        jaxgan.load(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == names
+    for name in ("data.json", "model.json"):
+        (tmp_path / name).unlink()
+        with pytest.raises(ValueError, match=f"{name} cannot be read: No such file"):
+            jaxgan.load(tmp_path)
+        shutil.copy(digits_run / name, tmp_path)
     (tmp_path / "config.json").write_text("{")
     with pytest.raises(ValueError, match="is damaged"):
-        trained.load(tmp_path)
+        jaxgan.load(tmp_path)
 
 
 # Latents -------------------------------------------------------------------------------------
@@ -177,12 +199,12 @@ def test_interpolation_ends_at_its_ends(other):
 
 
 def test_the_first_samples_of_more_are_those_of_fewer(digits_run, monkeypatch):
-    monkeypatch.setattr(trained, "DRAW_AT_ONCE", 4)
-    run, key = trained.load(digits_run), jax.random.key(0)
-    many = sample.draw(run, key, 11)
+    monkeypatch.setattr(runs, "MOST_AT_ONCE", 4)
+    run, key = jaxgan.load(digits_run), jax.random.key(0)
+    many = run.sample(key, 11)
     assert len(np.unique(many, axis=0)) == 11
-    np.testing.assert_array_equal(sample.draw(run, key, 6), many[:6])
-    np.testing.assert_array_equal(run.sample(key, 4), many[:4])
+    for fewer in (0, 3, 4, 6):
+        np.testing.assert_array_equal(run.sample(key, fewer), many[:fewer])
 
 
 # The command ---------------------------------------------------------------------------------
@@ -194,7 +216,7 @@ def run_command(*arguments):
 
 def test_a_grid_is_the_default(digits_run):
     run_command(f"--workdir={digits_run}")
-    grid = plots.image_grid(data.to_uint8(trained.load(digits_run).sample(jax.random.key(0), 64)))
+    grid = plots.image_grid(data.to_uint8(jaxgan.load(digits_run).sample(jax.random.key(0), 64)))
     with Image.open(digits_run / "generated" / "grid.png") as picture:
         np.testing.assert_array_equal(np.asarray(picture), grid[..., 0])
 
@@ -213,7 +235,7 @@ def test_an_array_of_samples(digits_run, ring_run, tmp_path):
     run_command(f"--workdir={digits_run}", "--what=npz", "--n=5", "--seed=7", f"--out={out}")
     with np.load(out, allow_pickle=False) as file:
         samples = file["samples"]
-    np.testing.assert_array_equal(samples, trained.load(digits_run).sample(jax.random.key(7), 5))
+    np.testing.assert_array_equal(samples, jaxgan.load(digits_run).sample(jax.random.key(7), 5))
     assert samples.dtype == np.float32 and np.abs(samples).max() <= 1
     run_command(f"--workdir={digits_run}", "--what=npz", "--n=5", "--no-ema", f"--out={out}")
     assert not np.allclose(np.load(out)["samples"], samples)
@@ -228,7 +250,7 @@ def test_a_folder_of_images_is_one_that_can_be_trained_on(digits_run, tmp_path):
     assert sorted(path.name for path in out.iterdir()) == [f"{i:05}.png" for i in range(12)]
     images = data.load(f"folder:{out}", image_size=8, log=lambda line: None)
     assert images.train.shape == (11, 8, 8, 1)
-    pixels = data.to_uint8(trained.load(digits_run).sample(jax.random.key(0), 12))
+    pixels = data.to_uint8(jaxgan.load(digits_run).sample(jax.random.key(0), 12))
     with Image.open(out / "00003.png") as picture:
         np.testing.assert_array_equal(np.asarray(picture), pixels[3, ..., 0])
 
@@ -246,7 +268,7 @@ def test_strips_lead_from_one_sample_to_another(digits_run, tmp_path):
     run_command(f"--workdir={digits_run}", "--what=strips", "--n=3", f"--out={out}")
     latents = sample.make_strips(jax.random.key(0), 3, 4)
     assert latents.shape == (9, 4)
-    grid = plots.image_grid(data.to_uint8(trained.load(digits_run).generate(latents)))
+    grid = plots.image_grid(data.to_uint8(jaxgan.load(digits_run).generate(latents)))
     with Image.open(out) as picture:
         np.testing.assert_array_equal(np.asarray(picture), grid[..., 0])
 
@@ -307,7 +329,6 @@ def test_bad_input_is_one_line(arguments, words, digits_run, ring_run, capsys):
         assert word in error
 
 
-def test_a_run_without_pictures_has_no_gif(tmp_path, capsys):
-    (tmp_path / "config.json").write_text(json.dumps({"loss": "wgan"}))
-    assert sample.main([f"--workdir={tmp_path}", "--what=gif"]) == 2
+def test_a_run_without_pictures_has_no_gif(ring_run, capsys):
+    assert sample.main([f"--workdir={ring_run}", "--what=gif"]) == 2
     assert "no pictures of samples yet" in capsys.readouterr().err

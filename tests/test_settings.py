@@ -6,9 +6,7 @@ What an update must be is computed here from the gradient of the loss that it re
 import dataclasses
 import functools
 import json
-import pathlib
 import re
-import sys
 
 import jax
 import jax.numpy as jnp
@@ -16,17 +14,15 @@ import numpy as np
 import optax
 import pytest
 
-sys.path.insert(0, str(pathlib.Path(__file__).parent.parent / "experiments"))
-
-import train
-from presets import preset
-from run import prepare
-from run_folder import RunFolder
-
 import jaxgan
-from jaxgan import config as configs
 from jaxgan import data, losses, networks
-from jaxgan.config import LOSSES, Config, make_model
+from jaxgan.commands import settings as configs
+from jaxgan.commands import train
+from jaxgan.commands.presets import preset
+from jaxgan.commands.settings import LOSSES, Config, make_model
+from jaxgan.training import json_files
+from jaxgan.training.fit import draw_samples
+from jaxgan.training.program import make_program
 
 KEY = jax.random.key(7)
 FIELDS = {field.name for field in dataclasses.fields(Config)}
@@ -151,8 +147,7 @@ def test_a_flag_sets_its_setting_and_no_other(settings, tmp_path):
     config, _ = train.parse(flags_of(settings))
     assert config == dataclasses.replace(defaults, **settings)
     # Those of a run's folder are the same.
-    configs.save(config, tmp_path / "config.json")
-    assert configs.load(tmp_path / "config.json") == config
+    assert configs.read(configs.recorded(config), "config.json") == config
 
 
 def test_every_setting_is_a_flag():
@@ -163,7 +158,8 @@ def test_every_setting_is_a_flag():
 def test_what_no_flag_says_is_what_the_preset_says(loss):
     for dataset, model in (("digits", "auto"), ("grid25", "mlp"), ("mnist", "mlp")):
         config, _ = train.parse([f"--loss={loss}", f"--dataset={dataset}", f"--model={model}"])
-        workdir = f"runs/{dataset}-{loss}-0"
+        other = "" if model in ("auto", preset(loss, dataset).model) else f"-{model}"
+        workdir = f"runs/{dataset}-{loss}-0{other}"
         expected = dataclasses.replace(preset(loss, dataset, model), workdir=workdir)
         assert config == expected and (config.loss, config.dataset) == (loss, dataset)
     assert train.parse([f"--loss={loss}"])[0].dataset == "digits"
@@ -184,12 +180,15 @@ def test_without_workdir_a_run_has_a_folder_of_its_own():
         (["--seed=3", "--num-seeds=4"], "digits-wgan-3to6"),
         (["--dataset=imagenet_resized/8x8"], "imagenet_resized-8x8-wgan-0"),
         (["--dataset=folder:/of/my photos"], "folder-my photos-wgan-0"),
+        (["--clip=0.05", "--steps=5", "--log-every=1"], "digits-wgan-0-clip=0.05"),
+        (["--model=dcgan", "--width=32"], "digits-wgan-0-dcgan-width=32"),
+        (["--name=mine", "--clip=0.05"], "mine"),
     ):
         assert train.parse(["--loss=wgan", *flags])[0].workdir == f"runs/{folder}"
 
 
 # Where things are, how long it trains, and what is only looked at.
-MAY_CHANGE = {"workdir", "data_dir", "steps", "log_every", "sample_every"}
+MAY_CHANGE = {"workdir", "data_dir", "dataset", "steps", "log_every", "sample_every"}
 MAY_CHANGE |= {"checkpoint_every", "keep_every"}
 
 
@@ -203,7 +202,7 @@ MAY_CHANGE |= {"checkpoint_every", "keep_every"}
 )
 def test_a_run_that_has_trained_does_not_go_on_with_another(chosen, names, tmp_path):
     config = Config(**chosen, workdir=str(tmp_path))
-    configs.save(config, tmp_path / "config.json")
+    json_files.write(tmp_path / "config.json", configs.recorded(config))
     (tmp_path / "checkpoints" / "1").mkdir(parents=True)
     others = COMMANDS[1] | COMMANDS[0] | dict(loss="bce", model="mlp", critic_norm=True)
     others["optimizer"] = "sgd"
@@ -211,8 +210,8 @@ def test_a_run_that_has_trained_does_not_go_on_with_another(chosen, names, tmp_p
         assert getattr(config, name) != others[name]
         flag = f"--{name.replace('_', '-')}"
         with pytest.raises(ValueError, match=f"holds a run with {flag}=.*, not {others[name]}"):
-            RunFolder(dataclasses.replace(config, **{name: others[name]}))
-    assert RunFolder(dataclasses.replace(config, data_dir="x", steps=config.steps + 1)).resumes
+            train.check_folder(dataclasses.replace(config, **{name: others[name]}))
+    train.check_folder(dataclasses.replace(config, data_dir="x", steps=config.steps + 1))
 
 
 def test_images_are_trained_with_the_papers_numbers():
@@ -475,7 +474,8 @@ def test_the_generators_loss_sees_the_last_of_the_critics_batches():
 
 
 def ready(folder, **settings):
-    return prepare(small(**({"parallel": "jit"} | settings), workdir=str(folder / "run")))
+    config = small(**({"parallel": "jit"} | settings), workdir=str(folder / "run"))
+    return train.make_job(config)
 
 
 @shows("dataset", "data_dir", "image_size")
@@ -492,7 +492,7 @@ def test_data_are_the_named_set_from_its_place_at_its_size(tmp_path):
 @shows("batch_size", "n_critic", "seed")
 def test_each_update_gets_the_batch_that_seed_and_step_choose(tmp_path):
     run = ready(tmp_path, batch_size=6, n_critic=3, seed=4)
-    _, batches, _ = train.compile_program(run)
+    _, batches, _ = make_program(run)
     expected = data.batch_indices(4, 10, 2, n_critic=3, batch_size=6, size=100_000)
     assert expected.shape == (2, 3, 6)
     np.testing.assert_array_equal(batches(10, 2)[:2], expected)
@@ -500,7 +500,7 @@ def test_each_update_gets_the_batch_that_seed_and_step_choose(tmp_path):
 
 def test_the_trainers_program_is_the_models_step_on_pixels_from_minus_one_to_one(tmp_path):
     run = ready(tmp_path, dataset="digits")
-    program, batches, _ = train.compile_program(run)
+    program, batches, _ = make_program(run)
     state = run.model.init(KEY)
     [indices] = data.batch_indices(0, 3, 1, n_critic=1, batch_size=8, size=1437)
     pixels = run.dataset.train[indices].astype(np.float32) / 127.5 - 1
@@ -515,26 +515,34 @@ def test_the_trainers_program_is_the_models_step_on_pixels_from_minus_one_to_one
 @shows("seed", "num_seeds")
 def test_each_seed_has_its_own_keys_and_data(tmp_path):
     several = ready(tmp_path, seed=5, num_seeds=2)
-    assert several.seeds() == range(5, 7)
-    critic = jax.eval_shape(several.model.init, several.init_keys()).critic
-    assert several.count_parameters(critic) == dense(2, 8) + dense(8, 1)  # of one
-    _, batches, _ = train.compile_program(several)
+    assert several.seeds == range(5, 7)
+    assert several.count_parameters()[1] == dense(2, 8) + dense(8, 1)  # of one
+    _, batches, _ = make_program(several)
+    states = several.first_state()
     for i, seed in enumerate((5, 6)):
         alone = ready(tmp_path, seed=seed)
-        assert alone.init_keys() == jax.random.split(jax.random.key(seed))[0]
-        assert alone.sample_keys() == jax.random.split(jax.random.key(seed))[1]
-        assert several.init_keys()[i] == alone.init_keys()
-        assert several.sample_keys()[i] == alone.sample_keys()
+        first, sample_key = jax.random.split(jax.random.key(seed))
+        assert alone.sample_keys() == several.sample_keys()[i] == sample_key
+        assert states.key[i] == alone.first_state().key == alone.model.init(first).key
         expected = data.batch_indices(seed, 0, 1, n_critic=1, batch_size=8, size=100_000)
-        np.testing.assert_array_equal(batches(0, 1)[:1, i], expected)
+        np.testing.assert_array_equal(batches(0, 1)[i, :1], expected)
 
 
 def test_the_picture_of_several_seeds_is_that_of_the_first(tmp_path):
     pictures = []
     for seeds in (2, 1):
-        run = ready(tmp_path, seed=5, num_seeds=seeds)
-        pictures.append(run.sample(run.model.init(run.init_keys())))
+        job = ready(tmp_path, seed=5, num_seeds=seeds)
+        log = Drawn()
+        draw_samples(job, log, job.first_state())
+        pictures.append(log.drawn)
     np.testing.assert_allclose(*pictures, rtol=1e-5, atol=1e-6)
+
+
+class Drawn:
+    """A log that keeps the picture."""
+
+    def samples(self, step, samples):
+        self.drawn = samples
 
 
 @shows("parallel")
@@ -545,7 +553,7 @@ def test_a_batch_is_split_over_all_devices_unless_by_jit(mode, runs_as, tmp_path
     run = ready(tmp_path, parallel=mode)
     assert run.mode == runs_as
     if mode in ("pmap", "mesh"):
-        program, batches, _ = train.compile_program(run)
+        program, batches, _ = make_program(run)
         state = jaxgan.parallel.replicate(blank(run.model), run.mode)
         state, _ = program(state, batches(0, 1), 1)
         assert state.step == 1 and len(state.step.sharding.device_set) == 8
@@ -568,4 +576,4 @@ def test_a_folder_holds_what_is_due_at_its_steps(tmp_path):
     kept = sorted(int(path.name) for path in (folder / "checkpoints").iterdir())
     assert kept == [4, 8, 10, 12, 13]
     trained = dataclasses.replace(preset("bce", "ring8"), **settings)
-    assert configs.load(folder / "config.json") == trained
+    assert configs.of_run(folder) == trained

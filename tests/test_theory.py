@@ -21,12 +21,12 @@ from PIL import Image
 ROOT = pathlib.Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / "experiments"))
 
-import theory  # noqa: E402
-from claims import dirac_gan, style  # noqa: E402
-from claims.number import Number  # noqa: E402
+import theory
+from claims import dirac_gan, style
+from claims.number import Number
 
-import jaxgan  # noqa: E402
-from jaxgan import data, losses, metrics, networks  # noqa: E402
+import jaxgan
+from jaxgan import data, losses, metrics, networks
 
 DOC = ROOT / "docs" / "theory.md"
 FIGURES = ROOT / "docs" / "figures" / "theory"

@@ -27,11 +27,11 @@ import pytest
 EXPERIMENTS = pathlib.Path(__file__).parent.parent / "experiments"
 sys.path.insert(0, str(EXPERIMENTS))
 
-from benchmarks import verify  # noqa: E402
-from benchmarks.workloads import Workload  # noqa: E402
-from presets import preset  # noqa: E402
+from benchmarks import verify
+from benchmarks.workloads import Workload
 
-from jaxgan.config import make_model  # noqa: E402
+from jaxgan.commands.presets import preset
+from jaxgan.commands.settings import make_model
 
 FILE = pathlib.Path(__file__).parent / "data" / "torch_updates.npz"
 LOSSES = ("bce", "minimax", "wgan", "wgan-gp")
@@ -77,7 +77,7 @@ each_large = pytest.mark.parametrize("case", LARGE, ids=lambda each: each.name)
 def train(case, exact=False):
     """The inputs, and our updates of them after some iterations: {iterations: {tensor: update}}.
 
-    In float64 if `exact`, with the optimizers of the papers and of `jaxgan.config` spelled out.
+    In float64 if `exact`, with the optimizers of the papers and of `commands.settings` spelled out.
     """
     config, model = case.config, make_model(case.config, case.data_shape)
     if exact:

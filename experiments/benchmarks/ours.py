@@ -8,7 +8,7 @@ import numpy as np
 
 from benchmarks.workloads import Program, Workload
 from jaxgan import data, parallel
-from jaxgan.config import make_model
+from jaxgan.commands.settings import make_model
 from jaxgan.gan import GANState
 
 CAPACITY = 512  # iterations in one dispatch, at most: train.py's

@@ -18,9 +18,9 @@ import optax
 
 from benchmarks import plain_flax
 from benchmarks.workloads import Answer, Inputs, Trained, Workload
-from jaxgan import losses, networks
-from jaxgan.config import make_model
+from jaxgan.commands.settings import make_model
 from jaxgan.gan import GAN, GANState, draw_noise, gan
+from jaxgan.losses import draw_epsilon
 
 BATCH = 8
 ITERATIONS = 5
@@ -203,19 +203,9 @@ def build(
     dtype: Any = jnp.float32,
 ) -> GAN:
     """jaxgan's model of a workload, with other optimizers or other arithmetic."""
-    config, shape = workload.config, workload.data_shape
-    sizes: tuple = (shape, config.latent_dim, config.width)
-    if config.model == "dcgan":
-        pair = networks.dcgan(*sizes, critic_norm=config.critic_norm, dtype=dtype)
-    else:
-        pair = networks.mlp(*sizes, config.depth, dtype=dtype)
-    loss = {
-        "bce": losses.bce(),
-        "minimax": losses.minimax(),
-        "wgan": losses.wgan(config.clip),
-        "wgan-gp": losses.wgan_gp(config.penalty),
-    }[config.loss]
-    return gan(*pair, loss, g_tx, d_tx, n_critic=config.n_critic, ema_decay=config.ema_decay)
+    game = make_model(workload.config, workload.data_shape).game
+    networks = (network.clone(dtype=dtype) for network in (game.generator, game.critic))
+    return gan(*networks, game.loss, g_tx, d_tx, n_critic=game.n_critic, ema_decay=game.ema_decay)
 
 
 def train(model: GAN, state: GANState, reals: np.ndarray) -> list[Trained]:
@@ -279,7 +269,7 @@ def _clipped(clip, w):
 def drawn_noise(latent_dim: int, batch: int, key: jax.Array) -> tuple[jax.Array, jax.Array]:
     """The latents and the ε that an update of a batch draws from a key."""
     latents, keys = draw_noise(key, batch, latent_dim)
-    return latents, losses.draw_epsilon(keys, batch, latents.dtype)
+    return latents, draw_epsilon(keys, batch, latents.dtype)
 
 
 def ask_plain_flax(workload: Workload, inputs: Inputs) -> Answer:

@@ -8,9 +8,9 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
-from presets import preset
 
-from jaxgan.config import Config
+from jaxgan.commands.presets import preset
+from jaxgan.commands.settings import Config
 
 EXAMPLES = 2048
 

@@ -50,8 +50,8 @@ def to_float(x: jax.typing.ArrayLike) -> jax.Array:
     """Maps uint8 pixels 0..255 to float32 in [-1, 1]; floating-point data pass unchanged.
 
     Raises:
-      ValueError: if it is no array of numpy or jax, or of other integers; and, where the values are
-        known, if they are not finite, or are images [N, H, W, C] that leave [-1, 1].
+      ValueError: if it is no array of numpy or jax, or neither uint8 nor floating point; and, where
+        the values are known, if they are not finite, or are images [N, H, W, C] that leave [-1, 1].
     """
     if not isinstance(x, (np.ndarray, np.generic, jax.Array)):
         raise ValueError(
@@ -62,10 +62,13 @@ def to_float(x: jax.typing.ArrayLike) -> jax.Array:
         # x / 127.5 - 1, odd around the middle and exactly ±1 at the ends, compiled or not.
         return (2.0 * jnp.asarray(x).astype(jnp.float32) - 255.0) * np.float32(1 / 255)
     if not jnp.issubdtype(x.dtype, jnp.floating):
-        raise ValueError(
-            f"data must be uint8 images or floating point, got {x.dtype}: pixels 0 to 255 may be "
-            "given as data.astype('uint8'), points as data.astype('float32')"
+        is_mask = x.dtype == jnp.bool_  # whose ones would be nearly black as pixels
+        hint = (
+            "give a mask as data.astype('uint8') * 255"
+            if is_mask
+            else "give pixels 0 to 255 as data.astype('uint8'), points as data.astype('float32')"
         )
+        raise ValueError(f"data must be uint8 images or floating point, got {x.dtype}: {hint}")
     if not isinstance(x, jax.core.Tracer):
         _check_values(x)
     return jnp.asarray(x)

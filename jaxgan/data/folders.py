@@ -25,7 +25,7 @@ class Found(NamedTuple):
     Fields:
       files: the images, in the order of their paths, which is the order of the data.
       others: how many files there are of each other suffix, none of them hidden.
-      left_out: folders and links that were not read, and why.
+      left_out: folders and links that are not read, and why.
     """
 
     files: list[pathlib.Path]
@@ -39,7 +39,8 @@ def decode_folder(
     """Decodes every image under a folder that can be decoded; names the others.
 
     Args:
-      root: the folder. Hidden files and folders are passed over; links are followed.
+      root: the folder. Hidden files and folders are passed over, and so are folders of runs; links
+        are followed, and each file is read once.
       name: what messages call it.
       size: the side of the square each image is cut to.
       log: called with a line about whatever is not read, or not as it stands.
@@ -80,22 +81,36 @@ def decode_folder(
 
 
 def find_images(root: pathlib.Path) -> Found:
-    """Looks for images in a folder, its sub-folders and what is linked there."""
+    """Looks for images in a folder, its sub-folders and what is linked there, each file once."""
     found = Found([], collections.Counter(), [])
+    paths: list[pathlib.Path] = []
     for folder, names in _walk(root, found.left_out):
         for name in names:
             path = pathlib.Path(folder, name)
             suffix = path.suffix.lower()
             if suffix in SUFFIXES:
-                found.files.append(path)
+                paths.append(path)
             elif path.is_symlink() and not os.path.exists(path):
                 found.left_out.append(
                     f"{images.one_line(path.relative_to(root))} (a link to nowhere)"
                 )
             else:
                 found.others[suffix] += 1
-    found.files.sort()
+    found.files.extend(_keep_one_path_each(paths, root, found.left_out))
     return found
+
+
+def _keep_one_path_each(
+    paths: list[pathlib.Path], root: pathlib.Path, left_out: list[str]
+) -> list[pathlib.Path]:
+    """Leaves out links to images that are read already, which could be held out and trained on."""
+    read: dict[str, pathlib.Path] = {}
+    for path in sorted(paths, key=lambda path: (path.is_symlink(), path)):
+        first = read.setdefault(os.path.realpath(path), path)
+        if first != path:
+            link, image = (images.one_line(each.relative_to(root)) for each in (path, first))
+            left_out.append(f"{link} (the same image as {image})")
+    return sorted(read.values())
 
 
 def _walk(root: pathlib.Path, left_out: list[str]) -> Iterator[tuple[str, list[str]]]:
@@ -122,6 +137,10 @@ def _walk(root: pathlib.Path, left_out: list[str]) -> Iterator[tuple[str, list[s
                     leave_out(folder, f"the same folder as {os.path.relpath(read[real], root)}")
                     continue
                 read[real] = folder
+                if _holds_run({*below, *names}):  # whose pictures are samples
+                    below.clear()
+                    leave_out(folder, "a run's folder")
+                    continue
                 below[:] = sorted(name for name in below if not name.startswith("."))
                 for path in (os.path.join(folder, name) for name in below):
                     if not os.path.islink(path):
@@ -132,6 +151,10 @@ def _walk(root: pathlib.Path, left_out: list[str]) -> Iterator[tuple[str, list[s
                         links.append(path)
                 yield folder, [name for name in names if not name.startswith(".")]
         tops = sorted(links)
+
+
+def _holds_run(names: set[str]) -> bool:
+    return "config.json" in names and bool(names & {"metrics.jsonl", "checkpoints"})
 
 
 def _holds(folder: str, path: str | os.PathLike) -> bool:
@@ -180,6 +203,7 @@ def _decode(
     pixels = np.empty((len(files), *shape), np.uint8)
     faults: list[str | None] = [None] * len(files)
     depths: dict[int, images.Depth] = {}
+    animated: list[int] = []
 
     def measure_or_decode(row: int) -> None:
         if not stat.S_ISREG(files[row].stat().st_mode):  # opening a pipe would wait for ever
@@ -190,6 +214,8 @@ def _decode(
                 pixels[row] = images.convert(image, shape, resize=True, upright=True)
             else:
                 depths[row] = depth
+            if images.has_more_frames(image):
+                animated.append(row)
 
     def run(work: Callable[[int], None], rows: Sequence[int]) -> None:
         def attempt(row: int) -> None:
@@ -216,6 +242,12 @@ def _decode(
             pixels[row] = images.decode(files[row], shape, resize=True, bits=bits[row])
 
         run(decode_deep, sorted(bits))
+    if animated:
+        names = [images.one_line(files[row].name) for row in sorted(animated)]
+        log(
+            f"{len(names)} of {len(files)} images have more frames, and only the first of each is "
+            f"read: {images.enumerate_some(names)}"
+        )
     return pixels, faults
 
 

@@ -65,6 +65,14 @@ def convert(
     return np.asarray(image).reshape(shape)
 
 
+def has_more_frames(image: Any) -> bool:
+    """Whether an image that Pillow has opened, and read the first frame of, has another."""
+    try:
+        return getattr(image, "is_animated", False)
+    except Exception:  # of a broken frame, which takes nothing from the first
+        return True
+
+
 class Depth(NamedTuple):
     """How much of its 16 bits an image uses.
 

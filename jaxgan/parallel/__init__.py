@@ -11,6 +11,7 @@ from jaxgan.parallel.devices import (
     replicate,
     sharding,
     wrap,
+    wrap_seeds,
 )
 
 __all__ = [
@@ -24,4 +25,5 @@ __all__ = [
     "replicate",
     "sharding",
     "wrap",
+    "wrap_seeds",
 ]

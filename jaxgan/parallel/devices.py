@@ -105,6 +105,31 @@ def _wrap_for_mesh(per_device, split, devices):
     return run
 
 
+def wrap_seeds(f: Callable, split: Sequence[int | None], devices: Sequence[jax.Device]) -> Callable:
+    """Compiles `f(state, *args) -> (state, results)` of several seeds, each on one of the devices.
+
+    Every leaf of the state and of what it returns begins with the axis of the seeds. Nothing is
+    averaged: the seeds know nothing of each other. The state is donated.
+
+    Args:
+      f: a pure function of as many seeds as there are.
+      split: for each of args, its axis of the seeds, or None for what all share.
+      devices: they must divide the number of seeds.
+    """
+    seeds = PartitionSpec(AXIS)
+    specs = [
+        PartitionSpec() if axis is None else PartitionSpec(*[None] * axis, AXIS) for axis in split
+    ]
+    mapped = jax.shard_map(
+        f,
+        mesh=Mesh(list(devices), (AXIS,)),
+        in_specs=(seeds, *specs),
+        out_specs=seeds,
+        check_vma=False,
+    )
+    return jax.jit(mapped, donate_argnums=0)
+
+
 def all_devices() -> list[jax.Device]:
     """The devices of all processes, those of each next to each other."""
     return sorted(jax.devices(), key=lambda device: (device.process_index, device.id))
@@ -118,12 +143,14 @@ def own_rows(batch: int, devices: Sequence[jax.Device] | None = None) -> slice:
 
 
 def sharding(mode: str, devices: Sequence[jax.Device] | None = None) -> jax.sharding.Sharding:
-    """Where `replicate` puts arrays."""
+    """Where a state lives: on one device, on each, or split by its seeds over them."""
     devices = list(devices or all_devices())
-    _check_mode(mode)
+    if mode != "seeds":
+        _check_mode(mode)
     if mode == "jit":
         return SingleDeviceSharding(devices[_own(devices)[0]])
-    return NamedSharding(Mesh(devices, (AXIS,)), PartitionSpec())
+    split = (AXIS,) if mode == "seeds" else ()
+    return NamedSharding(Mesh(devices, (AXIS,)), PartitionSpec(*split))
 
 
 def replicate(tree: chex.ArrayTree, mode: str, devices: Sequence[jax.Device] | None = None):
@@ -139,8 +166,14 @@ def replicate(tree: chex.ArrayTree, mode: str, devices: Sequence[jax.Device] | N
 
 
 def own_copy(tree: chex.ArrayTree) -> chex.ArrayTree:
-    """The copy of replicated arrays on the first of this process's devices."""
-    return jax.tree.map(lambda x: x.addressable_data(0), tree)
+    """The arrays on the first of this process's devices alone."""
+
+    def copy(x):
+        if x.is_fully_replicated:
+            return x.addressable_data(0)
+        return jax.device_put(x, jax.local_devices()[0])
+
+    return jax.tree.map(copy, tree)
 
 
 def check_divides(batch: int, devices: int) -> None:

@@ -1,15 +1,17 @@
 """Scores of samples: against held-out examples, by modes, and in a classifier's features."""
 
+import hashlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-import withheld
 
-from jaxgan import checkpoint, data, divergences, metrics
+from jaxgan import data, divergences, metrics
+from jaxgan.commands import withheld
 from jaxgan.data import Dataset
 from jaxgan.metrics import classifier
+from jaxgan.training.checkpoints import pack
 
 # Exact transport and searches among neighbours take time that grows with the square of these.
 TRANSPORT_POINTS = 2_500
@@ -47,7 +49,7 @@ class Scorer:
     def __init__(self, dataset: Dataset, judge: Judge | None, directions: jax.Array, n: int):
         self._dataset, self._judge, self._directions = dataset, judge, directions
         self._real = np.asarray(data.to_float(dataset.test[:DISTANCE_POINTS]))
-        self._real_features = None if judge is None else judge.look(self._real)[0]
+        self._real_features = np.empty((0, 0)) if judge is None else judge.look(self._real)[0]
         self._held_out = self._real[:NEIGHBOUR_POINTS]
         self._near_held_out = find_nearest(self._held_out, dataset.train)
         modes = None if dataset.modes is None else len(dataset.modes)
@@ -92,7 +94,7 @@ class Scorer:
         """How n samples are scored."""
         real, held_out = len(self._real), len(self._dataset.test)
         images = self._dataset.train.ndim == 4
-        protocol = {
+        protocol: dict[str, Any] = {
             "against": f"the first {real:,} of {held_out:,} held-out examples",
             "floor": f"{n:,} random training examples in the samples' place",
             "distance": "Euclidean" + (", pixels in [-1, 1]" if images else ""),
@@ -202,7 +204,7 @@ def make_judge(dataset: Dataset, data_dir: str | None, image_size: int | None) -
         "trained_on": f"labels of {learned.name}",
         "test_accuracy": classify.test_accuracy,
         "version": classifier.VERSION,
-        "parameters": checkpoint.digest(classify.params)[:12],
+        "parameters": hashlib.sha256(pack(classify.params)).hexdigest()[:12],
         "features": classifier.FEATURES * (3 if stacked else 1),
     }
 

@@ -1,7 +1,6 @@
 """A run's folder: its settings, metrics, pictures and summary."""
 
 import contextlib
-import dataclasses
 import fcntl
 import importlib.metadata
 import json
@@ -10,76 +9,115 @@ import platform
 from collections.abc import Mapping, Sequence
 from typing import IO, Any
 
-import data_record
 import jax
 from etils import epath
 
-from jaxgan import config as configs
 from jaxgan import plots
-from jaxgan.config import Config, assign, flag
 from jaxgan.data import Dataset
+from jaxgan.gan import GAN
 from jaxgan.parallel import hosts
+from jaxgan.training import data_record, json_files, model_record
 
-# These may change between two starts of a run: where things are, and what changes no result.
-_FREE = ("workdir", "data_dir", "log_every", "checkpoint_every", "sample_every", "keep_every")
+# These may change between two starts of a run: where things are, and what changes no result. Of a
+# data set another name is another place: its record says whether the data are the same.
+FREE = (
+    *("workdir", "data_dir", "dataset"),
+    *("log_every", "checkpoint_every", "sample_every", "keep_every"),
+)
 # What a start leaves that was killed before it had written the settings.
-_OF_A_START = (".lock", "samples", "data.json", "data.json.part", "config.json.part")
+_OF_A_START = (
+    *(".lock", "samples", "data.json", "data.json.part", "model.json", "model.json.part"),
+    "config.json.part",
+)
+
+
+class ChangedError(ValueError):
+    """A run is in the folder already, with another value of a setting.
+
+    Attributes:
+      path: the folder.
+      name: the setting.
+      before: its value there.
+      now: what was asked for.
+    """
+
+    def __init__(self, path: epath.Path, name: str, before: Any, now: Any):
+        self.path, self.name, self.before, self.now = path, name, before, now
+        remedy = "raise it" if name == "steps" else f"set {name}={before!r} to go on"
+        super().__init__(
+            f"{path} holds a run with {name}={before!r}, not {now!r}: {remedy}, or use another "
+            "folder."
+        )
 
 
 class RunFolder:
     """The files of one run.
 
-    Making one only looks: it checks that the folder is free, or holds a run that `config` may go
-    on with. Nothing is written before `create`, and what a run has is not touched before `resume`.
+    Making one only looks: it checks that the folder is free, or holds a run that goes on with these
+    settings. Nothing is written before `create`, and what a run has is not touched before `resume`.
+
+    Args:
+      workdir: its path.
+      settings: what `config.json` holds. Another value of one, but of those in `FREE`, is another
+        run.
 
     Raises:
-      ValueError: if the folder holds something else, or a run with other settings.
+      ChangedError: if the folder holds a run with other settings.
+      ValueError: if it holds something else.
     """
 
-    def __init__(self, config: Config):
-        self.config = config
+    def __init__(self, workdir: epath.PathLike, settings: dict[str, Any]):
+        self.settings = settings
         self._lock: IO | None = None
-        self.path = epath.Path(config.workdir).expanduser()
+        self.path = epath.Path(workdir).expanduser()
         self._held = ""
         self._data: dict[str, Any] = {}
+        self._model: dict[str, Any] = {}
         try:
             self.resumes = (self.path / "config.json").exists()
             taken = not self.resumes and _holds_more_than_a_start(self.path)
         except Exception as error:  # a store's client raises its own kinds, or is not installed
             reason = " ".join(str(error).split())[:300]
-            raise ValueError(f"--workdir={self.path} cannot be reached: {reason}") from error
+            raise ValueError(f"workdir={self.path} cannot be reached: {reason}") from error
         if self.resumes:
             self._check_unchanged()
         elif taken:
             raise ValueError(
-                f"--workdir={self.path} exists and is no run's folder (it has no config.json). "
+                f"workdir={self.path} exists and is no run's folder (it has no config.json). "
                 "Choose a new or an empty folder."
             )
+
+    def check_model(self, model: GAN) -> None:
+        """Raises ValueError if the run that is here has trained another model."""
+        self._model = model_record.describe(model)
+        if self.has_checkpoint():
+            model_record.check(self.path, self._model)
 
     def check_data(self, dataset: Dataset) -> None:
         """Raises ValueError if the run that is here has trained on other data."""
         self._data = data_record.describe(dataset)
         if self.has_checkpoint():
-            data_record.check(self.path, self._data, self.config)
+            data_record.check(self.path, self._data)
 
     def check_free(self) -> None:
-        """Raises ValueError if the folder cannot be made, or another process trains in it."""
+        """Raises ValueError if the folder cannot be made, or another run trains in it."""
         if is_remote(self.path):
             return
         with self._refusals():
             if self.resumes:
-                lock(self.path).close()
+                if held := lock(self.path):
+                    held.close()
                 return
             near = next(path for path in (self.path, *self.path.parents) if path.exists())
             if not (near.is_dir() and os.access(near, os.W_OK | os.X_OK)):
                 raise OSError(f"{near} is no folder that can be written to")
 
     def create(self) -> None:
-        """Makes the folder and takes it for this process; writes a new run's settings.
+        """Makes the folder and takes it for this run; writes a new run's settings.
 
         Raises:
-          ValueError: if it cannot be written, another process trains in it, or one has made a run
-            with other settings there since it was looked at.
+          ValueError: if it cannot be written, another run trains in it, or one has been made there
+            with other settings since it was looked at.
         """
         try:
             with self._refusals():
@@ -88,13 +126,14 @@ class RunFolder:
                 self.resumes = (self.path / "config.json").exists()
                 if not self.has_checkpoint():
                     data_record.write(self.path, self._data)
+                    model_record.write(self.path, self._model)
                 if not self.resumes:
-                    configs.save(self.config, self.path / "config.json")
+                    json_files.write(self.path / "config.json", self.settings)
                 (self.path / "checkpoints").mkdir(exist_ok=True)
             if self.resumes:
                 self._check_unchanged()
             if self.has_checkpoint():
-                data_record.check(self.path, self._data, self.config)
+                data_record.check(self.path, self._data)
         except ValueError:
             self.close()
             raise
@@ -105,11 +144,11 @@ class RunFolder:
             yield
         except BlockingIOError as error:
             raise ValueError(
-                f"another process is training in --workdir={self.path}. Wait for it, or use "
-                "another folder."
+                f"another run is training in workdir={self.path}. Wait for it, or use another "
+                "folder."
             ) from error
         except (OSError, ValueError) as error:  # the second for names with a null byte
-            raise ValueError(f"--workdir={self.path} cannot be written: {error}") from error
+            raise ValueError(f"workdir={self.path} cannot be written: {error}") from error
 
     def resume(self, step: int | None) -> None:
         """Writes the settings, which may have changed, and forgets what will be written again.
@@ -124,23 +163,23 @@ class RunFolder:
         if step is None and (self.path / "summary.json").exists():
             raise ValueError(
                 f"{self.path} holds a finished run whose checkpoints are gone. Restore them from a "
-                "copy, or use another --workdir."
+                "copy, or use another folder."
             )
         path = self.path / "config.json"
-        former = configs.load(path)
+        former = json_files.read(path)
         with self._refusals():
-            data_record.complete(self.path, self._data)
             self._rewind(step, former)
-            if former != self.config:
-                if step is not None and former.dataset != self.config.dataset:
-                    hosts.say(f"the same data as in {former.dataset}, now in {self.config.dataset}")
-                configs.save(self.config, path)
+            if former != self.settings:
+                moved = [former.get("dataset"), self.settings.get("dataset")]
+                if step is not None and moved[0] != moved[1]:
+                    hosts.say(f"the same data as in {moved[0]}, now in {moved[1]}")
+                json_files.write(path, self.settings)
 
     def check_shared(self) -> None:
         """Raises ValueError unless this process sees the first's folder, and has the same data."""
         if not (self.path / "config.json").exists():
             raise ValueError(
-                f"--workdir={self.path} is not the folder that process 0 has made. Give all "
+                f"workdir={self.path} is not the folder that process 0 has made. Give all "
                 "processes one that they share."
             )
         if changed := data_record.difference(data_record.read(self.path), self._data):
@@ -149,28 +188,28 @@ class RunFolder:
                 "all processes the same."
             )
 
-    def _rewind(self, step: int | None, former: Config) -> None:
+    def _rewind(self, step: int | None, former: Mapping[str, Any]) -> None:
         """Forgets the metrics logged after `step`, from where a resumed run will log them again.
 
         And those of what was to be the last step before the run was extended, unless they belong.
         """
 
         def belongs(row):
-            only_last = row["step"] == former.steps and former.steps % former.log_every
+            only_last = row["step"] == former["steps"] and former["steps"] % former["log_every"]
             return row["step"] <= (step or 0) and (not only_last or self.logs(row["step"]))
 
         path = self.path / "metrics.jsonl"
         kept = "".join(json.dumps(row) + "\n" for row in self.metrics() if belongs(row))
         # Also where only half a line is too much: the next one would be joined to it.
         if path.exists() and path.read_text() != kept:
-            configs.write_whole(path, kept)
-        if step is None and former != self.config:
+            json_files.write_whole(path, kept)
+        if step is None and former != self.settings:
             for picture in (self.path / "samples").glob("step_*.png"):  # another run's
                 picture.unlink()
 
     def logs(self, step: int) -> bool:
         """Whether a step's metrics are logged: one in `log_every`, and the last."""
-        return step % self.config.log_every == 0 or step == self.config.steps
+        return step % self.settings["log_every"] == 0 or step == self.settings["steps"]
 
     def metrics(self) -> list[dict]:
         """The logged rows, oldest first."""
@@ -193,7 +232,7 @@ class RunFolder:
         return rows
 
     def close(self) -> None:
-        """Lets other processes train in the folder."""
+        """Lets other runs train in the folder."""
         if self._lock:
             self._lock.close()
 
@@ -224,7 +263,7 @@ class RunFolder:
         rows = self.metrics()
         plots.save_curves(self.path / "curves.png", rows)
         summary = {
-            "steps": self.config.steps,
+            "steps": self.settings["steps"],
             "metrics": rows[-1] if rows else None,  # deleted, by another
             "seconds": round(seconds, 3),
             "compile_seconds": round(compile_seconds, 3),
@@ -241,46 +280,56 @@ class RunFolder:
                 for name in ("jaxgan", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint")
             },
         }
-        configs.write_whole(self.path / "summary.json", json.dumps(summary, indent=2) + "\n")
+        json_files.write(self.path / "summary.json", summary)
 
     def has_checkpoint(self) -> bool:
-        """Whether training got somewhere: to a checkpoint, readable or not, or to its end."""
+        """Whether training got somewhere: to a checkpoint, readable or not, or to its end.
+
+        Raises:
+          ValueError: if that cannot be read.
+        """
         folder = self.path / "checkpoints"
-        saved = folder.exists() and any(path.name.isdigit() for path in folder.iterdir())
+        try:
+            saved = folder.exists() and any(path.name.isdigit() for path in folder.iterdir())
+        except OSError as error:
+            raise ValueError(f"{folder} cannot be read: {error.strerror}") from error
         return saved or (self.path / "summary.json").exists()
 
     def _check_unchanged(self):
-        old, new = configs.load(self.path / "config.json"), self.config
+        before = read_settings(self.path)
         if not self.has_checkpoint():
             return
-        for field in dataclasses.fields(Config):
-            name = field.name
-            before, now = getattr(old, name), getattr(new, name)
-            if name in _FREE or before == now or (name == "steps" and now > before):
+        for name in {**before, **self.settings}:
+            then, now = before.get(name), self.settings.get(name)
+            longer = name == "steps" and isinstance(then, int) and self.settings["steps"] > then
+            if name in FREE or then == now or longer:
                 continue
-            if name in configs.unused(new):  # nor is it in the old: loss and model are the same
-                continue
-            remedy = "raise it" if name == "steps" else f"set {assign(name, before)} to go on"
-            if name == "dataset" and data_record.is_moved(before, now):
-                if data_record.read(self.path):  # with which `check_data` compares
-                    continue
-                remedy = (
-                    "it has no record of its pictures, with which to compare these. Make the old "
-                    "path lead to them, as by a link"
-                )
-            raise ValueError(
-                f"{self.path} holds a run with {flag(name)}={before}, not {now}: {remedy}, or use "
-                "another --workdir."
-            )
+            raise ChangedError(self.path, name, then, now)
 
     @property
     def finished(self) -> bool:
-        """Whether a summary tells of as many steps as are asked for."""
+        """Whether a summary says that all the steps are done."""
         path = self.path / "summary.json"
         try:
-            return path.exists() and configs.read_json(path).get("steps") == self.config.steps
+            return path.exists() and json_files.read(path).get("steps") == self.settings["steps"]
         except ValueError:  # a new one is written at the end
             return False
+
+
+def read_settings(path: epath.Path) -> dict[str, Any]:
+    """What the config of the run in a folder holds.
+
+    Raises:
+      ValueError: if the folder holds no run, or its config is none.
+    """
+    if not (path / "config.json").exists():
+        raise ValueError(f"{path} holds no run: it has no config.json")
+    settings = json_files.read(path / "config.json")
+    for name in ("steps", "num_seeds", "log_every"):
+        value = settings.get(name)
+        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+            raise ValueError(f"{path / 'config.json'} is no run's config: it has no {name}")
+    return settings
 
 
 def is_remote(path: epath.Path) -> bool:
@@ -289,10 +338,10 @@ def is_remote(path: epath.Path) -> bool:
 
 
 def lock(folder: epath.Path) -> IO | None:
-    """Takes a local folder for this process, until it ends or closes the file returned.
+    """Takes a local folder for this run, until it ends or closes the file returned.
 
     Raises:
-      BlockingIOError: if another process has it.
+      BlockingIOError: if another run has it.
     """
     if is_remote(folder):  # object stores have no locks
         return None

@@ -12,7 +12,7 @@ from typing import Any
 
 import tyro
 
-from jaxgan.config import flag
+from jaxgan.commands.settings import flag
 
 # A shell leaves the ~ of --workdir=~/run to the program.
 _PLACES = ("workdir", "data_dir", "out", "doc", "json", "replay")

@@ -1,20 +1,18 @@
 """Checkpoints of a run: the whole training state as one atomic item, written in the background."""
 
 import contextlib
-import gc
 import hashlib
 import logging
-import re
-import sys
-import time
-import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from typing import Any
 
 import chex
 import jax
+import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 from etils import epath
+from flax import serialization
 from orbax.checkpoint.checkpoint_managers import (
     AnyPreservationPolicy,
     CustomSteps,
@@ -23,6 +21,14 @@ from orbax.checkpoint.checkpoint_managers import (
 )
 
 from jaxgan.parallel import hosts
+
+
+def _is_not_orbaxs(record: logging.LogRecord) -> bool:
+    return "orbax" not in record.pathname
+
+
+# What orbax logs, with a traceback for each thread, it raises too.
+logging.getLogger("absl").addFilter(_is_not_orbaxs)
 
 
 class SaveError(OSError):
@@ -35,15 +41,16 @@ class Checkpoints:
     What was kept for good when the folder was opened stays, whatever `keep_period` was then.
 
     `save` copies the state off the device and returns; writing goes on in the background. A
-    checkpoint appears under its final name only once it is complete, and carries a digest of the
-    state, so that damage is noticed whatever it hits.
+    checkpoint appears under its final name only once it is complete. It holds the state as one
+    array of bytes, so that reading or writing fails as a whole, with one error, and a digest of
+    them, so that damage is noticed whatever it hits.
 
     Args:
       folder: where they are; made if need be.
-      keep_period: keep each whose step is a multiple of this, beside the newest three.
+      keep_period: keep each whose step is a multiple of this, beside the newest three; 0 for none.
     """
 
-    def __init__(self, folder: epath.PathLike, keep_period: int | None = None):
+    def __init__(self, folder: epath.PathLike, keep_period: int = 0):
         self._folder = epath.Path(folder).resolve()
         policies = [LatestN(3), CustomSteps(_steps(self._folder)[:-3])]
         if keep_period:
@@ -59,8 +66,10 @@ class Checkpoints:
         """
         if step in self._manager.all_steps():
             return
+        content = pack(state)
         items = ocp.args.Composite(
-            state=ocp.args.StandardSave(state), digest=ocp.args.JsonSave({"sha256": digest(state)})
+            state=ocp.args.StandardSave({"content": np.frombuffer(content, np.uint8)}),
+            digest=ocp.args.JsonSave({"sha256": hashlib.sha256(content).hexdigest()}),
         )
         with self._one_save_error():
             self._manager.save(step, args=items)
@@ -70,35 +79,31 @@ class Checkpoints:
         template: chex.ArrayTree,
         warn: Callable[[str], None] = print,
         set_aside: bool = True,
-    ) -> chex.ArrayTree | None:
+    ) -> Any:
         """The newest checkpoint that can be read, None where there is none at all.
 
         Newer ones that cannot are renamed to `<step>.unreadable`, so that training can save those
         steps again; nothing is deleted.
 
         Args:
-          template: a state of the same structure, shapes and dtypes.
-          warn: told of each checkpoint that could not be read.
-          set_aside: False leaves those under their names, for who only reads.
+          template: a state of the same structure, shapes and dtypes, with its shardings.
+          warn: given a line for each checkpoint that cannot be read.
+          set_aside: False leaves those under their names, for a reader.
 
         Raises:
           ValueError: if there are checkpoints and none can be read. All are left as they are.
           SaveError: if one that was still being written cannot be.
         """
         self.wait()
-        template = jax.tree.map(ocp.utils.to_shape_dtype_struct, template)
-        unreadable = []
+        unreadable: list[int] = []
         for step in sorted(self._manager.all_steps(), reverse=True):
             state, reason = None, "another process cannot"
-            with one_error():
-                try:
-                    state = self._read(step, template)
-                except Exception as error:  # orbax and tensorstore raise many kinds for damage
-                    if is_out_of_memory(error):
-                        raise
-                    reason = (str(error).strip() or repr(error)).splitlines()[0][:200]
-                if state is None:
-                    _drop_leftovers()
+            try:
+                state = self._read(step, template)
+            except Exception as error:  # orbax and tensorstore raise many kinds for damage
+                if is_out_of_memory(error):
+                    raise
+                reason = (str(error).strip() or repr(error)).splitlines()[0][:200]
             if not hosts.all_true(state is not None):
                 warn(f"checkpoint {step} in {self._folder} cannot be read: {reason}")
                 unreadable.append(step)
@@ -112,7 +117,7 @@ class Checkpoints:
         if unreadable:
             raise ValueError(
                 f"none of the checkpoints in {self._folder} can be read. Restore them from a copy, "
-                "or start again with another --workdir."
+                "or use another folder."
             )
         return None
 
@@ -152,13 +157,30 @@ class Checkpoints:
             raise SaveError(message) from error
 
     def _read(self, step, template):
-        items = ocp.args.Composite(
-            state=ocp.args.StandardRestore(template), digest=ocp.args.JsonRestore()
-        )
+        items = ocp.args.Composite(state=ocp.args.StandardRestore(), digest=ocp.args.JsonRestore())
         restored = self._manager.restore(step, args=items)
-        if digest(restored.state) != restored.digest["sha256"]:
+        content = np.asarray(restored.state["content"]).tobytes()
+        if hashlib.sha256(content).hexdigest() != restored.digest["sha256"]:
             raise ValueError("its contents do not match their digest")
-        return restored.state
+        return unpack(content, template)
+
+
+class Kept:
+    """The newest checkpoint alone, in memory: for a run that writes nothing."""
+
+    def __init__(self):
+        self._state = None
+
+    def save(self, step: int, state: chex.ArrayTree) -> None:
+        """Keeps a copy of the state, which the next step is given for good."""
+        self._state = jax.tree.map(jnp.copy, state)
+
+    def restore(self, template: chex.ArrayTree, warn: Callable[[str], None] = print):
+        """What was saved last, or None."""
+        return self._state
+
+    def wait(self) -> None:
+        """Does nothing: it is kept at once."""
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -173,62 +195,50 @@ def _steps(folder: epath.Path) -> list[int]:
     return sorted(int(name) for name in names if name.isdigit())
 
 
-def digest(state: chex.ArrayTree) -> str:
-    """SHA-256 of a state's leaves, their paths, dtypes and shapes."""
-    total = hashlib.sha256()
-    for path, leaf in jax.tree_util.tree_leaves_with_path(state):
-        if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
-            leaf = jax.random.key_data(leaf)
-        array = np.asarray(leaf)
-        total.update(f"{jax.tree_util.keystr(path)} {array.dtype} {array.shape}".encode())
-        total.update(np.ascontiguousarray(array).tobytes())
-    return total.hexdigest()
+def pack(state: chex.ArrayTree) -> bytes:
+    """A state as bytes: each leaf by its path."""
+    return serialization.msgpack_serialize(
+        {name: np.asarray(_without_keys(leaf)) for name, leaf in _named_leaves(state)}
+    )
 
 
-@contextlib.contextmanager
-def one_error() -> Iterator[None]:
-    """Keeps a checkpoint's failure from being told of once for each of its arrays.
+def unpack(content: bytes, template: chex.ArrayTree) -> chex.ArrayTree:
+    """The state that `pack` made bytes of, where the template has its leaves.
 
-    At the first array that cannot be read or written orbax logs that, raises, and closes its event
-    loop. What becomes of the others, under way in tensorstore's threads, python and asyncio then
-    print as exceptions that nobody took and coroutines that nobody awaited.
+    Raises:
+      ValueError: if a leaf is missing, or has another shape or type than the template's.
     """
-    # It stays: a task is told of when it is collected, with whatever holds the error that we raise.
-    logging.getLogger("asyncio").addFilter(_is_no_task_of_orbax)
-    report, loggers = sys.unraisablehook, [logging.getLogger(name) for name in ("asyncio", "absl")]
+    leaves = serialization.msgpack_restore(content)
 
-    def report_others(unraisable):
-        told = ("Event loop is closed", "error while reading array index")
-        if not any(words in str(unraisable.exc_value) for words in told):
-            report(unraisable)
+    def place(name, like):
+        raw = jax.eval_shape(_without_keys, like)
+        array = leaves.pop(name, None)
+        if array is None or (array.shape, array.dtype) != (raw.shape, raw.dtype):
+            found = "missing" if array is None else f"{array.dtype}{list(array.shape)}"
+            raise ValueError(f"{name} is {found}, not {raw.dtype}{list(raw.shape)}")
+        if getattr(like, "sharding", None) is None:
+            array = jnp.asarray(array)
+        else:
+            array = jax.make_array_from_callback(raw.shape, like.sharding, array.__getitem__)
+        return jax.random.wrap_key_data(array) if _is_key(like) else array
 
-    disabled = [logger.disabled for logger in loggers]
-
-    def disable(values):
-        for logger, value in zip(loggers, values, strict=True):
-            logger.disabled = value
-
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
-        sys.unraisablehook = report_others
-        disable([True] * len(loggers))
-        try:
-            yield
-        except Exception:
-            _drop_leftovers()
-            raise
-        finally:
-            sys.unraisablehook = report
-            disable(disabled)
+    placed = [place(name, like) for name, like in _named_leaves(template)]
+    return jax.tree.unflatten(jax.tree.structure(template), placed)
 
 
-def _is_no_task_of_orbax(record: logging.LogRecord) -> bool:
-    return not re.search(r"never retrieved(.|\n)*orbax.checkpoint", record.getMessage())
+def _named_leaves(tree):
+    return [
+        (jax.tree_util.keystr(path, simple=True, separator="/"), leaf)
+        for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
+    ]
 
 
-def _drop_leftovers():
-    time.sleep(0.2)  # nothing tells when those reads and writes have ended
-    gc.collect()  # asyncio logs an exception when it is collected
+def _is_key(leaf):
+    return jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+
+
+def _without_keys(leaf):
+    return jax.random.key_data(leaf) if _is_key(leaf) else leaf
 
 
 def _set_aside(folder: epath.Path) -> None:

@@ -7,7 +7,7 @@ run it and what to expect. Flags override single settings.
 import dataclasses
 from pathlib import PurePath
 
-from jaxgan.config import LOSSES, MODELS, Config, check_choice
+from jaxgan.commands.settings import LOSSES, MODELS, Config, check_choice
 from jaxgan.data import TOYS
 
 _WIDTHS = {"mlp": 256, "dcgan": 64}
@@ -32,10 +32,18 @@ def preset(loss: str, dataset: str, model: str = "auto") -> Config:
     return dataclasses.replace(settings, model=model, width=_WIDTHS[model], critic_norm=critic_norm)
 
 
-def default_workdir(config: Config) -> str:
-    """`runs/<dataset>-<loss>-<seed>`; of a folder of images, the folder's own name.
+# Settings that make no other run, or that the name says already.
+_NOT_IN_NAME = (
+    *("loss", "dataset", "seed", "num_seeds", "steps", "workdir", "data_dir", "parallel"),
+    *("log_every", "sample_every", "checkpoint_every", "keep_every"),
+)
 
-    Several seeds are named by the first and the last, as in `ring8-wgan-0to9`.
+
+def default_workdir(config: Config) -> str:
+    """`runs/DATASET-LOSS-SEED`, with the settings that are not the preset's, as `-clip=0.05`.
+
+    Of a folder of images it has the folder's own name. Several seeds are named by the first and
+    the last, as in `ring8-wgan-0to9`.
     """
     dataset = config.dataset
     if dataset.startswith("folder:"):
@@ -43,7 +51,16 @@ def default_workdir(config: Config) -> str:
     seeds = f"{config.seed}"
     if config.num_seeds > 1:
         seeds += f"to{config.seed + config.num_seeds - 1}"
-    return f"runs/{dataset.replace('/', '-')}-{config.loss}-{seeds}"
+    words = [dataset.replace("/", "-"), config.loss, seeds]
+    usual = preset(config.loss, config.dataset)
+    if config.model != usual.model:
+        words.append(config.model)
+        usual = preset(config.loss, config.dataset, config.model)
+    for field in dataclasses.fields(Config):
+        value = getattr(config, field.name)
+        if field.name not in (*_NOT_IN_NAME, "model") and value != getattr(usual, field.name):
+            words.append(f"{field.name.replace('_', '-')}={value}")
+    return f"runs/{'-'.join(words)}"
 
 
 # What the papers fix for a loss, whatever the data.
@@ -158,8 +175,8 @@ def toy_wgan() -> Config:
 
     `python experiments/train.py --loss=wgan --dataset=ring8`
 
-    Expect most modes, and points between them: seeds 100 and 101 kept all of ring8's 8, with 85% of
-    samples within 3σ. The rows in docs/results.md are of an RMSProp with a larger ε.
+    Expect all modes, and points between them: over ten seeds 87% of samples lie within 3σ of one of
+    ring8's 8 modes, 41% of grid25's 25.
     """
     return Config(
         loss="wgan",

@@ -97,3 +97,13 @@ def fooled(floor: dict, controls: dict[str, dict]) -> dict[str, str]:
                 f"than held-out examples are; at most {COPIED:.0%} should be"
             )
     return notes
+
+
+def below_floor(scores: dict, floor: dict) -> list[str]:
+    """A note for each distance that is shorter from samples than from training examples."""
+    return [
+        f"{name} of the samples, {scores[name]:.4g}, is below its floor, {floor[name]:.4g}: by "
+        "chance, or since the samples are blander than data, which makes them no better"
+        for name in ("w1", "sliced_w1")
+        if None not in (scores[name], floor[name]) and scores[name] < floor[name]
+    ]

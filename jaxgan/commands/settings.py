@@ -7,7 +7,6 @@ to rebuild the model.
 
 import dataclasses
 import difflib
-import json
 import shlex
 from collections.abc import Iterable
 from typing import Any
@@ -19,6 +18,8 @@ from etils import epath
 from jaxgan import losses, networks, parallel
 from jaxgan.data import TOYS
 from jaxgan.gan import GAN, gan
+from jaxgan.training import data_record
+from jaxgan.training.run_folder import read_settings
 
 ON_DIVERGENCE = ("stop", "skip")
 # Choices, each with the settings that are its own.
@@ -36,8 +37,8 @@ class Config:
     """
 
     loss: str
-    """What to play for: bce (GAN, non-saturating), minimax (the original GAN), wgan (weight
-    clipping) or wgan-gp (gradient penalty)."""
+    """bce (GAN, non-saturating), minimax (the original GAN), wgan (weight clipping) or wgan-gp
+    (gradient penalty)."""
     dataset: str = "digits"
     """digits; the 2-D toys ring8, grid25 and swissroll; any image set of tensorflow-datasets, such
     as mnist or cifar10; stacked_mnist, digits of MNIST as the three channels of an image; or
@@ -53,11 +54,12 @@ class Config:
     seed: int = 0
     """Decides everything random: weights, noise and the order of the data."""
     num_seeds: int = 1
-    """Train this many independent runs, of seeds SEED, SEED + 1, ..., as one program; metrics are
-    their means and standard errors, pictures those of the first. If one diverges all stop, unless
-    with --on-divergence=skip."""
+    """Train this many independent runs, of seeds SEED, SEED + 1, ..., shared out over a CPU's
+    cores. Metrics are their means and standard errors, pictures those of the first. If one diverges
+    all stop, unless with --on-divergence=skip."""
     workdir: str | None = None
-    """The run's folder, also in a bucket, gs://BUCKET/FOLDER; by default runs/DATASET-LOSS-SEED."""
+    """The run's folder, also in a bucket, gs://BUCKET/FOLDER; by default runs/DATASET-LOSS-SEED,
+    with the settings that are not the preset's."""
     data_dir: str | None = None
     """Where data sets are; by default where tensorflow-datasets keeps them."""
     parallel: str = "auto"
@@ -165,7 +167,9 @@ def unused(config: Config) -> dict[str, str]:
                 only = f"{flag(choice)}={' or '.join(takers)}"
                 reasons[name] = f"{flag(choice)}={chosen}, only with {only}"
     if config.dataset in TOYS:
-        reasons["image_size"] = f"--dataset={config.dataset}"
+        reasons |= dict.fromkeys(("image_size", "data_dir"), f"--dataset={config.dataset}")
+    if config.dataset.startswith("folder:"):
+        reasons["data_dir"] = "--dataset=folder:PATH, which says where"
     if not config.checkpoint_every:
         reasons["keep_every"] = "--checkpoint-every=0"
     return reasons
@@ -207,64 +211,72 @@ def make_model(config: Config, data_shape: tuple[int, ...]) -> GAN:
     )
 
 
-def save(config: Config, path: epath.PathLike) -> None:
-    """Writes the config as JSON."""
-    write_whole(epath.Path(path), json.dumps(dataclasses.asdict(config), indent=2) + "\n")
+def recorded(config: Config) -> dict[str, Any]:
+    """The settings that a run's `config.json` holds: those that have an effect."""
+    without = unused(config)
+    return {k: v for k, v in dataclasses.asdict(config).items() if k not in without}
 
 
-def write_whole(path: epath.Path, text: str) -> None:
-    """Writes a file so that, killed at any moment, it holds all of the text or what it held."""
-    part = path.with_name(path.name + ".part")
-    part.write_text(text)
-    part.replace(path)
+def fit_arguments(config: Config) -> dict[str, Any]:
+    """What `jaxgan.fit` is given besides a model and data."""
+    names = (
+        *("steps", "batch_size", "workdir", "seed", "num_seeds", "parallel", "log_every"),
+        *("sample_every", "checkpoint_every", "keep_every", "on_divergence"),
+    )
+    return _own(config, names) | {"settings": recorded(config)}
 
 
-def load(path: epath.PathLike) -> Config:
-    """Reads a config that `save` wrote.
+def read(settings: dict[str, Any], source: Any) -> Config:
+    """The config that a run recorded.
+
+    Args:
+      settings: what its `config.json` holds.
+      source: where that is, for the error.
 
     Raises:
-      ValueError: if the file is no config.
+      ValueError: if it is none.
     """
+    if "loss" not in settings:
+        raise ValueError(
+            f"{source} is of a run of jaxgan.fit, whose model is its own: load it in Python, "
+            "jaxgan.load(folder, model)"
+        )
     try:
-        config = Config(**read_json(epath.Path(path)))
+        config = Config(**settings)
     except TypeError as error:  # names of no setting
-        raise ValueError(f"{path} is not a run's config: {error}") from error
+        raise ValueError(f"{source} is not a run's config: {error}") from error
     for field in dataclasses.fields(Config):
         value, kind = getattr(config, field.name), field.type
         whole = kind is float and isinstance(value, int)  # JSON has but one kind of number
         right = whole or isinstance(value, kind)  # type: ignore[arg-type]  # no name of a type
         if not right or (isinstance(value, bool) and kind is not bool):
-            raise ValueError(f"{path} is not a run's config: {field.name} cannot be {value!r}")
+            raise ValueError(f"{source} is not a run's config: {field.name} cannot be {value!r}")
     return config
 
 
 def of_run(folder: epath.PathLike) -> Config:
-    """Reads the config of the run in a folder.
+    """The config of the run in a folder.
 
     Raises:
       ValueError: if it holds none, or its config is none.
     """
-    path = epath.Path(folder).expanduser() / "config.json"
-    if not path.exists():
-        raise ValueError(f"{folder} holds no run: it has no config.json")
-    return load(path)
+    path = epath.Path(folder).expanduser()
+    return read(read_settings(path), path / "config.json")
 
 
-def read_json(path: epath.Path) -> dict[str, Any]:
-    """Reads a file that holds one JSON object.
+def make_model_of(settings: dict[str, Any], data_shape: tuple[int, ...]) -> GAN:
+    """The GAN of a run with these recorded settings."""
+    return make_model(read(settings, "its config"), data_shape)
+
+
+def model_of_run(folder: epath.PathLike) -> GAN:
+    """The GAN that the run in a folder trained.
 
     Raises:
-      ValueError: if it does not.
+      ValueError: if it holds none, or one of jaxgan.fit.
     """
-    try:
-        read = json.loads(path.read_text())
-    except OSError as error:
-        raise ValueError(f"{path} cannot be read: {error.strerror}") from error
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path} is damaged: {error}") from error
-    if not isinstance(read, dict):
-        raise ValueError(f"{path} is damaged: it holds {str(read)[:40]!r}, no JSON object")
-    return read
+    path = epath.Path(folder).expanduser()
+    return make_model(of_run(path), tuple(data_record.read(path)["shape"]))
 
 
 def _own(config, names):

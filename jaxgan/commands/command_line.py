@@ -4,11 +4,11 @@ import dataclasses
 
 import tyro
 from etils import epath
-from flags import given, one_line_errors, read
-from presets import default_workdir, preset
 
-from jaxgan import config as configs
-from jaxgan.config import LOSSES, Config, check, flag, unused
+from jaxgan.commands import settings
+from jaxgan.commands.flags import given, one_line_errors, read
+from jaxgan.commands.presets import default_workdir, preset
+from jaxgan.commands.settings import LOSSES, Config, check, flag, unused
 from jaxgan.parallel import hosts
 
 
@@ -16,8 +16,10 @@ from jaxgan.parallel import hosts
 class Options:
     """What a command line says besides a run's settings."""
 
+    name: str = ""
+    """Put the run into runs/NAME."""
     dry_run: bool = False
-    """Print the settings and the sizes of the networks, and stop."""
+    """Compile, and print the settings, the networks, and what training will cost; train nothing."""
     replay: str = ""
     """A diverged-STEP.npz of a run's folder: repeat that step and show what is not finite in it.
     Goes without other settings."""
@@ -54,9 +56,14 @@ def parse(arguments: list[str]) -> tuple[Config, Options]:
     defaults = _defaults(arguments)
     parsed = read(Arguments, arguments, "train.py", Arguments(**vars(defaults)))
     values = {field.name: getattr(parsed, field.name) for field in dataclasses.fields(Config)}
-    config = Config(**(values | {"model": defaults.model}))
+    if parsed.model == "auto":  # a preset's, or the run's
+        values["model"] = defaults.model
+    config = Config(**values)
     if config.workdir is None:
-        config = dataclasses.replace(config, workdir=default_workdir(config))
+        workdir = f"runs/{parsed.name}" if parsed.name else default_workdir(config)
+        config = dataclasses.replace(config, workdir=workdir)
+    elif parsed.name:
+        raise ValueError("--name and --workdir both say where the run is: leave one out.")
     check(config)
     for name, reason in unused(config).items():
         if name in given(Arguments, arguments):
@@ -89,7 +96,7 @@ def _defaults(arguments):
     if choice.loss or {"-h", "--help"} & set(others):
         return preset(choice.loss or "wgan", choice.dataset, choice.model)
     if choice.workdir and (epath.Path(choice.workdir).expanduser() / "config.json").exists():
-        return configs.of_run(choice.workdir)
+        return settings.of_run(choice.workdir)
     raise ValueError(
         f"which --loss? One of {', '.join(LOSSES)}; a --workdir that holds a run goes without. Add "
         "--help for more."

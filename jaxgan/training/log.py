@@ -12,19 +12,18 @@ import numpy as np
 import tqdm
 from etils import epath
 from PIL import Image
-from run_folder import RunFolder, is_remote
 from tensorboardX import summary
 from tensorboardX.proto.event_pb2 import Event, SessionLog
 from tensorboardX.record_writer import RecordWriter
 
-from jaxgan.data import Dataset
 from jaxgan.parallel import hosts
+from jaxgan.training.run_folder import is_remote
 
 # So long may pass before others see what was logged: an object in a store is written whole.
 PUBLISH_SECONDS = 30
 
 
-class DivergedError(Exception):
+class BrokenError(Exception):
     """A metric, or a number in the state, is no longer finite.
 
     Attributes:
@@ -40,22 +39,26 @@ class DivergedError(Exception):
 class Log:
     """Writes down the metrics of every chunk, one chunk behind the device.
 
-    Of several processes the first writes; the others only watch for divergence.
+    Of several processes the first writes; the others only watch for numbers that break.
 
     Args:
-      folder: where the files go.
-      dataset: what the samples imitate.
-      step: the step that the run goes on from.
+      job: the run, a `job.Job`.
+      step: the step that it goes on from.
+
+    Attributes:
+      rows: what has been logged, oldest first; also before the run was resumed.
     """
 
-    def __init__(self, folder: RunFolder, dataset: Dataset, step: int):
-        self._config, self._folder, self._dataset = folder.config, folder, dataset
+    def __init__(self, job, step: int):
+        self._plan, self._folder, self._dataset = job.plan, job.folder, job.dataset
+        self.rows = [] if job.folder is None else job.folder.metrics()
         self._pending: collections.deque = collections.deque()
-        self._events = Events(folder.path, step) if hosts.is_first() else None
-        self._published = time.monotonic()
+        self._events = Events(job.folder.path, step) if job.folder and hosts.is_first() else None
+        self._published = self._began = time.monotonic()
+        self._began -= self.rows[-1].get("seconds", 0) if self.rows else 0
         self._bar = tqdm.tqdm(
             initial=step,
-            total=folder.config.steps,
+            total=job.plan.steps,
             unit="step",
             disable=None if hosts.is_first() else True,
             dynamic_ncols=True,
@@ -75,37 +78,37 @@ class Log:
           How many iterations it waited for.
 
         Raises:
-          DivergedError: if the state is not finite or, where updates that are not are not skipped,
+          BrokenError: if the state is not finite or, where updates that are not are not skipped,
             a metric is not; the metrics before it are written.
         """
         waited = 0
         while self._pending:
             step, count, metrics, finite = self._pending.popleft()
             columns = {name: np.asarray(column)[:count] for name, column in metrics.items()}
-            good = count if self._config.on_divergence == "skip" else count_finite(columns)
+            good = count if self._plan.on_divergence == "skip" else count_finite(columns)
             self._write(step, good, columns)
             self._bar.update(good)
             if good < count or not finite:
                 self._bar.close()
                 self.publish()
-                raise DivergedError(step, min(step + good + 1, step + count))
+                raise BrokenError(step, min(step + good + 1, step + count))
             waited += count
         return waited
 
-    def samples(self, step: int, samples: jax.Array) -> str:
-        """Draws samples, and returns the picture's path."""
-        path = self._folder.save_samples(step, np.asarray(samples), self._dataset)
-        with path.open("rb") as file:
-            picture = np.asarray(Image.open(file).convert("RGB"))
+    def samples(self, step: int, samples: np.ndarray) -> str:
+        """Draws samples into the folder, and returns the picture's path."""
+        path = self._folder.save_samples(step, samples, self._dataset)
         if self._events:
+            with path.open("rb") as file:
+                picture = np.asarray(Image.open(file).convert("RGB"))
             self._events.add(step, summary=summary.image("samples", picture, dataformats="HWC"))
             self.publish()
         return str(path)
 
     def publish(self) -> None:
         """Lets others see all that is written."""
-        self._folder.flush()
         if self._events:
+            self._folder.flush()
             self._events.flush()
         self._published = time.monotonic()
 
@@ -116,21 +119,25 @@ class Log:
             self._events.close()
 
     def _write(self, step, count, columns):
+        every, last = self._plan.log_every, self._plan.steps
+        seconds = round(time.monotonic() - self._began, 3)
         rows = [
-            make_row(step + i + 1, {name: column[i] for name, column in columns.items()})
-            for i in range(count)
-            if self._folder.logs(step + i + 1)
+            make_row(step + i, seconds, {name: column[i - 1] for name, column in columns.items()})
+            for i in range(1, count + 1)
+            if (step + i) % every == 0 or step + i == last
         ]
-        if not rows or not self._events:
+        if not rows:
             return
-        self._folder.append(rows)
+        self.rows += rows
+        if self._events:
+            self._folder.append(rows)
         for row in rows:
             for name in columns:
-                if row[name] is not None:
+                if self._events and row[name] is not None:
                     self._events.add(row["step"], summary=summary.scalar(name, row[name]))
-            last = self._config.steps
-            line = f"step {row['step']:>{len(str(last))}}/{last}  {describe(row, columns)}"
-            tqdm.tqdm.write(line)  # above the bar, if there is one
+            if hosts.is_first():
+                line = f"step {row['step']:>{len(str(last))}}/{last}  {describe(row, columns)}"
+                tqdm.tqdm.write(line)  # above the bar, if there is one
         if time.monotonic() - self._published > PUBLISH_SECONDS:
             self.publish()
 
@@ -189,12 +196,14 @@ def count_finite(columns: chex.ArrayTree) -> int:
     return len(finite) if finite.all() else int(np.argmin(finite))
 
 
-def make_row(step: int, metrics: dict[str, np.ndarray]) -> dict:
+def make_row(step: int, seconds: float, metrics: dict[str, np.ndarray]) -> dict:
     """A logged step: each metric, or its mean, standard error and values over several seeds.
+
+    `seconds` is the time that training has taken so far.
 
     What is not finite, as in a skipped update, is None: JSON knows no such numbers.
     """
-    row: dict = {"step": step}
+    row: dict = {"step": step, "seconds": seconds}
     for name, value in metrics.items():
         row[name] = _to_json(np.mean(value, dtype=np.float64))
         if value.ndim:

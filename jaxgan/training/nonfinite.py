@@ -1,38 +1,54 @@
 """When numbers break: which ones, the evidence in a file, and its replay."""
 
-import dataclasses
 import io
 import json
 import pathlib
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from etils import epath
-from log import DivergedError, count_finite
 
 import jaxgan
 from jaxgan import data, parallel
-from jaxgan.config import Config, make_model
-from jaxgan.gan import GAN, GANState, all_finite, current_step
+from jaxgan.gan import GAN, GANState, all_finite, build, current_step
 from jaxgan.parallel import hosts
+from jaxgan.training.log import BrokenError, count_finite
+from jaxgan.training.program import Program
 
 _PACKAGE = pathlib.Path(jaxgan.__file__).parent
+
+
+class DivergedError(Exception):
+    """Training diverged: a number is not finite.
+
+    Attributes:
+      step: the step that it was to make; None where it did not break again when it was repeated.
+      network: "critic" or "generator"; None likewise.
+      quantity: what of it broke, in words; None likewise.
+      path: a file that holds the step, for `replay`; None where nothing is written.
+    """
+
+    def __init__(self, message: str, step=None, network=None, quantity=None, path=None):
+        super().__init__(message)
+        self.step, self.network, self.quantity, self.path = step, network, quantity, path
 
 
 class Iteration(NamedTuple):
     """One iteration of one seed: `GAN.step(state, reals)` gives numbers that are not finite.
 
     Attributes:
-      config: the run's settings.
+      settings: those of the run.
+      seed: the seed.
       state: the state before it.
       reals: its data, `[n_critic, B, *data_shape]`.
     """
 
-    config: Config
+    settings: dict[str, Any]
+    seed: int
     state: GANState
     reals: np.ndarray
 
@@ -60,39 +76,59 @@ class Update(NamedTuple):
     key: jax.Array
 
 
-def explain(run, state: GANState | None, error: DivergedError, compiled, interrupt) -> str:
+class Found(NamedTuple):
+    """The first number of an iteration that is not finite.
+
+    Attributes:
+      quantity: what it is, in words.
+      state: the state before its update.
+      update: the update.
+    """
+
+    quantity: str
+    state: GANState
+    update: Update
+
+    def __str__(self):
+        return f"the {self.update.network}'s {self.quantity}, in {self.update.name},"
+
+
+def explain(
+    job, program: Program, state: GANState | None, error: BrokenError, interrupt
+) -> DivergedError:
     """Finds the step that diverged, saves what led to it, and says all that in one line.
 
     Args:
-      run: the trainer's `Run`.
+      job: the run, a `job.Job`.
+      program: its program.
       state: that of the last checkpoint, None if there is none yet.
       error: says between which steps to look.
-      compiled: the trainer's program, its feed and its capacity.
       interrupt: a signal makes it give up.
     """
-    folder = run.folder.path
     held = "no checkpoint yet" if state is None else f"checkpoint {current_step(state)}"
-    iteration = find_diverged(run, state, error, compiled, interrupt)
+    holds = "" if job.folder is None else f" {job.folder.path} holds {held}."
+    iteration = find_diverged(job, program, state, error, interrupt)
     if iteration is None:
-        return (
-            f"{error}, and was stopped, or did not diverge again, when those were repeated. "
-            f"{folder} holds {held}."
+        return DivergedError(
+            f"{error}, and was stopped, or did not diverge again, when those were repeated.{holds}"
         )
-    path = folder / f"diverged-{iteration.step}.npz"
-    if hosts.is_first():
+    path = None if job.folder is None else job.folder.path / f"diverged-{iteration.step}.npz"
+    if path is not None and hosts.is_first():
         save(iteration, path)
-    found = locate(iteration)
-    seed = f" of seed {iteration.config.seed}" if run.config.num_seeds > 1 else ""
-    return (
-        f"training diverged at step {iteration.step}{seed}: {found[0] if found else 'a number'} is "
-        f"not finite. {folder} holds {held}; train.py --replay={path} shows the operation. A "
-        "smaller --d-learning-rate or --g-learning-rate may help, or --on-divergence=skip"
-        f"{'' if state is None else ', in another --workdir'}."
+    found = locate(job.model, iteration)
+    seed = f" of seed {iteration.seed}" if job.plan.num_seeds > 1 else ""
+    return DivergedError(
+        f"training diverged at step {iteration.step}{seed}: {found or 'a number'} is not finite."
+        + holds,
+        iteration.step,
+        found and found.update.network,
+        found and found.quantity,
+        path,
     )
 
 
 def find_diverged(
-    run, state: GANState | None, error: DivergedError, compiled, interrupt
+    job, program: Program, state: GANState | None, error: BrokenError, interrupt
 ) -> Iteration | None:
     """Trains again, from a state or the beginning, up to the iteration that breaks.
 
@@ -100,37 +136,35 @@ def find_diverged(
       That iteration, of the first seed that it breaks for; None if interrupted, or if on this
       device a program's results are not always the same.
     """
-    state = run.model.init(run.init_keys()) if state is None else state
+    state = job.first_state() if state is None else state
     step = current_step(state)
-    state = parallel.replicate(state, run.mode)
-    program, batches, capacity = compiled
+    state = parallel.replicate(state, job.mode, job.devices)
     # Several processes must do the same, and hear of signals one by one.
     while step < error.stop and not (interrupt.number and jax.process_count() == 1):
-        count = min(capacity, error.start - step) if step < error.start else 1
+        count = min(program.capacity, error.start - step) if step < error.start else 1
         before = jax.tree.map(jnp.copy, state)
-        state, (metrics, finite) = program(state, batches(step, count), count)
-        metrics = {name: np.asarray(column)[:count] for name, column in metrics.items()}
-        if not (finite and all_finite(metrics)):
+        state, (metrics, finite) = program.run(state, program.batches(step, count), count)
+        columns = {name: np.asarray(column)[:count] for name, column in metrics.items()}
+        if not (finite and all_finite(columns)):
             index = 0
-            if run.config.num_seeds > 1:
-                last = {name: column[-1] for name, column in metrics.items()}
+            if job.plan.num_seeds > 1:
+                last = {name: column[-1] for name, column in columns.items()}
                 index = count_finite((parallel.own_copy(state)._replace(key=()), last))
-            return alone(run, before, step, index)
+            return alone(job, before, step, index)
         step += count
     return None
 
 
-def alone(run, state: GANState, step: int, index: int) -> Iteration:
+def alone(job, state: GANState, step: int, index: int) -> Iteration:
     """The iteration from a state, that of `step`, as the seed of this index alone does it."""
-    state = parallel.own_copy(state)._replace(skipped=None)
-    if run.config.num_seeds > 1:
+    state = parallel.own_copy(state)
+    if job.plan.num_seeds > 1:
         state = jax.tree.map(lambda x: x[index], state)
-    seed, train = run.seeds()[index], run.dataset.train
-    sizes = run.config.n_critic, run.config.batch_size
+    seed, train = job.seeds[index], job.dataset.train
+    sizes = job.model.game.n_critic, job.plan.batch_size
     rows = data.batch_indices(seed, step, 1, *sizes, len(train))[0]
-    config = dataclasses.replace(run.config, num_seeds=1, seed=seed, on_divergence="stop")
     # Compiled, as in training: called as it is, it refuses numbers that are not finite.
-    return Iteration(config, state, np.asarray(jax.jit(data.to_float)(train[rows])))
+    return Iteration(job.settings, seed, state, np.asarray(jax.jit(data.to_float)(train[rows])))
 
 
 def updates(iteration: Iteration) -> Iterator[Update]:
@@ -144,29 +178,34 @@ def updates(iteration: Iteration) -> Iterator[Update]:
     yield Update("generator", "the generator's update", "g_step", iteration.reals[-1], last)
 
 
-def locate(iteration: Iteration) -> tuple[str, GANState, Update] | None:
+def locate(model: GAN, iteration: Iteration) -> Found | None:
     """Finds the first update whose result is not finite.
 
-    Returns:
-      What is not finite, in words; the state before that update; and the update. None if all is
-      finite: a chunk of many iterations is another program, which may round differently.
+    None if all is finite: a chunk of many iterations is another program, which may round
+    differently.
     """
-    model = make_model(iteration.config, iteration.reals.shape[2:])
-    state = iteration.state
+    model = _without_skipping(model)
+    state = iteration.state._replace(skipped=None)
     for update in updates(iteration):
         after, metrics = getattr(model, update.method)(state, update.real, update.key)
         if not all_finite((after, metrics)):
-            quantity = _quantity(iteration, state, update, after, metrics)
-            return f"the {update.network}'s {quantity}, in {update.name},", state, update
+            return Found(_quantity(model, state, update, after, metrics), state, update)
         state = after
     return None
 
 
+def _without_skipping(model: GAN) -> GAN:
+    """The model whose updates hide nothing that is not finite."""
+    return build(model.game._replace(skip_nonfinite=False))
+
+
 def save(iteration: Iteration, path: epath.Path) -> None:
     """Writes the iteration to an npz file of plain arrays."""
-    state = iteration.state._replace(key=jax.random.key_data(iteration.state.key))
-    arrays = {
-        "config": np.array(json.dumps(dataclasses.asdict(iteration.config))),
+    key = jax.random.key_data(iteration.state.key)
+    state = iteration.state._replace(key=key, skipped=None)
+    arrays: dict[str, Any] = {
+        "settings": np.array(json.dumps(iteration.settings)),
+        "seed": np.array(iteration.seed),
         "reals": np.asarray(iteration.reals),
         **{name: np.asarray(leaf) for name, leaf in _named_leaves(state)},
     }
@@ -175,8 +214,14 @@ def save(iteration: Iteration, path: epath.Path) -> None:
     path.write_bytes(file.getvalue())
 
 
-def load(path: epath.PathLike) -> Iteration:
+def load(
+    path: epath.PathLike, make_model: Callable[[dict[str, Any], tuple[int, ...]], GAN]
+) -> tuple[GAN, Iteration]:
     """Reads what `save` wrote; nothing in it is run.
+
+    Args:
+      path: the file.
+      make_model: from the run's settings and the shape of an example to its model.
 
     Raises:
       ValueError: if the file is no such iteration, in one line.
@@ -185,48 +230,41 @@ def load(path: epath.PathLike) -> Iteration:
         content = io.BytesIO(epath.Path(path).expanduser().read_bytes())
         with np.load(content, allow_pickle=False) as file:
             arrays = dict(file)
-        config, reals = Config(**json.loads(str(arrays["config"]))), arrays["reals"]
-        model = make_model(config, reals.shape[2:])
+        settings, reals = json.loads(str(arrays["settings"])), arrays["reals"]
+        model = _without_skipping(make_model(settings, reals.shape[2:]))
         template = jax.eval_shape(model.init, jax.random.key(0))
         template = template._replace(key=jax.eval_shape(jax.random.key_data, template.key))
         leaves = [_checked(name, arrays[name], leaf) for name, leaf in _named_leaves(template)]
     except Exception as error:  # a damaged zip file raises many kinds
         raise ValueError(
-            f"--replay={path} cannot be read ({error}). Give the diverged-STEP.npz of a run's "
-            "folder."
+            f"{path} cannot be replayed ({error}). Give the diverged-STEP.npz of a run's folder."
         ) from error
     state: Any = jax.tree.unflatten(jax.tree.structure(template), leaves)
-    return Iteration(config, state._replace(key=jax.random.wrap_key_data(state.key)), reals)
+    state = state._replace(key=jax.random.wrap_key_data(state.key))
+    return model, Iteration(settings, int(arrays["seed"]), state, reals)
 
 
-def replay(path: epath.PathLike) -> bool:
+def replay(model: GAN, iteration: Iteration) -> bool:
     """Repeats a saved iteration, and prints the first operation whose result is not finite.
 
     Returns:
       Whether there is one.
-
-    Raises:
-      ValueError: if the file is no saved iteration.
     """
-    iteration = load(path)
-    config = iteration.config
-    print(f"step {iteration.step} of {config.loss} on {config.dataset}, seed {config.seed}")
-    found = locate(iteration)
+    print(f"step {iteration.step} of seed {iteration.seed}")
+    found = locate(model, iteration)
     if found is None:
         print("every number of it is finite here")
         return False
-    words, state, update = found
-    print(f"{words} is not finite")
-    model = make_model(config, iteration.reals.shape[2:])
-    print(_first_operation(model, state, update) or "operation by operation every number is finite")
+    print(f"{found} is not finite")
+    print(_first_operation(model, found) or "operation by operation every number is finite")
     return True
 
 
-def _first_operation(model: GAN, state: GANState, update: Update) -> str | None:
+def _first_operation(model: GAN, found: Found) -> str | None:
     """Repeats the update operation by operation until a result is not finite."""
     try:
         with jax.debug_nans(True), jax.debug_infs(True), jax.disable_jit():
-            getattr(model, update.method)(state, update.real, update.key)
+            getattr(model, found.update.method)(found.state, found.update.real, found.update.key)
     except FloatingPointError as error:
         # An operation of a gradient has as its cause the lines that it is the gradient of.
         source = error.__cause__ or error
@@ -237,12 +275,11 @@ def _first_operation(model: GAN, state: GANState, update: Update) -> str | None:
     return None
 
 
-def _quantity(iteration, state, update, after, metrics) -> str:
+def _quantity(model, state, update, after, metrics) -> str:
     """The first of loss, gradient, optimizer's state and parameters that is not finite."""
     bad = [name for name, value in metrics.items() if not np.isfinite(value).all()]
     if bad:
         return f"loss ({', '.join(bad)})"
-    model = make_model(iteration.config, iteration.reals.shape[2:])
     descend = model.d_grad if update.network == "critic" else model.g_grad
     gradient, _ = descend(state, update.real, update.key)
     player = getattr(after, update.network)

@@ -1,0 +1,106 @@
+"""How every program ends: with an exit status, and for a mistake in a line."""
+
+import contextlib
+import functools
+import io
+import os
+import signal
+import sys
+from collections.abc import Callable
+
+from jaxgan.training.checkpoints import is_out_of_memory
+
+Main = Callable[[list[str]], int]  # from a program's arguments to its exit status
+
+BAD_INPUT, DIVERGED, UNWRITABLE = 2, 3, 4
+INTERRUPTED, CLOSED_PIPE = 128 + signal.SIGINT, 128 + signal.SIGPIPE
+
+
+def run(main: Main, arguments: list[str], cached: bool = True) -> None:
+    """Runs a program, and ends with its exit status.
+
+    Names of files that are no text are printed, whatever the terminal takes.
+
+    Args:
+      main: the program.
+      arguments: the command line.
+      cached: keep compiled programs in the user's cache, so that a second run starts in seconds.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a notebook's is not
+            stream.reconfigure(errors="backslashreplace")
+    if cached:
+        _cache_programs()
+    if status := main(arguments):  # a notebook takes even an exit with 0 for an end to show
+        sys.exit(status)
+
+
+def ends_in_a_line(
+    program: str,
+    without_memory: str = "use a machine with more",
+    mistakes: tuple[type[Exception], ...] = (ValueError, OSError),
+) -> Callable[[Main], Main]:
+    """Makes a program's `main` report in a line what ends it early.
+
+    It then returns 2 for bad input and for lack of memory, 130 for Ctrl-C, and, in silence, 141 if
+    what reads its output has closed the pipe, as `| head` does.
+
+    Args:
+      program: its name.
+      without_memory: what to do where memory is lacking.
+      mistakes: the exceptions that mean bad input.
+    """
+
+    def decorate(main):
+        @functools.wraps(main)
+        def ending(arguments, **options):
+            try:
+                status = main(arguments, **options)
+                sys.stdout.flush()  # here a closed pipe is noticed
+                return status
+            except BrokenPipeError:
+                _drop_output()
+                return CLOSED_PIPE
+            except KeyboardInterrupt:
+                report(program, "interrupted")
+                return INTERRUPTED
+            except mistakes as error:
+                report(program, error)
+                return BAD_INPUT
+            except Exception as error:
+                if not is_out_of_memory(error):
+                    raise
+                report(program, f"out of memory: {without_memory} ({str(error)[:200]})")
+                return BAD_INPUT
+
+        return ending
+
+    return decorate
+
+
+def report(program: str, message: object) -> None:
+    """Prints a message as one line on standard error; values in it may hold line breaks."""
+    with contextlib.suppress(BrokenPipeError):
+        print(f"{program}: {' '.join(str(message).split())}", file=sys.stderr)
+
+
+def _drop_output():
+    """Leaves nothing to write to a closed pipe: python would try again at its end."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def _cache_programs():
+    import warnings
+
+    import jax
+
+    home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+        jax.config.update("jax_compilation_cache_dir", os.path.join(home, "jaxgan", "xla"))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+    # A kill or a full disk cuts an entry short; its program is compiled again.
+    warnings.filterwarnings("ignore", "Error .* persistent compilation cache entry")

@@ -1,0 +1,275 @@
+"""Scores a run: `python experiments/evaluate.py --workdir=runs/digits-wgan-0`.
+
+Writes `evaluation.json` and `nearest.png` into the run's folder, and prints a table. Every score
+stands beside its floor: what as many training examples score in the samples' place. A score that
+cannot tell good samples from bad ones on these data is null, and a note says why.
+"""
+
+import dataclasses
+import importlib.metadata
+import io
+import math
+import platform
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import numpy as np
+from etils import epath
+
+from jaxgan import data, plots
+from jaxgan.commands import endings, settings, withheld
+from jaxgan.commands.command_line import check_seed
+from jaxgan.commands.flags import read
+from jaxgan.commands.scorer import Scorer, make_judge
+from jaxgan.commands.settings import Config
+from jaxgan.data import Dataset, names
+from jaxgan.training import Run, data_record, json_files, load
+
+
+@dataclasses.dataclass(frozen=True)
+class Arguments:
+    """Score a trained GAN against the held-out examples of its data set."""
+
+    workdir: str
+    """The run's folder."""
+    samples: int | None = None
+    """How many samples to score; by default 25,000 of points, 26,000 of stacked_mnist, as the
+    papers have it, and otherwise as many as there are held-out images, up to 10,000."""
+    seed: int = 0
+    """Of the latents, of the directions of the sliced distance, and of the examples in the floor;
+    of several runs the latents differ."""
+    ema: bool = True
+    """Score the averaged generator; with --no-ema the one trained last."""
+    data_dir: str | None = None
+    """Where data sets are or, of a run on folder:PATH, its pictures; by default where the run had
+    them."""
+
+
+@endings.ends_in_a_line("evaluate.py", "lower --samples")
+def main(arguments: list[str]) -> int:
+    """Runs the command line; returns 0, 2 for bad input, or 130 if interrupted."""
+    options = read(Arguments, arguments, "evaluate.py")
+    check_seed(options.seed)
+    folder = epath.Path(options.workdir)
+    config = settings.of_run(folder)
+    name, data_dir = locate_data(config, options.data_dir)
+    dataset = data.load(name, data_dir, image_size=config.image_size)
+    run = load(folder, settings.make_model(config, dataset.train.shape[1:]))
+    n = count_samples(options.samples, dataset)
+    evaluation, picture = evaluate(run, config, dataset, n, options, data_dir)
+    evaluation["notes"] += note_on_data(folder, dataset, evaluation["protocol"]["data"])
+    json_files.write(folder / "evaluation.json", evaluation)
+    (folder / "nearest.png").write_bytes(picture)
+    print("\n".join(tabulate(evaluation)))
+    print(f"samples beside their nearest training examples: {folder / 'nearest.png'}")
+    print(f"all numbers: {folder / 'evaluation.json'}")
+    return 0
+
+
+def tabulate(evaluation: dict) -> list[str]:
+    """The lines of a table: each score, its standard error over seeds, and its floor."""
+    errors = flatten(evaluation.get("standard_error") or {})
+    floors, lines = flatten(evaluation["floor"]), [f"{'score':32} {'samples':>20} {'floor':>12}"]
+    for name, value in flatten(evaluation["scores"]).items():
+        spread = f" ± {errors[name]:.2g}" if errors.get(name) is not None else ""
+        floor = floors.get(name)
+        cell = "-" if value is None else f"{value:.4g}{spread}"
+        lines.append(f"{name:32} {cell:>20} {'' if floor is None else f'{floor:.4g}':>12}".rstrip())
+    return lines + evaluation["notes"]
+
+
+def flatten(scores: Mapping) -> dict[str, float | None]:
+    """Scores by their full names, histograms left out."""
+    flat: dict[str, float | None] = {}
+    for name, value in scores.items():
+        if isinstance(value, Mapping):
+            flat |= {f"{name}.{inner}": v for inner, v in flatten(value).items()}
+        elif not isinstance(value, list):
+            flat[name] = value
+    return flat
+
+
+def locate_data(config: Config, data_dir: str | None) -> tuple[str, str | None]:
+    """The name of a run's data set, and where data sets are.
+
+    A folder of pictures is where `data_dir` says, if that is given.
+
+    Raises:
+      ValueError: if it is not there any more.
+    """
+    if not config.dataset.startswith("folder:"):
+        return config.dataset, data_dir or config.data_dir
+    name = f"folder:{data_dir}" if data_dir else config.dataset
+    try:
+        names.open_folder(name)
+    except ValueError as error:
+        raise ValueError(
+            f"the pictures of the run are not in {name}: say with --data-dir=PATH where they are"
+        ) from error
+    return name, None
+
+
+def note_on_data(folder: epath.Path, dataset: Dataset, fingerprint: str) -> list[str]:
+    """A note where the data are not those that the run was trained on."""
+    now = data_record.describe(dataset, fingerprint)
+    changed = data_record.difference(data_record.read(folder), now)
+    if not changed:
+        return []
+    note = (
+        f"the data are others now than those that the run was trained on ({changed}): what is held "
+        "out here may have been trained on"
+    )
+    print(f"evaluate.py: {note}", file=sys.stderr)
+    return [note]
+
+
+def count_samples(asked: int | None, dataset: Dataset) -> int:
+    """How many samples to score.
+
+    Raises:
+      ValueError: if so many are asked for that the floor cannot have as many.
+    """
+    held_out, train = len(dataset.test), len(dataset.train)
+    if asked is not None:
+        if not 2 <= asked <= train:
+            raise ValueError(
+                f"--samples must be from 2 to {train}, the number of training examples of "
+                f"{dataset.name}, as many of which make the floor; got {asked}"
+            )
+        return asked
+    if dataset.name == "stacked_mnist":
+        return 26_000
+    if dataset.train.ndim == 2:
+        return 25_000  # a perfect generator's reverse KL over 25 modes is 0.0005, not 0.005
+    return min(10_000, held_out, train)
+
+
+def evaluate(
+    run: Run, config: Config, dataset: Dataset, n: int, options: Arguments, data_dir: str | None
+) -> tuple[dict, bytes]:
+    """Scores n samples of each seed, and as many training examples.
+
+    Returns:
+      What `evaluation.json` holds, and a PNG of samples with their nearest training examples.
+
+    Raises:
+      ValueError: if samples are not finite.
+    """
+    run = run if options.ema else run.without_average()
+    key, directions = jax.random.split(jax.random.key(options.seed))
+    judge = make_judge(dataset, data_dir, config.image_size)
+    print(f"scoring {n:,} samples against {len(dataset.test):,} held-out examples", flush=True)
+    score = Scorer(dataset, judge, directions, n)
+
+    print("training examples, for the floor", flush=True)
+    random = np.random.RandomState(options.seed % 2**32)  # the same under every numpy
+    chosen = random.permutation(len(dataset.train))[:n]
+    floor, controls = score.floor(np.asarray(data.to_float(dataset.train[chosen])))
+
+    seeds = [config.seed + index for index in range(config.num_seeds)]
+    scores, picture = [], b""
+    for index, seed in enumerate(seeds):
+        print(f"seed {seed}: drawing and scoring", flush=True)
+        x = run.sample(jax.random.fold_in(key, seed), n, index)
+        if not np.isfinite(x).all():
+            raise ValueError(f"the samples of seed {seed} are not finite: its training diverged")
+        memorisation, neighbours = score.copies(x)
+        scores.append(score(x) | {"memorisation": memorisation})
+        picture = picture or draw_neighbours(x, neighbours, dataset)
+    summary: dict = {"scores": scores[0]}
+    if len(seeds) > 1:
+        summary = {
+            "scores": combine(mean, scores),
+            "standard_error": combine(standard_error, scores),
+            "scores_of_seeds": scores,
+        }
+    evaluation = {
+        "dataset": config.dataset,
+        "loss": config.loss,
+        "seeds": seeds,
+        "step": run.step,
+        **summary,
+        "floor": floor,
+        "controls": controls,
+        "protocol": {
+            "samples": n,
+            "seed": options.seed,
+            "data": data.fingerprint(dataset),
+            "generator": "last" if run.state.ema is None else "averaged",
+            **score.protocol(n),
+        },
+        "notes": [note for name, note in score.withheld.items() if name in scores[0]]
+        + withheld.below_floor(summary["scores"], floor),
+        "versions": versions(),
+    }
+    return clean(evaluation), picture
+
+
+def draw_neighbours(x: np.ndarray, neighbours: np.ndarray, dataset: Dataset) -> bytes:
+    """A PNG of samples and, in the same places, their nearest training examples."""
+    from matplotlib.collections import LineCollection
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(10, 5.3) if x.ndim == 4 else (6, 6.4), dpi=120, layout="constrained")
+    if x.ndim == 4:
+        for axes, images, title in zip(
+            figure.subplots(1, 2),
+            (x, neighbours),
+            ("samples", "their nearest training examples"),
+            strict=True,
+        ):
+            axes.imshow(plots.image_grid(data.to_uint8(images[:36])).squeeze(), cmap="gray")
+            axes.set_title(title)
+            axes.set_axis_off()
+    else:
+        axes, few = figure.subplots(), 200
+        ends = np.stack([x[:few], neighbours[:few]], axis=1)
+        axes.add_collection(LineCollection(list(ends), color="0.5", linewidth=0.6))
+        for points, label in ((neighbours, "their nearest training points"), (x, "samples")):
+            axes.plot(*points[:few].T, ".", markersize=4, label=label)
+        axes.set(aspect="equal", title=f"{dataset.name}: {min(few, len(x))} samples")
+        figure.legend(loc="outside lower center", ncols=2, markerscale=2, frameon=False)
+    png = io.BytesIO()
+    figure.savefig(png, format="png")
+    return png.getvalue()
+
+
+def combine(f: Callable[[list], float], scores: list[Any]) -> Any:
+    """One value of the seeds' scores, score by score."""
+    first = scores[0]
+    if isinstance(first, dict):
+        return {name: combine(f, [score[name] for score in scores]) for name in first}
+    if isinstance(first, list):
+        return [combine(f, list(values)) for values in zip(*scores, strict=True)]
+    return None if first is None else f(scores)
+
+
+def mean(values: list) -> float:
+    """Over seeds."""
+    return float(np.mean(values))
+
+
+def standard_error(values: list) -> float:
+    """Of the mean over seeds."""
+    return float(np.std(values, ddof=1) / len(values) ** 0.5)
+
+
+def clean(tree: Any) -> Any:
+    """None for numbers that JSON cannot hold."""
+    if isinstance(tree, Mapping):
+        return {name: clean(value) for name, value in tree.items()}
+    if isinstance(tree, list):
+        return [clean(value) for value in tree]
+    return None if isinstance(tree, float) and not math.isfinite(tree) else tree
+
+
+def versions() -> dict[str, str]:
+    """What the numbers were computed with."""
+    names = ("jaxgan", "jax", "jaxlib", "flax", "numpy", "POT")
+    return {
+        "python": platform.python_version(),
+        "device": jax.devices()[0].device_kind,
+        **{name: importlib.metadata.version(name) for name in names},
+    }

@@ -1,0 +1,150 @@
+"""The program `train`: from a command line to a trained run."""
+
+import contextlib
+import dataclasses
+import json
+import os
+from collections.abc import Callable
+
+import jax
+from etils import epath
+
+from jaxgan import data
+from jaxgan.commands import endings, settings
+from jaxgan.commands.command_line import parse, parse_replay
+from jaxgan.commands.settings import Config, assign, flag, make_model
+from jaxgan.data import Dataset
+from jaxgan.parallel import hosts
+from jaxgan.training import DivergedError, Run, fit, nonfinite
+from jaxgan.training.cost import measure
+from jaxgan.training.job import Job, Plan, prepare
+from jaxgan.training.run_folder import ChangedError, RunFolder
+
+
+def train(config: Config) -> Run:
+    """Trains by the settings of a command line."""
+    dataset = load_data(config)
+    model = make_model(config, dataset.train.shape[1:])
+    return fit(model, dataset, **settings.fit_arguments(config))
+
+
+@endings.ends_in_a_line(
+    "train.py",
+    "lower --batch-size, --width, --depth, --latent-dim, --num-seeds or --image-size",
+    mistakes=(ValueError,),
+)
+def main(arguments: list[str], train: Callable[[Config], Run] = train) -> int:
+    """Runs the command line.
+
+    Args:
+      arguments: the flags.
+      train: trains a run by its settings.
+
+    Returns:
+      The exit status: 0 done, 2 bad input or too little memory, 3 diverged, 4 the folder cannot be
+      written any more, 128 plus the signal if interrupted. Where there are several processes and
+      another is lost, this one ends with `hosts.LOST`.
+    """
+    if file := parse_replay(arguments):
+        model, iteration = nonfinite.load(file, settings.make_model_of)
+        return endings.DIVERGED if nonfinite.replay(model, iteration) else 0
+    config, options = parse(arguments)
+    use_cores(config)
+    if options.dry_run:
+        check_folder(config)
+        describe(make_job(config))
+        return 0
+    if options.distributed:
+        hosts.join(options.coordinator_address, options.num_processes, options.process_id)
+    intact = f"What {config.workdir} holds is intact"
+    try:
+        with hosts.guard("train.py", ValueError, DivergedError):
+            with hosts.together():
+                if hosts.is_first():
+                    check_folder(config)
+            run = train(config)
+    except BrokenPipeError:
+        endings.report("train.py", f"what reads its output has closed the pipe. {intact}.")
+        raise
+    except DivergedError as error:
+        shows = "" if error.path is None else f"--replay={error.path} shows the operation. "
+        endings.report(
+            "train.py",
+            f"{error} {shows}A smaller --d-learning-rate or --g-learning-rate may help, or "
+            "--on-divergence=skip, in another --workdir.",
+        )
+        return endings.DIVERGED
+    except OSError as error:
+        endings.report(
+            "train.py",
+            f"{error}. {intact}: put that right (on a full disk, make room), and run the same "
+            "command again to resume.",
+        )
+        return endings.UNWRITABLE
+    return 128 + run.stopped_by if run.stopped_by else 0
+
+
+def check_folder(config: Config) -> None:
+    """Looks at the run's folder before the data are decoded, which may take minutes.
+
+    Raises:
+      ValueError: if it cannot be written, or holds something else than this run.
+    """
+    folder = epath.Path(config.workdir)
+    try:
+        RunFolder(folder, settings.recorded(config)).check_free()
+        if (folder / "config.json").exists():
+            settings.of_run(folder)
+    except ChangedError as error:
+        settings.of_run(folder)  # what is no run of ours says so itself
+        remedy = f"set {assign(error.name, error.before)} to go on"
+        raise ValueError(
+            f"{folder} holds a run with {flag(error.name)}={error.before}, not {error.now}: "
+            f"{'raise it' if error.name == 'steps' else remedy}, or use another --workdir."
+        ) from error
+    if config.image_size and config.dataset not in data.TOYS:
+        make_model(config, (config.image_size, config.image_size, 3))
+
+
+def load_data(config: Config) -> Dataset:
+    """The data set of a run.
+
+    Raises:
+      ValueError: if it cannot be read, by any of several processes.
+    """
+    with hosts.together():
+        try:
+            return data.load(config.dataset, config.data_dir, image_size=config.image_size)
+        except OSError as error:
+            raise ValueError(f"--dataset={config.dataset} cannot be read: {error}") from error
+
+
+def use_cores(config: Config) -> None:
+    """Makes a device of each core that several seeds can use, if jax has not started yet."""
+    forced = "xla_force_host_platform_device_count" in os.environ.get("XLA_FLAGS", "")
+    if config.num_seeds > 1 and config.parallel == "auto" and not forced:
+        cores = range(1, len(os.sched_getaffinity(0)) + 1)
+        with contextlib.suppress(RuntimeError):  # it has: one device has to do
+            count = max(n for n in cores if config.num_seeds % n == 0)
+            jax.config.update("jax_num_cpu_devices", count)
+
+
+def make_job(config: Config) -> Job:
+    """A run that is ready to start, and not started."""
+    dataset = load_data(config)
+    model = make_model(config, dataset.train.shape[1:])
+    arguments = settings.fit_arguments(config)
+    plan = Plan(**{field.name: arguments[field.name] for field in dataclasses.fields(Plan)})
+    return prepare(model, dataset, plan, config.workdir, arguments["settings"])
+
+
+def describe(job: Job) -> None:
+    """Prints the settings, the networks' variables, and what training will cost."""
+    print(json.dumps(job.settings, indent=2))
+    state = jax.eval_shape(job.model.init, jax.random.key(0))
+    for name, count in zip(("generator", "critic"), job.count_parameters(), strict=True):
+        print(f"\n{name}: {count:,} parameters")
+        for path, leaf in jax.tree_util.tree_leaves_with_path(getattr(state, name).params):
+            where = jax.tree_util.keystr(path, simple=True, separator="/")
+            print(f"  {where:40} {leaf.shape}")
+    print(f"\n{job.describe()}\n{measure(job, job.first_state())}")

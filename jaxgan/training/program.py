@@ -1,0 +1,83 @@
+"""The training program: many iterations in one dispatch, of one seed or several, and its data."""
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+from jaxgan import data, parallel
+from jaxgan.gan import GANState, all_finite, map_seeds
+
+# Data sets up to this size live on the device whole; of larger ones the host sends the batches.
+DEVICE_BYTES = 2**30
+CHUNK_BYTES = 2**26
+MAX_CHUNK = 512
+
+
+class Program(NamedTuple):
+    """A compiled run.
+
+    Attributes:
+      run: `run(state, batches, count) -> (state, (metrics, finite))` does `count` iterations.
+        Metrics are `[capacity]`, with several seeds `[capacity, S]`; `finite` says whether the
+        state after them is. The state is donated.
+      batches: `batches(step, count)`, the data of `count` iterations from a step on, padded to the
+        capacity, so that there is one program for all chunks.
+      capacity: the most iterations of one call.
+    """
+
+    run: Callable[..., tuple[GANState, tuple[dict[str, jax.Array], jax.Array]]]
+    batches: Callable[[int, int], np.ndarray]
+    capacity: int
+
+
+def make_program(job) -> Program:
+    """The program of a `job.Job`."""
+    train, seeds, mode = job.dataset.train, job.seeds, job.mode
+    sizes = job.model.game.n_critic, job.plan.batch_size
+    resident = train.nbytes <= DEVICE_BYTES
+    iteration_bytes = len(seeds) * math.prod(sizes) * (4 if resident else train[0].nbytes)
+    capacity = max(1, min(MAX_CHUNK, CHUNK_BYTES // iteration_bytes))
+    several = len(seeds) > 1
+
+    def fetch(whole, batch):
+        return data.to_float(whole[batch] if resident else batch)
+
+    def batches(step, count):
+        indices = np.stack(
+            [data.batch_indices(seed, step, count, *sizes, len(train)) for seed in seeds]
+        )
+        if mode in ("pmap", "mesh"):
+            indices = indices[..., parallel.own_rows(sizes[1])]
+        chunk = indices if resident else train[indices]
+        padded = np.zeros((len(seeds), capacity, *chunk.shape[2:]), chunk.dtype)
+        padded[:, :count] = chunk
+        return padded if several else padded[0]
+
+    many = parallel.many_steps(job.model.step, fetch)
+
+    def run_chunk(state, whole, chunk, count, axis_name=None):
+        def run_one(state, chunk):
+            state, metrics = many(state, whole, chunk, count, axis_name=axis_name)
+            # Once a chunk costs nothing, and is enough: what is not finite stays so.
+            return state, (metrics, all_finite(state))
+
+        return (map_seeds(run_one) if several else run_one)(state, chunk)
+
+    if mode == "seeds":
+        compiled = parallel.wrap_seeds(run_chunk, split=(None, 0, None), devices=job.devices)
+    else:
+        # The batch is the last axis of indices, and the third of examples, after the seeds'.
+        compiled = parallel.wrap(run_chunk, mode, split=(None, 2 + several, None))
+    shared = "mesh" if mode == "seeds" else mode
+    whole = parallel.replicate(train, shared, job.devices) if resident else ()
+
+    def run(state, chunk, count):
+        state, (metrics, finite) = compiled(state, whole, chunk, count)
+        if several:  # [S, capacity] as it comes
+            metrics, finite = jax.tree.map(lambda column: column.T, metrics), finite.all()
+        return state, (metrics, finite)
+
+    return Program(run, batches, capacity)

@@ -1,0 +1,127 @@
+"""A run: its generator to draw from, its metrics, and how both are read from its folder."""
+
+import dataclasses
+import functools
+import math
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+from etils import epath
+
+from jaxgan.gan import GAN, GANState, averaged_variables, current_step, over_seeds
+from jaxgan.networks.players import apply
+from jaxgan.training import model_record
+from jaxgan.training.checkpoints import Checkpoints
+from jaxgan.training.run_folder import RunFolder, read_settings
+
+# Samples are drawn so many values at a time, so that any number of them fits on the device.
+DRAW_VALUES = 2**22
+MOST_AT_ONCE = 1000
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """A GAN in training, or trained: draw from it with `sample`.
+
+    Attributes:
+      model: the functions of one seed's state.
+      state: where there are several seeds each leaf has a leading axis of them: see `one`.
+      num_seeds: how many seeds there are.
+      metrics: the logged steps, oldest first, as `metrics.jsonl` holds them.
+      finished: whether all its steps are done.
+      settings: what `config.json` holds, or would.
+      workdir: its folder; None where it has none.
+      stopped_by: the signal that interrupted it; 0 if none did.
+    """
+
+    model: GAN
+    state: GANState
+    num_seeds: int
+    metrics: list[dict[str, Any]]
+    finished: bool
+    settings: dict[str, Any]
+    workdir: str | None = None
+    stopped_by: int = 0
+
+    @property
+    def step(self) -> int:
+        """Generator updates so far."""
+        return current_step(self.state)
+
+    def sample(self, key: jax.Array, n: int, seed_index: int = 0) -> np.ndarray:
+        """Samples `[n, ...]` of the averaged generator, where there is one.
+
+        Args:
+          key: a typed PRNG key.
+          n: how many. The first of more are those of fewer.
+          seed_index: which of the run's seeds, from 0 on.
+        """
+        state, values = self.one(seed_index), math.prod(self.model.game.data_shape)
+        at_once = max(1, min(MOST_AT_ONCE, DRAW_VALUES // values))
+        pieces = []
+        for start in range(0, n, at_once) or [0]:
+            piece_key = jax.random.fold_in(key, start) if start else key
+            pieces.append(np.asarray(self.model.sample(state, piece_key, min(at_once, n - start))))
+        return np.concatenate(pieces)
+
+    def generate(self, latents: jax.Array, seed_index: int = 0) -> jax.Array:
+        """What the same generator makes of the latents `[n, latent_dim]`."""
+        draw = jax.jit(functools.partial(apply, self.model.game.generator, train=False))
+        return draw(*averaged_variables(self.one(seed_index)), latents)[0]
+
+    def one(self, seed_index: int) -> GANState:
+        """The state of one of the run's seeds.
+
+        Raises:
+          ValueError: if the run has no such seed.
+        """
+        if not 0 <= seed_index < self.num_seeds:
+            raise ValueError(f"seed_index must be from 0 to {self.num_seeds - 1}, got {seed_index}")
+        if self.num_seeds == 1:
+            return self.state
+        return jax.tree.map(lambda x: x[seed_index], self.state)
+
+    def without_average(self) -> "Run":
+        """The same with the generator as it was trained last, not averaged over training."""
+        return dataclasses.replace(self, state=self.state._replace(ema=None, ema_stats=None))
+
+
+def load(workdir: epath.PathLike, model: GAN, warn: Callable[[str], None] = print) -> Run:
+    """Loads the newest good checkpoint of a run; its data set is not needed, its folder only read.
+
+    Args:
+      workdir: the run's folder.
+      model: the GAN that was trained in it.
+      warn: given a line for each checkpoint that cannot be read.
+
+    Raises:
+      ValueError: if there is no run, it has no checkpoint that can be read, or the model is not the
+        run's.
+    """
+    path = epath.Path(workdir).expanduser()
+    settings = read_settings(path)
+    model_record.check(path, model_record.describe(model))
+    init, key = model.init, jax.random.key(0)
+    if settings["num_seeds"] > 1:
+        init, key = over_seeds(model).init, jax.random.split(key, settings["num_seeds"])
+    # Onto one device, whatever devices the state was trained on.
+    device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+    template = jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=device),
+        jax.eval_shape(init, key),
+    )
+    if not (path / "checkpoints").exists():  # or else orbax would make it
+        raise ValueError(f"{path} has no checkpoint yet")
+    checkpoints = Checkpoints(path / "checkpoints")
+    try:
+        state: Any = checkpoints.restore(template, warn, set_aside=False)
+    finally:
+        checkpoints.close()
+    if state is None:
+        raise ValueError(f"{path} has no checkpoint yet")
+    folder = RunFolder(path, settings)
+    return Run(
+        model, state, settings["num_seeds"], folder.metrics(), folder.finished, settings, str(path)
+    )

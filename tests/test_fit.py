@@ -1,0 +1,374 @@
+"""`jaxgan.fit`: anyone's network, loss and array, trained, stopped, resumed and loaded."""
+
+import json
+import os
+import pathlib
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import warnings
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import jaxgan
+from jaxgan import data, losses, networks
+from jaxgan.commands import train
+from jaxgan.training.interrupts import noted
+
+PAGE = pathlib.Path(__file__).parents[1] / "docs" / "own.md"
+PROGRAM = re.search(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)[1]
+SHORT = PROGRAM.replace("steps=2_000", "steps=24, batch_size=8, log_every=4, checkpoint_every=4")
+POINTS = np.random.default_rng(0).normal(size=(64, 3)).astype(np.float32)
+FAST = {"steps": 6, "batch_size": 8, "log_every": 1, "checkpoint_every": 2, "parallel": "jit"}
+
+
+def make(data_shape=(3,), loss=None, width=8, **options):
+    generator, critic = networks.mlp(data_shape, latent_dim=2, width=width, depth=1)
+    tx = optax.adam(1e-3)
+    return jaxgan.gan(generator, critic, loss or losses.wgan(), tx, tx, n_critic=2, **options)
+
+
+@pytest.fixture(scope="module")
+def model():
+    return make()
+
+
+def leaves(state):
+    return jax.tree.map(np.asarray, state._replace(key=jax.random.key_data(state.key)))
+
+
+def assert_same(a, b):
+    jax.tree.map(np.testing.assert_array_equal, leaves(a), leaves(b))
+
+
+def rows(run):
+    return [{k: v for k, v in row.items() if k != "seconds"} for row in run.metrics]
+
+
+# The program of docs/own.md.
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """Where that program lies beside an array of 28x28 images."""
+    folder = tmp_path_factory.mktemp("own")
+    images = np.random.default_rng(0).integers(0, 256, (100, 28, 28, 1)).astype(np.uint8)
+    np.save(folder / "images.npy", images)
+    (folder / "mine.py").write_text(SHORT)
+    return folder
+
+
+def start(place):
+    environment = os.environ | {"XLA_FLAGS": "", "PYTHONPATH": str(PAGE.parents[1])}
+    return subprocess.Popen(
+        [sys.executable, "mine.py"],
+        cwd=place,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_the_program_is_short():
+    assert len([line for line in PROGRAM.splitlines() if line.strip()]) <= 25
+
+
+def test_a_killed_program_ends_with_the_bits_of_one_that_never_was(place):
+    workdir = place / "runs" / "mine"
+    with start(place) as process:
+        while not (workdir / "checkpoints" / "8").exists():
+            assert process.poll() is None, process.stderr.read()
+            time.sleep(0.005)
+        process.kill()
+    assert not (workdir / "summary.json").exists()
+    with start(place) as process:
+        out, err = process.communicate()
+    assert "on from step" in out and "step 24/24" in out, err
+    assert "24 steps" not in out and "ms a step: about" in out
+    assert re.search(r"\d+%\|", err) is None, "no bar where nobody looks"
+    assert {p.name for p in (workdir / "samples").iterdir()} >= {"step_00000024.png"}
+    workdir.rename(place / "killed")
+    with start(place) as process:
+        process.communicate()
+
+    scope: dict = {}
+    exec(PROGRAM.split("run = ")[0], scope)
+    whole, killed = (jaxgan.load(path, scope["model"]) for path in (workdir, place / "killed"))
+    assert_same(whole.state, killed.state)
+    assert rows(whole) == rows(killed) and whole.finished and killed.finished
+    samples = killed.sample(jax.random.key(0), 3)
+    assert samples.shape == (3, 28, 28, 1) and np.isfinite(samples).all()
+
+
+def test_a_notebook_is_interrupted_and_goes_on(place):
+    nbclient, nbformat = pytest.importorskip("nbclient"), pytest.importorskip("nbformat")
+    program, call = SHORT.replace("runs/mine", "runs/notebook").split("run = jaxgan.fit")
+    call = "run = jaxgan.fit" + call.split("\n")[0]
+    stop = "\ndef stop(run):\n    import signal\n    run.step == 4 and signal.raise_signal(2)\n"
+    cells = [
+        program + stop,
+        call[:-1] + ", callbacks=[stop])\nprint(run.finished, run.step, len(run.metrics))",
+        call + "\nprint(run.finished, run.step)\n"
+        "assert run.sample(jax.random.key(0), 2).shape == (2, 28, 28, 1)",
+    ]
+    cells = [nbformat.v4.new_code_cell(cell) for cell in cells]
+    notebook = nbformat.v4.new_notebook(cells=cells)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(PAGE.parents[1]))
+        patch.setenv("XLA_FLAGS", "")
+        resources = {"metadata": {"path": str(place)}}
+        nbclient.NotebookClient(notebook, timeout=300, resources=resources).execute()
+    printed = ["".join(o.text for o in cell.outputs if o.get("name") == "stdout") for cell in cells]
+    assert "Run the same again to resume" in printed[1]
+    finished, step, _ = printed[1].splitlines()[-1].split()
+    assert finished == "False" and int(step) < 24
+    assert f"on from step {step}" in printed[2]
+    assert printed[2].splitlines()[-1] == "True 24"
+
+
+# What it returns, and what it writes.
+
+
+def test_without_a_folder_nothing_is_written(model, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run = jaxgan.fit(model, POINTS, **FAST)
+    assert not list(tmp_path.iterdir())
+    assert run.finished and run.step == 6 and run.workdir is None and run.stopped_by == 0
+    assert [row["step"] for row in run.metrics] == [1, 2, 3, 4, 5, 6]
+    assert all(row["seconds"] >= 0 and np.isfinite(row["d_loss"]) for row in run.metrics)
+    samples = run.sample(jax.random.key(0), 5)
+    assert samples.shape == (5, 3) and np.isfinite(samples).all()
+    np.testing.assert_allclose(run.sample(jax.random.key(0), 3), samples[:3], rtol=1e-5)
+
+
+def test_a_folder_holds_a_run_that_loads_by_its_model(model, tmp_path):
+    run = jaxgan.fit(model, POINTS, **FAST, workdir=tmp_path, settings={"loss": "mine"})
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names >= {"config.json", "data.json", "model.json", "metrics.jsonl", "summary.json"}
+    assert names >= {"checkpoints", "curves.png"}
+    config = json.loads((tmp_path / "config.json").read_text())
+    assert config["loss"] == "mine" and config["steps"] == 6 and config["n_critic"] == 2
+    record = json.loads((tmp_path / "data.json").read_text())
+    assert (record["shape"], record["train"], record["dtype"]) == ([3], 64, "float32")
+    loaded = jaxgan.load(tmp_path, model)
+    assert_same(loaded.state, run.state)
+    assert loaded.metrics == run.metrics and loaded.finished
+    other = make(width=9)
+    with pytest.raises(
+        ValueError, match=r"another model: \S*bias was float32\[8\] there and is float32\[9\]"
+    ):
+        jaxgan.load(tmp_path, other)
+    with pytest.raises(ValueError, match="another model"):
+        jaxgan.fit(other, POINTS, **FAST, workdir=tmp_path, settings={"loss": "mine"})
+
+
+def test_the_same_call_goes_on_and_more_steps_extend(model, tmp_path, capsys):
+    whole = jaxgan.fit(model, POINTS, **FAST, workdir=tmp_path / "whole")
+    jaxgan.fit(model, POINTS, **FAST | {"steps": 4}, workdir=tmp_path / "parts")
+    parts = jaxgan.fit(model, POINTS, **FAST, workdir=tmp_path / "parts")
+    assert_same(parts.state, whole.state)
+    assert rows(parts) == rows(whole)
+    seconds = [row["seconds"] for row in parts.metrics]
+    assert seconds == sorted(seconds)
+    again = jaxgan.fit(model, POINTS, **FAST, workdir=tmp_path / "parts")
+    assert again.finished and "is finished" in capsys.readouterr().out
+    with pytest.raises(ValueError, match="steps=6, not 4: raise it"):
+        jaxgan.fit(model, POINTS, **FAST | {"steps": 4}, workdir=tmp_path / "parts")
+    with pytest.raises(ValueError, match="batch_size=8, not 16: set batch_size=8 to go on"):
+        jaxgan.fit(model, POINTS, **FAST | {"batch_size": 16}, workdir=tmp_path / "parts")
+
+
+def test_a_signal_saves_and_returns_the_run(model, tmp_path):
+    def interrupt(run):
+        if run.step == 4:
+            signal.raise_signal(signal.SIGINT)
+
+    whole = jaxgan.fit(model, POINTS, **FAST, workdir=tmp_path / "whole")
+    run = jaxgan.fit(model, POINTS, **FAST, workdir=tmp_path / "run", callbacks=[interrupt])
+    assert not run.finished and 4 <= run.step < 6 and run.stopped_by == signal.SIGINT
+    assert (tmp_path / "run" / "checkpoints" / str(run.step)).is_dir()
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert_same(jaxgan.fit(model, POINTS, **FAST, workdir=tmp_path / "run").state, whole.state)
+
+
+def test_callbacks_see_the_run_at_every_checkpoint(model):
+    seen = []
+    jaxgan.fit(model, POINTS, **FAST, callbacks=[lambda run: seen.append((run.step, run.finished))])
+    assert seen == [(2, False), (4, False), (6, True)]
+
+
+def test_the_state_is_saved_before_a_callback_that_raises(model, tmp_path):
+    def fail(run):
+        raise RuntimeError("mine")
+
+    with pytest.raises(RuntimeError, match="mine"):
+        jaxgan.fit(model, POINTS, **FAST, workdir=tmp_path, callbacks=[fail])
+    assert jaxgan.load(tmp_path, model).step == 2
+    assert jaxgan.fit(model, POINTS, **FAST, workdir=tmp_path).finished
+
+
+def test_two_fits_on_one_folder_are_one_too_many(model, tmp_path):
+    def again(run):
+        jaxgan.fit(model, POINTS, **FAST, workdir=tmp_path)
+
+    with pytest.raises(ValueError, match="another run is training in workdir="):
+        jaxgan.fit(model, POINTS, **FAST, workdir=tmp_path, callbacks=[again])
+
+
+def test_seeds_are_each_what_they_are_alone_on_one_device_or_several(model, tmp_path):
+    sgd = optax.sgd(1e-2)
+    pair = networks.mlp((3,), latent_dim=2, width=8, depth=1)
+    model = jaxgan.gan(*pair, losses.wgan_gp(), sgd, sgd, n_critic=2)
+    alone = [jaxgan.fit(model, POINTS, **FAST, seed=seed) for seed in range(4)]
+    for parallel in ("jit", "auto", "pmap"):
+        folder = tmp_path / parallel
+        plan = FAST | {"parallel": parallel, "num_seeds": 4}
+        together = jaxgan.fit(model, POINTS, **plan, workdir=folder)
+        for seed in range(4):
+            for a, b in zip(
+                *(jax.tree.leaves(leaves(s)) for s in (together.one(seed), alone[seed].state)),
+                strict=True,
+            ):
+                np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
+        values = [run.metrics[-1]["d_loss"] for run in alone]
+        assert together.metrics[-1]["d_loss_seeds"] == pytest.approx(values, rel=1e-4)
+        assert_same(jaxgan.load(folder, model).state, together.state)
+        longer = jaxgan.fit(model, POINTS, **plan | {"steps": 8}, workdir=folder)
+        assert longer.step == 8
+
+
+def test_each_of_the_devices_has_seeds_of_its_own(model):
+    from jaxgan.training.fit import prepare
+    from jaxgan.training.job import Plan
+
+    for seeds, devices in ((10, 5), (8, 8), (3, 3), (11, 1), (16, 8)):
+        plan = Plan(6, 8, 0, seeds, "auto", 1, 0, 0, 0, "stop")
+        job = prepare(model, POINTS, plan, None, None)
+        assert job.mode == ("seeds" if devices > 1 else "jit")
+        assert len(job.devices if job.mode == "seeds" else [0]) == devices
+
+
+def test_a_run_of_an_earlier_version_loads_and_goes_on(tmp_path):
+    """tests/data/run was made by the first version with this format."""
+    folder = shutil.copytree(pathlib.Path(__file__).parent / "data" / "run", tmp_path / "run")
+    run = jaxgan.load(folder)
+    assert (run.step, run.num_seeds, run.finished, len(run.metrics)) == (2, 2, True, 2)
+    samples = json.loads((folder / "samples.json").read_text())
+    drawn = run.sample(jax.random.key(0), 4, seed_index=1)
+    np.testing.assert_allclose(drawn, samples, rtol=1e-4, atol=1e-5)
+    assert train.main([f"--workdir={folder}", "--steps=3"]) == 0
+    assert jaxgan.load(folder).step == 3
+
+
+# Numbers that break.
+
+
+def test_numbers_that_break_are_an_error_that_names_them(model, tmp_path):
+    points = POINTS.copy()
+    points[5] = 3e38
+    plan = FAST | {"steps": 20, "batch_size": 16}
+    errors = []
+    for workdir in (None, tmp_path):
+        with pytest.raises(jaxgan.DivergedError) as caught:
+            jaxgan.fit(make(loss=losses.bce()), points, **plan, workdir=workdir)
+        errors.append(caught.value)
+    alone, filed = errors
+    assert (alone.step, alone.network) == (filed.step, filed.network) == (alone.step, "critic")
+    assert "loss" in alone.quantity and alone.path is None
+    assert filed.path.exists() and f"diverged at step {alone.step}" in str(filed)
+    skipping = jaxgan.fit(make(loss=losses.bce()), points, **plan, on_divergence="skip")
+    assert skipping.finished and skipping.metrics[-1]["skipped"] > 0
+
+
+# What is refused.
+
+
+def images(value=0, dtype=np.uint8, shape=(64, 4, 4, 1)):
+    return np.full(shape, value, dtype)
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (images(shape=(0, 4, 4, 1)), "at least one example; got none"),
+        (images(shape=(64, 4, 4)), r"examples of array have shape \(4, 4\)"),
+        (images(np.nan, np.float32), "finite"),
+        (images(255, np.float32), r"must be in \[-1, 1\], got 255 to 255"),
+        (images(255, np.int64), "uint8"),
+        (images(shape=(4, 4, 4, 1)), "batch_size=8 is more than the 4 examples"),
+        ([[1.0, 2.0]], "got a list"),
+        ("no such set", "unknown dataset 'no such set'"),
+    ],
+)
+def test_data_that_do_not_fit_are_refused_before_anything_is_written(given, words, tmp_path):
+    with pytest.raises(ValueError, match=words):
+        jaxgan.fit(make((4, 4, 1)), given, **FAST, workdir=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"steps": 0}, "steps must be a whole number from 1 to 2147483647; got 0"),
+        ({"steps": 1e4}, "steps must be a whole number"),
+        ({"num_seeds": True}, "num_seeds must be a whole number"),
+        ({"parallel": "tpu"}, "parallel must be one of auto, jit, pmap, mesh; got 'tpu'"),
+        ({"on_divergence": "ignore"}, "on_divergence must be one of stop, skip"),
+    ],
+)
+def test_arguments_out_of_range_are_refused_by_name(arguments, words, model):
+    with pytest.raises(ValueError, match=words):
+        jaxgan.fit(model, POINTS, **FAST | arguments)
+    with pytest.raises(ValueError, match="model must be what"):
+        jaxgan.fit("wgan", POINTS)
+
+
+def test_data_that_changed_since_the_start_are_refused(model, tmp_path):
+    jaxgan.fit(model, POINTS, **FAST, workdir=tmp_path)
+    for other, words in ((POINTS[:-1], "64 then, 63 now"), (POINTS + 1, "but not the same")):
+        with pytest.raises(ValueError, match=words):
+            jaxgan.fit(model, other, **FAST | {"steps": 8}, workdir=tmp_path)
+
+
+def test_a_network_with_slow_convolutions_is_told_of_the_fast_ones():
+    class Slow(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            return jnp.mean(nn.Conv(2, (3, 3))(x), (1, 2, 3))
+
+    generator, _ = networks.mlp((4, 4, 1), latent_dim=2, width=4, depth=1)
+    tx = optax.sgd(1e-3)
+    slow = jaxgan.gan(generator, Slow(), losses.bce(), tx, tx, n_critic=1)
+    with pytest.warns(UserWarning, match="flax.linen.Conv is slow on a CPU.*jaxgan.networks"):
+        jaxgan.fit(slow, images(), **FAST | {"steps": 1})
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        jaxgan.fit(make((4, 4, 1)), images(), **FAST | {"steps": 1})
+
+
+def test_a_data_set_and_its_name_are_data(model):
+    ring = make((2,))
+    for given in ("ring8", data.load("ring8")):
+        assert jaxgan.fit(ring, given, **FAST | {"steps": 1}).finished
+
+
+def test_in_another_thread_signals_are_left_alone():
+    import threading
+
+    def body():
+        before = signal.getsignal(signal.SIGINT)
+        with noted() as interrupt:
+            assert signal.getsignal(signal.SIGINT) is before and interrupt.number == 0
+
+    thread = threading.Thread(target=body)
+    thread.start()
+    thread.join()
