@@ -79,7 +79,7 @@ def save_samples(
 
     Args:
       path: the file to write.
-      samples: images [N, H, W, C], uint8 or floats in [-1, 1]; or points [N, 2].
+      samples: images [N, H, W] or [N, H, W, C], uint8 or floats in [-1, 1]; or points [N, 2].
       dataset: the data they should resemble. Its held-out points are drawn in grey, its
         modes as circles within which a sample counts as one of high quality, and its range
         sets the axes, so that the frames of a run can be compared. Samples beyond the axes
@@ -90,6 +90,8 @@ def save_samples(
       ValueError: if samples are neither images nor points.
     """
     samples = np.asarray(samples)
+    if samples.ndim == 3:  # grey
+        samples = samples[..., None]
     if samples.ndim == 4:
         from PIL import Image
 
@@ -118,7 +120,7 @@ def _save_points(
     figure = Figure(figsize=(6, 6.8), dpi=100, layout="constrained")
     axes = figure.subplots()
     dot: dict[str, Any] = {"linestyle": "", "marker": ".", "markeredgewidth": 0}
-    real = dataset.test[: max(1000, len(samples))]
+    real = (dataset.test if len(dataset.test) else dataset.train)[: max(1000, len(samples))]
     axes.plot(*real.T, **dot, markersize=5, color="0.7", label="data")
     axes.plot(*samples[inside].T, **dot, markersize=5, color="C0", alpha=0.6, label="samples")
     if dataset.modes is not None and dataset.sigma is not None:

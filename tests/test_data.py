@@ -411,8 +411,9 @@ def test_the_newest_version_is_read_unless_one_is_named(small_sets, tmp_path):
         ("~/photos", "unknown dataset '~/photos', did you mean 'folder:~/photos'?"),
         ("Folder:my photos/", "unknown dataset 'Folder:my photos/', did you mean 'folder:my phot"),
         ("my_own_set", r"unknown dataset 'my_own_set'\. There are"),
-        ("x.npz", r"dataset 'x\.npz' is an array on disk, which is no data set .* numpy\.load"),
-        ("npy:a/x.NPY", r"dataset 'npy:a/x\.NPY' is an array on disk"),
+        ("x.npz", r"dataset 'x\.npz' is an array on disk: give npy:x\.npz"),
+        ("npz:a/x.NPY", r"dataset 'npz:a/x\.NPY' is an array on disk: give npy:a/x\.NPY"),
+        ("npy:a/x.NPY", r"'npy:a/x\.NPY' cannot be read as an array: No such file"),
         ("folder:x.npy", r"'folder:x\.npy' is an array on disk"),
         ("folder:a/b.zip", r"'folder:a/b\.zip' is an archive: unpack it, and give folder:PATH"),
         ("photos.tar.gz", r"dataset 'photos\.tar\.gz' is an archive: unpack it"),
@@ -665,3 +666,41 @@ def test_loading_does_not_import_what_it_does_not_need():
 
 settings.register_profile("data", deadline=None, max_examples=60)
 settings.load_profile("data")
+
+
+# Arrays on disk.
+
+
+def test_an_array_on_disk_is_a_data_set_with_a_tenth_held_out(tmp_path):
+    images = np.random.default_rng(0).integers(0, 256, (50, 4, 4, 1)).astype(np.uint8)
+    labels = np.arange(50) % 7
+    np.save(tmp_path / "alone.npy", images)
+    np.savez(tmp_path / "both.npz", images=images, labels=labels)
+    np.savez(tmp_path / "points.npz", x=np.arange(100.0).reshape(50, 2), y=labels)
+    alone, both, points = (
+        data.load(f"npy:{tmp_path}/{name}") for name in ("alone.npy", "both.npz", "points.npz")
+    )
+    assert (len(alone.train), len(alone.test), alone.train_labels) == (45, 5, None)
+    whole = np.concatenate([alone.train, alone.test])
+    np.testing.assert_array_equal(np.unique(whole, axis=0), np.unique(images, axis=0))
+    np.testing.assert_array_equal(both.train, alone.train)
+    assert both.test_labels.dtype == np.int32 and points.train.dtype == np.float32
+    for split, found in ((points.train, points.train_labels), (points.test, points.test_labels)):
+        np.testing.assert_array_equal(labels[(split[:, 0] / 2).astype(int)], found)
+
+
+@pytest.mark.parametrize(
+    ("arrays", "words"),
+    [
+        ({"pixels": np.zeros((4, 2))}, "holds pixels: name its examples images or x"),
+        ({"x": np.zeros(4)}, r"array \[N, ...\] of at least two examples; got shape \(4,\)"),
+        ({"x": np.zeros((4, 2), int)}, "uint8 pixels or floats; got int64"),
+        ({"x": np.zeros((4, 2)), "y": np.zeros(3, int)}, "must be 4 integers from 0 on"),
+        ({"x": np.zeros((4, 2)), "y": np.zeros(4)}, "integers from 0 on; got float64"),
+        ({"x": np.array([{}, {}])}, "cannot be read as an array|Object arrays"),
+    ],
+)
+def test_what_is_no_array_of_examples_is_refused_by_name(arrays, words, tmp_path):
+    np.savez(tmp_path / "file.npz", **arrays)
+    with pytest.raises(ValueError, match=words):
+        data.load(f"npy:{tmp_path}/file.npz")

@@ -355,6 +355,15 @@ def test_a_network_with_slow_convolutions_is_told_of_the_fast_ones():
         jaxgan.fit(make((4, 4, 1)), images(), **FAST | {"steps": 1})
 
 
+@pytest.mark.parametrize("shape", [(4, 4), (4, 4, 3), (4, 4, 2), (2,), (5, 4, 3, 2)])
+def test_pictures_are_drawn_of_what_can_be_drawn(shape, tmp_path):
+    examples = np.random.default_rng(0).uniform(-1, 1, (16, *shape)).astype(np.float32)
+    jaxgan.fit(make(shape), examples, **FAST | {"steps": 1}, workdir=tmp_path)
+    drawn = [path.name for path in (tmp_path / "samples").iterdir()]
+    whole = shape in ((4, 4), (4, 4, 3), (2,))
+    assert sorted(drawn) == (["step_00000000.png", "step_00000001.png"] if whole else [])
+
+
 def test_a_data_set_and_its_name_are_data(model):
     ring = make((2,))
     for given in ("ring8", data.load("ring8")):

@@ -46,8 +46,9 @@ def default_workdir(config: Config) -> str:
     the last, as in `ring8-wgan-0to9`.
     """
     dataset = config.dataset
-    if dataset.startswith("folder:"):
-        dataset = "folder-" + PurePath(dataset.removeprefix("folder:")).name
+    kind, colon, path = dataset.partition(":")
+    if colon and kind in ("folder", "npy"):
+        dataset = f"{kind}-{PurePath(path).name}"
     seeds = f"{config.seed}"
     if config.num_seeds > 1:
         seeds += f"to{config.seed + config.num_seeds - 1}"

@@ -41,8 +41,8 @@ class Config:
     (gradient penalty)."""
     dataset: str = "digits"
     """digits; the 2-D toys ring8, grid25 and swissroll; any image set of tensorflow-datasets, such
-    as mnist or cifar10; stacked_mnist, digits of MNIST as the three channels of an image; or
-    folder:PATH, a folder of images."""
+    as mnist or cifar10; stacked_mnist, digits of MNIST as the three channels of an image;
+    folder:PATH, a folder of images; or npy:FILE, an array."""
     model: str = "auto"
     """mlp, dcgan, or auto: what suits the loss and the data set."""
     steps: int = 20_000
@@ -168,8 +168,11 @@ def unused(config: Config) -> dict[str, str]:
                 reasons[name] = f"{flag(choice)}={chosen}, only with {only}"
     if config.dataset in TOYS:
         reasons |= dict.fromkeys(("image_size", "data_dir"), f"--dataset={config.dataset}")
-    if config.dataset.startswith("folder:"):
-        reasons["data_dir"] = "--dataset=folder:PATH, which says where"
+    for kind in ("folder:PATH", "npy:FILE"):
+        if config.dataset.startswith(kind.partition(":")[0] + ":"):
+            reasons["data_dir"] = f"--dataset={kind}, which says where"
+    if config.dataset.startswith("npy:"):
+        reasons["image_size"] = "--dataset=npy:FILE, which is trained on as it is"
     if not config.checkpoint_every:
         reasons["keep_every"] = "--checkpoint-every=0"
     return reasons

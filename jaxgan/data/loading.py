@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 
 from jaxgan.data import folders, images, names, prepared
+from jaxgan.data.arrays import load_array
 from jaxgan.data.dataset import Dataset, permutation
 from jaxgan.data.toys import TOYS, load_toy
 
-NAMES = (*TOYS, "digits", "stacked_mnist", "folder:PATH")
+NAMES = (*TOYS, "digits", "stacked_mnist", "folder:PATH", "npy:FILE")
 FOLDER_IMAGE_SIZE = 32
 
 
@@ -34,6 +35,7 @@ def load(
         * `folder:PATH`: the images under a local folder, sub-folders included, a fixed random
           tenth of them held out; links are followed, and classes are not read. They are grey
         [N, S, S, 1] if every one is grey.
+        * `npy:FILE`: the array in a .npy or .npz file, see `jaxgan.data.arrays.load_array`.
       data_dir: where tensorflow-datasets keeps its sets; `$TFDS_DATA_DIR` or
         `~/tensorflow_datasets` by default. Sets in an object store, `gs://BUCKET/FOLDER`, are
         copied to the user's cache before they are read.
@@ -51,6 +53,8 @@ def load(
         return load_toy(name)
     if name == "digits":
         return _load_digits(data_dir, image_size, log)
+    if name.startswith("npy:"):
+        return load_array(name)
     if name.startswith("folder:"):
         return _load_folder(name, image_size or FOLDER_IMAGE_SIZE, log)
     if name == "stacked_mnist":

@@ -53,10 +53,7 @@ def _explain_file(path: str) -> str:
     if "://" in path:
         return "is an address, and folders are read from disks: copy it here, and give folder:PATH"
     if suffix in _ARRAYS:
-        return (
-            "is an array on disk, which is no data set by name yet: load it in Python with "
-            "numpy.load, and train on batches of it with the step of jaxgan.gan"
-        )
+        return f"is an array on disk: give npy:{path}"
     if suffix in _ARCHIVES:
         return "is an archive: unpack it, and give folder:PATH with the folder that it becomes"
     if os.path.isfile(path):

@@ -1,0 +1,73 @@
+"""Arrays on disk as data sets: `npy:FILE`."""
+
+import os
+
+import numpy as np
+
+from jaxgan.data.dataset import Dataset, permutation
+
+_EXAMPLES, _LABELS = ("images", "x"), ("labels", "y")
+
+
+def load_array(name: str) -> Dataset:
+    """The examples in a .npy file, or in a .npz file under `images` or `x`.
+
+    A fixed random tenth is held out. Labels are under `labels` or `y`, integers from 0 on.
+
+    Args:
+      name: `npy:FILE`; `~` is the user's own folder.
+
+    Raises:
+      ValueError: if there is no such file, it holds no such array, or labels do not fit it.
+    """
+    path = os.path.expanduser(name.removeprefix("npy:"))
+    try:
+        loaded = np.load(path, allow_pickle=False)
+    except Exception as error:  # a damaged file raises many kinds
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+        raise ValueError(f"{name!r} cannot be read as an array: {reason}") from error
+    if isinstance(loaded, np.ndarray):
+        examples, labels = loaded, None
+    else:
+        with loaded:
+            examples, labels = _pick(loaded, _EXAMPLES), _pick(loaded, _LABELS)
+            if examples is None:
+                raise ValueError(
+                    f"{name!r} holds {', '.join(loaded.files) or 'nothing'}: name its examples "
+                    "images or x, and its labels labels or y"
+                )
+    if examples.ndim < 2 or len(examples) < 2:
+        raise ValueError(
+            f"{name!r} must hold an array [N, ...] of at least two examples; got shape "
+            f"{examples.shape}"
+        )
+    if examples.dtype != np.uint8:
+        if not np.issubdtype(examples.dtype, np.floating):
+            raise ValueError(f"{name!r} must hold uint8 pixels or floats; got {examples.dtype}")
+        examples = examples.astype(np.float32)
+    if labels is not None:
+        labels = _check_labels(name, labels, len(examples))
+    order = permutation(0, 0, len(examples))
+    test, train = np.split(order, [max(1, len(examples) // 10)])
+    train = np.sort(train)
+    return Dataset(
+        name,
+        examples[train],
+        examples[test],
+        None if labels is None else labels[train],
+        None if labels is None else labels[test],
+    )
+
+
+def _pick(loaded, names):
+    return next((loaded[name] for name in names if name in loaded.files), None)
+
+
+def _check_labels(name, labels, count):
+    whole = np.issubdtype(labels.dtype, np.integer)
+    if labels.shape != (count,) or not whole or labels.min() < 0:
+        raise ValueError(
+            f"the labels of {name!r} must be {count} integers from 0 on; got {labels.dtype} of "
+            f"shape {labels.shape}"
+        )
+    return labels.astype(np.int32)
