@@ -59,6 +59,8 @@ def parse(arguments: list[str]) -> tuple[Config, Options]:
     if parsed.model == "auto":  # a preset's, or the run's
         values["model"] = defaults.model
     config = Config(**values)
+    if {*"/:\0"} & {*parsed.name} or parsed.name in (".", ".."):
+        raise ValueError(f"--name={parsed.name!r} must be a folder's name, without / and :.")
     if config.workdir is None:
         workdir = f"runs/{parsed.name}" if parsed.name else default_workdir(config)
         config = dataclasses.replace(config, workdir=workdir)
