@@ -215,6 +215,11 @@ def map_seeds(f: Callable) -> Callable:
     return jax.vmap(f)
 
 
+def abstract_state(model: GAN) -> GANState:
+    """The shapes and types of a state, without its numbers."""
+    return jax.eval_shape(model.init, jax.eval_shape(lambda: jax.random.key(0)))
+
+
 def current_step(state: GANState) -> int:
     """The step of a state, or of several seeds' state."""
     return int(jax.device_get(state.step).ravel()[0])

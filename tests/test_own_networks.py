@@ -302,7 +302,7 @@ def test_the_critics_statistics_are_the_whole_batchs_on_two_devices(mode):
 
 
 class NormedAlone(nn.Module):
-    """With a BatchNorm that is not told of other devices."""
+    """With a BatchNorm that takes no axis_name."""
 
     @nn.compact
     def __call__(self, x, train=False):

@@ -12,7 +12,7 @@ from jaxgan.training.checkpoints import is_out_of_memory
 
 Main = Callable[[list[str]], int]  # from a program's arguments to its exit status
 
-BAD_INPUT, DIVERGED, UNWRITABLE = 2, 3, 4
+BAD_INPUT, DIVERGED = 2, 3
 INTERRUPTED, CLOSED_PIPE = 128 + signal.SIGINT, 128 + signal.SIGPIPE
 
 

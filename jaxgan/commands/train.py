@@ -9,11 +9,13 @@ from collections.abc import Callable
 import jax
 from etils import epath
 
-from jaxgan import data
+from jaxgan import data, parallel
 from jaxgan.commands import endings, settings
 from jaxgan.commands.command_line import parse, parse_replay
 from jaxgan.commands.settings import Config, assign, flag, make_model
 from jaxgan.data import Dataset
+from jaxgan.gan import abstract_state
+from jaxgan.networks.players import named_leaves
 from jaxgan.parallel import hosts
 from jaxgan.training import DivergedError, Run, fit, nonfinite
 from jaxgan.training.cost import measure
@@ -80,7 +82,7 @@ def main(arguments: list[str], train: Callable[[Config], Run] = train) -> int:
             f"{error}. {intact}: put that right (on a full disk, make room), and run the same "
             "command again to resume.",
         )
-        return endings.UNWRITABLE
+        return hosts.UNWRITABLE
     return 128 + run.stopped_by if run.stopped_by else 0
 
 
@@ -123,9 +125,8 @@ def use_cores(config: Config) -> None:
     """Makes a device of each core that several seeds can use, if jax has not started yet."""
     forced = "xla_force_host_platform_device_count" in os.environ.get("XLA_FLAGS", "")
     if config.num_seeds > 1 and config.parallel == "auto" and not forced:
-        cores = range(1, len(os.sched_getaffinity(0)) + 1)
+        count = parallel.most_that_divide(config.num_seeds, len(os.sched_getaffinity(0)))
         with contextlib.suppress(RuntimeError):  # it has: one device has to do
-            count = max(n for n in cores if config.num_seeds % n == 0)
             jax.config.update("jax_num_cpu_devices", count)
 
 
@@ -141,10 +142,9 @@ def make_job(config: Config) -> Job:
 def describe(job: Job) -> None:
     """Prints the settings, the networks' variables, and what training will cost."""
     print(json.dumps(job.settings, indent=2))
-    state = jax.eval_shape(job.model.init, jax.random.key(0))
+    state = abstract_state(job.model)
     for name, count in zip(("generator", "critic"), job.count_parameters(), strict=True):
         print(f"\n{name}: {count:,} parameters")
-        for path, leaf in jax.tree_util.tree_leaves_with_path(getattr(state, name).params):
-            where = jax.tree_util.keystr(path, simple=True, separator="/")
+        for where, leaf in named_leaves(getattr(state, name).params):
             print(f"  {where:40} {leaf.shape}")
     print(f"\n{job.describe()}\n{measure(job, job.first_state())}")

@@ -4,7 +4,7 @@ import os
 
 import numpy as np
 
-from jaxgan.data.dataset import Dataset, permutation
+from jaxgan.data.dataset import Dataset, hold_out
 
 _EXAMPLES, _LABELS = ("images", "x"), ("labels", "y")
 
@@ -47,9 +47,7 @@ def load_array(name: str) -> Dataset:
         examples = examples.astype(np.float32)
     if labels is not None:
         labels = _check_labels(name, labels, len(examples))
-    order = permutation(0, 0, len(examples))
-    test, train = np.split(order, [max(1, len(examples) // 10)])
-    train = np.sort(train)
+    train, test = hold_out(len(examples))
     return Dataset(
         name,
         examples[train],

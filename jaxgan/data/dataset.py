@@ -125,14 +125,23 @@ def batch_indices(
     position = first
     while position < last:
         epoch, offset = divmod(position, size)
-        piece = permutation(seed, epoch, size)[offset : offset + last - position]
+        piece = _permutation(seed, epoch, size)[offset : offset + last - position]
         stream[position - first : position - first + len(piece)] = piece
         position += len(piece)
     return stream.reshape(count, n_critic, batch_size)
 
 
+def hold_out(size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Which of so many examples to train on, in order, and which random tenth to hold out.
+
+    Those held out are in random order: some scores take the first of them, which so are any.
+    """
+    test, train = np.split(_permutation(0, 0, size), [max(1, size // 10)])
+    return np.sort(train), test
+
+
 @functools.lru_cache(maxsize=128)  # the current and the next epoch, of several seeds at once
-def permutation(seed: int, epoch: int, size: int) -> np.ndarray:
+def _permutation(seed: int, epoch: int, size: int) -> np.ndarray:
     """The order of an epoch, int32 `[size]`: the same under every version of numpy."""
     # numpy keeps the raw stream of a bit generator fixed for ever, but not what Generator
     # makes of it (NEP 19). A run must resume on the same data under another numpy.

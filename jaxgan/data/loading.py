@@ -8,7 +8,7 @@ import numpy as np
 
 from jaxgan.data import folders, images, names, prepared
 from jaxgan.data.arrays import load_array
-from jaxgan.data.dataset import Dataset, permutation
+from jaxgan.data.dataset import Dataset, hold_out
 from jaxgan.data.toys import TOYS, load_toy
 
 NAMES = (*TOYS, "digits", "stacked_mnist", "folder:PATH", "npy:FILE")
@@ -137,9 +137,7 @@ def _load_stacked(data_dir: str | os.PathLike | None, image_size: int | None) ->
 def _load_folder(name: str, size: int, log: Callable[[str], None]) -> Dataset:
     root = names.open_folder(name)
     pixels = folders.decode_folder(root, name, size, log)
-    # Sorted files come class by class, so the held-out tenth is a random one.
-    test, train = np.split(permutation(0, 0, len(pixels)), [max(1, len(pixels) // 10)])
+    train, test = hold_out(len(pixels))  # sorted files come class by class
     sizes = f"{len(train)} images to train on, {len(test)} held out, {pixels.shape[1:]}"
     log(f"{images.one_line(root)}: {sizes}")
-    # Some scores take the first of those held out, which so are any.
-    return Dataset(name, pixels[np.sort(train)], pixels[test])
+    return Dataset(name, pixels[train], pixels[test])

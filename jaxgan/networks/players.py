@@ -172,9 +172,9 @@ def changed_variables(
     return changed - (doubtful - moved)
 
 
-def named_leaves(stats: chex.ArrayTree) -> list[tuple[str, chex.Array]]:
+def named_leaves(tree: chex.ArrayTree) -> list[tuple[str, chex.Array]]:
     """The leaves, each with its path."""
-    leaves = jax.tree_util.tree_leaves_with_path(stats)
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
     return [(jax.tree_util.keystr(p, simple=True, separator="/"), leaf) for p, leaf in leaves]
 
 

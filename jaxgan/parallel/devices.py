@@ -176,6 +176,11 @@ def own_copy(tree: chex.ArrayTree) -> chex.ArrayTree:
     return jax.tree.map(copy, tree)
 
 
+def most_that_divide(seeds: int, devices: int) -> int:
+    """The most devices, of so many, that can share seeds out evenly."""
+    return max(n for n in range(1, devices + 1) if seeds % n == 0)
+
+
 def check_divides(batch: int, devices: int) -> None:
     """Raises ValueError unless the global batch divides by the number of devices."""
     if batch % devices:

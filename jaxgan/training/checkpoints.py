@@ -20,6 +20,7 @@ from orbax.checkpoint.checkpoint_managers import (
     LatestN,
 )
 
+from jaxgan.networks.players import named_leaves
 from jaxgan.parallel import hosts
 
 
@@ -198,7 +199,7 @@ def _steps(folder: epath.Path) -> list[int]:
 def pack(state: chex.ArrayTree) -> bytes:
     """A state as bytes: each leaf by its path."""
     return serialization.msgpack_serialize(
-        {name: np.asarray(_without_keys(leaf)) for name, leaf in _named_leaves(state)}
+        {name: np.asarray(_without_keys(leaf)) for name, leaf in named_leaves(state)}
     )
 
 
@@ -222,15 +223,8 @@ def unpack(content: bytes, template: chex.ArrayTree) -> chex.ArrayTree:
             array = jax.make_array_from_callback(raw.shape, like.sharding, array.__getitem__)
         return jax.random.wrap_key_data(array) if _is_key(like) else array
 
-    placed = [place(name, like) for name, like in _named_leaves(template)]
+    placed = [place(name, like) for name, like in named_leaves(template)]
     return jax.tree.unflatten(jax.tree.structure(template), placed)
-
-
-def _named_leaves(tree):
-    return [
-        (jax.tree_util.keystr(path, simple=True, separator="/"), leaf)
-        for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
-    ]
 
 
 def _is_key(leaf):

@@ -15,7 +15,7 @@ import numpy as np
 from jaxgan import data as data_sets
 from jaxgan import parallel as devices_of
 from jaxgan.data import Dataset, images
-from jaxgan.gan import GAN, GANState, build, over_seeds
+from jaxgan.gan import GAN, GANState, abstract_state, build, over_seeds
 from jaxgan.parallel import hosts
 from jaxgan.training.checkpoints import Checkpoints, Kept
 from jaxgan.training.run import Run
@@ -116,7 +116,7 @@ class Job(NamedTuple):
 
     def count_parameters(self) -> tuple[int, int]:
         """The number of the generator's parameters, and of the critic's, of one seed."""
-        state = jax.eval_shape(self.model.init, jax.eval_shape(lambda: jax.random.key(0)))
+        state = abstract_state(self.model)
         generator, critic = (jax.tree.leaves(p.params) for p in (state.generator, state.critic))
         return sum(x.size for x in generator), sum(x.size for x in critic)
 
@@ -178,7 +178,7 @@ def choose_devices(plan: Plan) -> tuple[str, list[jax.Device]]:
     """The mode of a run, and its devices."""
     devices, mode = devices_of.all_devices(), plan.parallel
     if plan.num_seeds > 1 and mode == "auto" and jax.process_count() == 1:
-        count = max(n for n in range(1, len(devices) + 1) if plan.num_seeds % n == 0)
+        count = devices_of.most_that_divide(plan.num_seeds, len(devices))
         return ("seeds", devices[:count]) if count > 1 else ("jit", devices)
     if mode == "auto":
         mode = "pmap" if len(devices) > 1 else "jit"
@@ -238,7 +238,7 @@ def warn_of_slow_layers(model: GAN) -> None:
 
     if jax.default_backend() == "cpu":
         with nn.intercept_methods(note):
-            jax.eval_shape(build(model.game).init, jax.eval_shape(lambda: jax.random.key(0)))
+            abstract_state(build(model.game))
     if found:
         names = " and ".join(sorted(found))
         warnings.warn(

@@ -17,7 +17,7 @@ from tensorboardX.proto.event_pb2 import Event, SessionLog
 from tensorboardX.record_writer import RecordWriter
 
 from jaxgan.parallel import hosts
-from jaxgan.training.run_folder import is_remote
+from jaxgan.training.run_folder import is_logged, is_remote
 
 # So long may pass before others see what was logged: an object in a store is written whole.
 PUBLISH_SECONDS = 30
@@ -124,7 +124,7 @@ class Log:
         rows = [
             make_row(step + i, seconds, {name: column[i - 1] for name, column in columns.items()})
             for i in range(1, count + 1)
-            if (step + i) % every == 0 or step + i == last
+            if is_logged(step + i, every, last)
         ]
         if not rows:
             return

@@ -2,19 +2,18 @@
 
 from typing import Any
 
-import jax
 from etils import epath
 
-from jaxgan.gan import GAN
+from jaxgan.gan import GAN, abstract_state
+from jaxgan.networks.players import named_leaves
 from jaxgan.training import json_files
 
 
 def describe(model: GAN) -> dict[str, Any]:
     """The shape and type of each leaf of a state, by its path."""
-    state = jax.eval_shape(model.init, jax.eval_shape(lambda: jax.random.key(0)))
     return {
-        jax.tree_util.keystr(path, simple=True, separator="/"): [list(leaf.shape), str(leaf.dtype)]
-        for path, leaf in jax.tree_util.tree_leaves_with_path(state)
+        name: [list(leaf.shape), str(leaf.dtype)]
+        for name, leaf in named_leaves(abstract_state(model))
     }
 
 

@@ -15,6 +15,7 @@ from etils import epath
 import jaxgan
 from jaxgan import data, parallel
 from jaxgan.gan import GAN, GANState, all_finite, build, current_step
+from jaxgan.networks.players import named_leaves
 from jaxgan.parallel import hosts
 from jaxgan.training.log import BrokenError, count_finite
 from jaxgan.training.program import Program
@@ -207,7 +208,7 @@ def save(iteration: Iteration, path: epath.Path) -> None:
         "settings": np.array(json.dumps(iteration.settings)),
         "seed": np.array(iteration.seed),
         "reals": np.asarray(iteration.reals),
-        **{name: np.asarray(leaf) for name, leaf in _named_leaves(state)},
+        **{name: np.asarray(leaf) for name, leaf in named_leaves(state)},
     }
     file = io.BytesIO()
     np.savez(file, **arrays)
@@ -234,7 +235,7 @@ def load(
         model = _without_skipping(make_model(settings, reals.shape[2:]))
         template = jax.eval_shape(model.init, jax.random.key(0))
         template = template._replace(key=jax.eval_shape(jax.random.key_data, template.key))
-        leaves = [_checked(name, arrays[name], leaf) for name, leaf in _named_leaves(template)]
+        leaves = [_checked(name, arrays[name], leaf) for name, leaf in named_leaves(template)]
     except Exception as error:  # a damaged zip file raises many kinds
         raise ValueError(
             f"{path} cannot be replayed ({error}). Give the diverged-STEP.npz of a run's folder."
@@ -289,17 +290,10 @@ def _quantity(model, state, update, after, metrics) -> str:
         ("parameter", player.params),
         ("batch statistic", player.stats),
     ):
-        bad = [path for path, leaf in _named_leaves(tree) if not all_finite([leaf])]
+        bad = [path for path, leaf in named_leaves(tree) if not all_finite([leaf])]
         if bad:
             return f"{name} ({', '.join(bad[:3])}{', ...' if len(bad) > 3 else ''})"
     return "moving average"
-
-
-def _named_leaves(tree) -> list[tuple[str, Any]]:
-    return [
-        (jax.tree_util.keystr(path, simple=True, separator="/"), leaf)
-        for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
-    ]
 
 
 def _checked(name, array, like):

@@ -196,7 +196,8 @@ class RunFolder:
 
         def belongs(row):
             only_last = row["step"] == former["steps"] and former["steps"] % former["log_every"]
-            return row["step"] <= (step or 0) and (not only_last or self.logs(row["step"]))
+            logged = is_logged(row["step"], self.settings["log_every"], self.settings["steps"])
+            return row["step"] <= (step or 0) and (not only_last or logged)
 
         path = self.path / "metrics.jsonl"
         kept = "".join(json.dumps(row) + "\n" for row in self.metrics() if belongs(row))
@@ -206,10 +207,6 @@ class RunFolder:
         if step is None and former != self.settings:
             for picture in (self.path / "samples").glob("step_*.png"):  # another run's
                 picture.unlink()
-
-    def logs(self, step: int) -> bool:
-        """Whether a step's metrics are logged: one in `log_every`, and the last."""
-        return step % self.settings["log_every"] == 0 or step == self.settings["steps"]
 
     def metrics(self) -> list[dict]:
         """The logged rows, oldest first."""
@@ -330,6 +327,11 @@ def read_settings(path: epath.Path) -> dict[str, Any]:
         if not isinstance(value, int) or isinstance(value, bool) or value < 1:
             raise ValueError(f"{path / 'config.json'} is no run's config: it has no {name}")
     return settings
+
+
+def is_logged(step: int, log_every: int, steps: int) -> bool:
+    """Whether a step's metrics are logged: one in `log_every`, and the last."""
+    return step % log_every == 0 or step == steps
 
 
 def is_remote(path: epath.Path) -> bool:
