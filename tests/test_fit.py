@@ -332,6 +332,25 @@ def test_arguments_out_of_range_are_refused_by_name(arguments, words, model):
         jaxgan.fit("wgan", POINTS)
 
 
+def test_data_outside_of_the_generators_range_are_refused():
+    """Also where the data's shape does not say that they are images."""
+
+    class Tanh(nn.Module):
+        latent_dim: int = 2
+        sample_range: tuple = (-1.0, 1.0)
+
+        @nn.compact
+        def __call__(self, z):
+            return nn.tanh(nn.Dense(3)(z))
+
+    _, critic = networks.mlp((3,), latent_dim=2, width=8, depth=1)
+    tx = optax.sgd(1e-3)
+    model = jaxgan.gan(Tanh(), critic, losses.bce(), tx, tx, n_critic=1)
+    with pytest.raises(ValueError, match=r"data must lie in \[-1, 1\]"):
+        jaxgan.fit(model, 255 * np.abs(POINTS), **FAST)
+    assert jaxgan.fit(model, np.tanh(POINTS), **FAST).finished
+
+
 def test_data_that_changed_since_the_start_are_refused(model, tmp_path):
     jaxgan.fit(model, POINTS, **FAST, workdir=tmp_path)
     for other, words in ((POINTS[:-1], "64 then, 63 now"), (POINTS + 1, "but not the same")):

@@ -24,7 +24,7 @@ KNOWS = {
     "data": set(),
     "metrics": {"distances", "networks", "data"},
     "plots": {"data"},
-    "training": {"data", "gan", "networks", "parallel", "plots"},
+    "training": {"checks", "data", "gan", "networks", "parallel", "plots"},
     "commands": {p.stem for p in PACKAGE.iterdir()},
 }
 

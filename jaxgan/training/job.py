@@ -14,6 +14,7 @@ import numpy as np
 
 from jaxgan import data as data_sets
 from jaxgan import parallel as devices_of
+from jaxgan.checks import check_range
 from jaxgan.data import Dataset, images
 from jaxgan.gan import GAN, GANState, abstract_state, build, over_seeds
 from jaxgan.parallel import hosts
@@ -206,6 +207,8 @@ def as_dataset(data: Any, model: GAN) -> Dataset:
         raise ValueError("data must hold at least one example; got none.")
     if data.train.dtype != np.uint8:
         data_sets.to_float(data.train)
+        # As the model's own steps do, which see no values within the training program.
+        check_range("data", data.train, model.game.generator)
         data = data._replace(train=np.asarray(data.train, np.float32))
     shape = data.train.shape[1:]
     if shape != model.game.data_shape:
