@@ -84,7 +84,7 @@ def parse(arguments: list[str]) -> Settings:
     Raises:
       ValueError: for what is no setting, in one line.
     """
-    # Here, so that where there is no tyro, as on many a GPU machine, `run` can still be called.
+    # Here, so that `run` can be called where little more than jax is installed.
     from jaxgan.commands.flags import read
 
     return read(Settings, arguments, "benchmark.py")

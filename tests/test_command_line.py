@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import os
 import pathlib
+import re
 import signal
 import subprocess
 import sys
@@ -73,7 +74,18 @@ def test_an_unknown_flag_is_one_line(script, capsys):
     assert script.main(["--loss=wgan", "--nonsense=1"]) == 2
     told = capsys.readouterr()
     assert told.err.startswith(f"{name_of(script)}.py: ") and told.err.count("\n") == 1
-    assert not set("─│╭╮╰╯") & set(told.err)
+
+
+def test_help_has_every_flag_once_and_the_defaults_of_what_stands_beside_it(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    with pytest.raises(SystemExit):
+        train.main(["--loss=bce", "--help"])
+    text = capsys.readouterr().out
+    shown = re.findall(r"^  --([a-z0-9-]+)", text, re.MULTILINE)
+    assert sorted(shown) == sorted(
+        field.name.replace("_", "-") for field in dataclasses.fields(Arguments)
+    )
+    assert "The critic's learning rate. [0.0002]" in text and text.count("\n") < 70
 
 
 @pytest.mark.parametrize(
@@ -89,9 +101,9 @@ def test_an_unknown_flag_is_one_line(script, capsys):
         ("--data=photos", "did you mean --dataset?"),
         ("-x", "unknown flag -x"),
         ("--nonsense", "unknown flag --nonsense: --help"),
-        ("--steps=1e4", "--steps takes a whole number: 10000, not 1e4"),
-        ("--num-seeds=2.0", "--num-seeds takes a whole number: 2, not 2.0"),
-        ("--critic-norm=True", "--critic-norm and --no-critic-norm take no value"),
+        ("--steps=1e4", "--steps: takes a whole number, 10000, not '1e4'"),
+        ("--num-seeds=2.0", "--num-seeds: takes a whole number, 2, not '2.0'"),
+        ("--critic-norm=True", "--critic-norm: ignored explicit argument 'True'"),
         ("runs/x", "did you mean --workdir=runs/x?"),
     ],
 )

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 import io
 import os
 
@@ -45,9 +46,16 @@ VALUES = (
 
 @pytest.fixture(scope="module", autouse=True)
 def empty_folder(tmp_path_factory):
-    """Relative paths lead nowhere, and sets of data are not prepared."""
+    """Relative paths lead nowhere, and sets of data are not prepared; a model is made once."""
+    make_model = functools.cache(train.make_model)
+
+    def make(config, shape):
+        says_nothing = {"workdir": None, "data_dir": None, "seed": 0, "steps": 1, "log_every": 1}
+        return make_model(dataclasses.replace(config, **says_nothing), shape)
+
     with pytest.MonkeyPatch.context() as patch, contextlib.chdir(tmp_path_factory.mktemp("empty")):
         patch.setenv("TFDS_DATA_DIR", str(tmp_path_factory.mktemp("data")))
+        patch.setattr(train, "make_model", make)
         yield
 
 
@@ -81,7 +89,7 @@ def check(status, error, *names):
         assert len(error.splitlines()) == 1, error
         names = [*names, *map(os.path.expanduser, names)]
         shown = [form for name in names for form in (" ".join(name.split()), repr(name)[1:-1])]
-        assert any(form[:40] in error for form in shown), error  # tyro breaks long words
+        assert any(form[:40] in error for form in shown), error
 
 
 @pytest.mark.parametrize("flag", FLAGS)
@@ -95,11 +103,16 @@ def test_every_flag_takes_or_refuses_every_hostile_value(flag):
     ("flag", "ends"),
     [
         ("--d-learning-rate", (1e-37, 1e38)),
-        ("--g-learning-rate", (1e-37, 1e38)),
         ("--b1", (0, 0.9999999)),
-        ("--ema-decay", (0, 0.9999999)),
         ("--penalty", (1e-37, 1e38)),
-        ("--seed", (0, 2**32 - 1)),
+        *(
+            pytest.param(*each, marks=pytest.mark.slow)
+            for each in (
+                ("--g-learning-rate", (1e-37, 1e38)),
+                ("--ema-decay", (0, 0.9999999)),
+                ("--seed", (0, 2**32 - 1)),
+            )
+        ),
     ],
 )
 def test_the_ends_of_a_range_train_or_diverge(flag, ends, end, tmp_path, capsys):

@@ -9,7 +9,7 @@ import zipfile
 ROOT = pathlib.Path(__file__).parents[1]
 PACKAGE = ROOT / "jaxgan"
 SHELL = [
-    *("tensorflow_datasets", "array_record", "importlib_resources", "etils.epath", "tyro", "tqdm"),
+    *("tensorflow_datasets", "array_record", "importlib_resources", "etils.epath", "tqdm"),
     *("PIL", "matplotlib", "tensorboardX", "sklearn", "ot", "orbax", "grain"),
 ]
 # Each part of the package, and the parts that it may import. The core is the first six.

@@ -1,15 +1,34 @@
 """The trainer's command line: flags over the preset that loss, data set and model choose."""
 
 import dataclasses
+import os
 
-import tyro
 from etils import epath
 
 from jaxgan.commands import settings
-from jaxgan.commands.flags import given, one_line_errors, read
+from jaxgan.commands.flags import given, read
 from jaxgan.commands.presets import default_workdir, preset
 from jaxgan.commands.settings import LOSSES, Config, check, flag, unused
 from jaxgan.parallel import hosts
+
+GROUPS = {
+    "what to train": (
+        *("loss", "dataset", "data_dir", "image_size", "model", "width", "depth", "latent_dim"),
+        *("critic_norm",),
+    ),
+    "how to train it": (
+        *("steps", "batch_size", "n_critic", "clip", "penalty", "optimizer", "g_learning_rate"),
+        *("d_learning_rate", "decay_steps", "b1", "b2", "ema_decay", "precision", "seed"),
+        *("num_seeds", "on_divergence"),
+    ),
+    "what to write": (
+        *("workdir", "name", "log_every", "sample_every", "checkpoint_every", "keep_every"),
+    ),
+    "where it runs": (
+        *("parallel", "distributed", "coordinator_address", "num_processes", "process_id"),
+    ),
+    "instead of training": ("dry_run", "replay"),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,20 +38,18 @@ class Options:
     name: str = ""
     """Put the run into runs/NAME."""
     dry_run: bool = False
-    """Compile, and print the settings, the networks, and what training will cost; train nothing."""
+    """Print settings, networks, and what training will cost."""
     replay: str = ""
-    """A diverged-STEP.npz of a run's folder: repeat that step and show what is not finite in it.
-    Goes without other settings."""
+    """Repeat the step of a diverged-STEP.npz, and show what breaks in it."""
     distributed: bool = False
-    """This is one of several processes, on one machine or many, that train together. Start each
-    with the same flags. On Cloud TPU, under Slurm, Open MPI and in Kubernetes the next three are
-    found by themselves."""
+    """One of several processes, all started with the same flags. Cloud TPU, Slurm, Open MPI and
+    Kubernetes tell the next three."""
     coordinator_address: str | None = None
-    """HOST:PORT at which process 0 can be reached (--distributed)."""
+    """HOST:PORT of process 0."""
     num_processes: int | None = None
-    """How many processes there are (--distributed)."""
+    """How many processes there are."""
     process_id: int | None = None
-    """Which of them this is, from 0 on (--distributed)."""
+    """Which of them this is, from 0 on."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,7 +71,7 @@ def parse(arguments: list[str]) -> tuple[Config, Options]:
       ValueError: for what is no setting, out of its range or without effect, in one line.
     """
     defaults = _defaults(arguments)
-    parsed = read(Arguments, arguments, "train.py", Arguments(**vars(defaults)))
+    parsed = read(Arguments, arguments, "train.py", Arguments(**vars(defaults)), GROUPS)
     values = {field.name: getattr(parsed, field.name) for field in dataclasses.fields(Config)}
     if parsed.model == "auto":  # a preset's, or the run's
         values["model"] = defaults.model
@@ -67,8 +84,9 @@ def parse(arguments: list[str]) -> tuple[Config, Options]:
     elif parsed.name:
         raise ValueError("--name and --workdir both say where the run is: leave one out.")
     check(config)
+    said = given(Arguments, arguments)
     for name, reason in unused(config).items():
-        if name in given(Arguments, arguments):
+        if name in said:
             raise ValueError(f"{flag(name)} has no effect with {reason}: leave it out.")
     options = Options(
         **{field.name: getattr(parsed, field.name) for field in dataclasses.fields(Options)}
@@ -84,21 +102,14 @@ def parse(arguments: list[str]) -> tuple[Config, Options]:
 
 def _defaults(arguments):
     """The settings that flags override."""
-
-    @dataclasses.dataclass(frozen=True)
-    class Choice:
-        loss: str = ""
-        dataset: str = Config.dataset
-        model: str = Config.model
-        workdir: str = ""
-
-    given(Arguments, arguments)
-    with one_line_errors():
-        choice, others = tyro.cli(Choice, args=arguments, return_unknown_args=True, add_help=False)
-    if choice.loss or {"-h", "--help"} & set(others):
-        return preset(choice.loss or "wgan", choice.dataset, choice.model)
-    if choice.workdir and (epath.Path(choice.workdir).expanduser() / "config.json").exists():
-        return settings.of_run(choice.workdir)
+    said = given(Arguments, arguments)
+    loss = said.get("loss") or ("wgan" if {"-h", "--help"} & {*arguments} else "")
+    if loss:
+        chosen = (said.get(name, getattr(Config, name)) for name in ("dataset", "model"))
+        return preset(loss, *chosen)
+    folder = said.get("workdir")
+    if folder and (epath.Path(folder).expanduser() / "config.json").exists():
+        return settings.of_run(folder)
     raise ValueError(
         f"which --loss? One of {', '.join(LOSSES)}; a --workdir that holds a run goes without. Add "
         "--help for more."
@@ -111,19 +122,12 @@ def parse_replay(arguments: list[str]) -> str:
     Raises:
       ValueError: if there are other settings beside it, in one line.
     """
-
-    @dataclasses.dataclass(frozen=True)
-    class Choice:
-        replay: str = ""
-
-    with one_line_errors():
-        choice, others = tyro.cli(Choice, args=arguments, return_unknown_args=True, add_help=False)
-    if choice.replay and others:
-        raise ValueError(
-            f"--replay={choice.replay} goes without other settings, which the file holds; got "
-            f"{' '.join(others)}."
-        )
-    return choice.replay
+    said = given(Arguments, arguments)
+    file = said.pop("replay", "")
+    if file and said:
+        others = " ".join(settings.assign(name, value) for name, value in said.items())
+        raise ValueError(f"--replay={file} goes without other flags; got {others}.")
+    return os.path.expanduser(file)
 
 
 def check_seed(seed: int) -> None:

@@ -35,16 +35,14 @@ class Arguments:
     workdir: str
     """The run's folder."""
     samples: int | None = None
-    """How many samples to score; by default 25,000 of points, 26,000 of stacked_mnist, as the
-    papers have it, and otherwise as many as there are held-out images, up to 10,000."""
+    """How many samples to score. By default 25,000 points, or 26,000 of stacked_mnist as in the
+    papers, or as many as there are held-out images, up to 10,000."""
     seed: int = 0
-    """Of the latents, of the directions of the sliced distance, and of the examples in the floor;
-    of several runs the latents differ."""
+    """Of the latents, the directions of the sliced distance and the examples in the floor."""
     ema: bool = True
-    """Score the averaged generator; with --no-ema the one trained last."""
+    """Score the averaged generator; --no-ema: the one trained last."""
     data_dir: str | None = None
-    """Where data sets are or, of a run on folder:PATH, its pictures; by default where the run had
-    them."""
+    """Where the data are now, if they were moved: of a run on folder:PATH, its pictures."""
 
 
 @endings.ends_in_a_line("evaluate.py", "lower --samples")

@@ -1,16 +1,17 @@
-"""How all scripts read their flags, and how they answer those that they do not have."""
+"""How all programs read their flags: the fields of a dataclass, each with a text under it."""
 
+import argparse
+import ast
 import contextlib
 import dataclasses
 import difflib
-import io
+import inspect
+import itertools
 import os
-import re
+import textwrap
 import typing
-from collections.abc import Iterator
-from typing import Any
-
-import tyro
+from collections.abc import Mapping, Sequence
+from typing import Any, NoReturn
 
 from jaxgan.commands.settings import flag
 
@@ -46,96 +47,142 @@ _OTHER_NAMES = {
 }
 
 
-def read(kind: type, arguments: list[str], program: str, default: Any = None) -> Any:
-    """Reads a program's flags, into a dataclass whose fields they are.
+def read(
+    kind: type,
+    arguments: Sequence[str],
+    program: str,
+    default: Any = None,
+    groups: Mapping[str, Sequence[str]] | None = None,
+) -> Any:
+    """Reads a program's flags.
 
     Args:
-      kind: the dataclass.
+      kind: a dataclass, whose fields they are.
       arguments: the command line.
-      program: its name.
+      program: the program's name.
       default: what is not given; by default the fields' own defaults.
+      groups: the fields under each heading of `--help`.
 
     Raises:
       ValueError: for what is no such flag or no value of it, in one line.
     """
-    given(kind, arguments)
-    others = {} if default is None else {"default": default}
-    with one_line_errors():
-        options = tyro.cli(kind, args=arguments, prog=program, **others)
-    places = {name: getattr(options, name, None) for name in _PLACES}
-    full = {name: os.path.expanduser(place) for name, place in places.items() if place}
-    return dataclasses.replace(options, **full)
+    values = {
+        field.name: field.default if default is None else getattr(default, field.name)
+        for field in dataclasses.fields(kind)
+    }
+    said = given(kind, arguments)
+    if {"-h", "--help"} & {*arguments}:
+        _parser(kind, program, values, groups or {"flags": list(values)}).print_help()
+        raise SystemExit(0)
+    values |= said
+    for name, value in values.items():
+        if value is dataclasses.MISSING:
+            raise ValueError(f"{flag(name)} is missing. --help lists the flags.")
+        if name in _PLACES and value:
+            values[name] = os.path.expanduser(value)
+    return kind(**values)
 
 
-def given(kind: type, arguments: list[str]) -> set[str]:
-    """The fields that a command line sets.
+def given(kind: type, arguments: Sequence[str]) -> dict[str, Any]:
+    """The fields that a command line sets, and their values.
 
     Raises:
       ValueError: for a flag that is none, a value without a flag, or one that its flag does not
         take, with what was meant.
     """
     fields = {field.name: field for field in dataclasses.fields(kind)}
-    found, rest = set(), list(arguments)
-    while rest:
-        argument = rest.pop(0)
-        if argument in ("-h", "--help"):
-            continue
-        if not argument.startswith("-"):
-            raise ValueError(_without_flag(argument, fields))
-        word, equals, value = argument.partition("=")
-        name = word.removeprefix("--").replace("-", "_")
-        switch = name.removeprefix("no_")
-        if switch in fields and fields[switch].type is bool:
-            if equals:
-                raise ValueError(
-                    f"{argument}: {flag(switch)} and {flag('no_' + switch)} take no value."
-                )
-            found.add(switch)
-            continue
-        if name not in fields or not word.startswith("--"):
-            raise ValueError(_unknown(argument, name, fields))
-        if not equals and rest and not rest[0].startswith("--"):
-            value = rest.pop(0)
-        _check_whole(fields[name], value)
-        found.add(name)
-    return found
+    words = [_hyphenated(word) for word in arguments if word not in ("-h", "--help")]
+    found, rest = _parser(kind, "", {}, {"flags": list(fields)}).parse_known_args(words)
+    if rest:
+        raise ValueError(_unknown(rest[0], fields))
+    for name, value in vars(found).items():
+        if value == []:  # what argparse makes of --flag=--
+            raise ValueError(f"{flag(name)}: expected one argument. --help lists the flags.")
+    return vars(found)
 
 
-@contextlib.contextmanager
-def one_line_errors() -> Iterator[None]:
-    """Turns tyro's framed message and exit into a ValueError of one line."""
-    message = io.StringIO()
-    try:
-        with contextlib.redirect_stderr(message):
-            yield
-    except SystemExit as error:
-        if not error.code:  # --help
-            raise
-        text = re.sub(r"For full helptext.*", "", message.getvalue(), flags=re.DOTALL)
-        text = " ".join(re.sub(r"-{3,}|[─│╭╮╰╯]", " ", text).split())
-        raise ValueError(f"{text} (--help lists the settings)") from error
+class _Parser(argparse.ArgumentParser):
+    """One that raises what it finds wrong."""
+
+    def error(self, message: str) -> NoReturn:
+        raise ValueError(f"{message.removeprefix('argument ')}. --help lists the flags.")
 
 
-def _without_flag(argument, fields):
-    meant = f": did you mean --workdir={argument}?" if "workdir" in fields else "."
-    return f"{argument} stands without a flag{meant} --help lists the flags."
+def _parser(kind, program, values, groups):
+    """Reads what a command line says, and no more. For help it shows values as the defaults."""
+    # Wide enough for a flag, and for most of them in a line.
+    formatter = lambda prog: argparse.HelpFormatter(prog, max_help_position=25)  # noqa: E731
+    parser = _Parser(
+        prog=program,
+        usage=f"{program} [--flag=value ...]",
+        description=inspect.cleandoc(kind.__doc__ or ""),
+        argument_default=argparse.SUPPRESS,
+        allow_abbrev=False,
+        add_help=False,
+        formatter_class=formatter,
+    )
+    fields = {field.name: field for field in dataclasses.fields(kind)}
+    texts = _texts(kind) if values else {}
+    for title, names in groups.items():
+        group = parser.add_argument_group(title)
+        for name in names:
+            default = values.get(name)
+            unsaid = default is None or default is False or default in ("", dataclasses.MISSING)
+            text = texts.get(name, "").replace("%", "%%") + ("" if unsaid else f" [{default}]")
+            whole = (typing.get_args(fields[name].type) or (fields[name].type,))[0]
+            if whole is bool:  # of the two, the one that changes something is shown
+                for other, value in ((name, True), (f"no_{name}", False)):
+                    hidden = value == fields[name].default
+                    group.add_argument(
+                        flag(other),
+                        dest=name,
+                        action="store_const",
+                        const=value,
+                        help=argparse.SUPPRESS if hidden else text,
+                    )
+                continue
+            kinds: Any = {int: (_whole, "N"), float: (float, "X"), str: (str, "NAME")}
+            convert, metavar = kinds[whole]
+            metavar = "PATH" if name in _PLACES else metavar
+            group.add_argument(flag(name), dest=name, type=convert, metavar=metavar, help=text)
+    return parser
 
 
-def _unknown(argument, name, fields):
-    meant = [new for new, old in _OTHER_NAMES.items() if name in old.split()]
-    near = [new for new in meant[0] if new in fields] if meant else []
+def _texts(kind):
+    """The text under each field of a dataclass and of its parents."""
+    texts = {}
+    for parent in kind.__mro__[-2::-1]:
+        definition: Any = ast.parse(textwrap.dedent(inspect.getsource(parent))).body[0]
+        for field, text in itertools.pairwise(definition.body):
+            if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Expr):
+                texts[ast.unparse(field.target)] = inspect.cleandoc(ast.literal_eval(text.value))
+    return texts
+
+
+def _hyphenated(word):
+    """--batch_size=8 as --batch-size=8."""
+    name, equals, value = word.partition("=")
+    return (name.replace("_", "-") if name.startswith("--") else name) + equals + value
+
+
+def _unknown(word, fields):
+    if not word.startswith("-"):
+        meant = f": did you mean --workdir={word}?" if "workdir" in fields else "."
+        return f"{word} stands without a flag{meant} --help lists the flags."
+    name = word.partition("=")[0].removeprefix("--").replace("-", "_")
+    settings = [new for new, old in _OTHER_NAMES.items() if name in old.split()]
+    near = [new for new in settings[0] if new in fields] if settings else []
     near = near or difflib.get_close_matches(name, fields, n=1)
     says = f"did you mean {' and '.join(map(flag, near))}? " if near else ""
-    return f"unknown flag {argument}: {says}--help lists the flags."
+    return f"unknown flag {word}: {says}--help lists the flags."
 
 
-def _check_whole(field, value):
-    """Says how to write a whole number that is written as 1e4."""
-    if int not in (typing.get_args(field.type) or (field.type,)):
-        return
-    try:
-        number = float(value)
-    except ValueError:
-        return
-    if not re.fullmatch(r"[-+\d_ ]+", value) and abs(number) < 1e15 and number.is_integer():
-        raise ValueError(f"{flag(field.name)} takes a whole number: {int(number)}, not {value}.")
+def _whole(text):
+    """A whole number; says how to write one that is written as 1e4."""
+    with contextlib.suppress(ValueError):
+        return int(text)
+    meant = ""
+    with contextlib.suppress(ValueError):
+        number = float(text)
+        meant = f"{int(number)}, " if number.is_integer() and abs(number) < 1e15 else ""
+    raise argparse.ArgumentTypeError(f"takes a whole number, {meant}not {text!r}")

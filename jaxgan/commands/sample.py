@@ -47,7 +47,7 @@ class Arguments:
     seed_index: int = 0
     """Which of the seeds of a run with several, from 0 on."""
     ema: bool = True
-    """Draw from the averaged generator; with --no-ema from the one trained last."""
+    """Draw from the averaged generator; --no-ema: from the one trained last."""
     out: str | None = None
     """The file or, of png, the folder to write; by default in generated/ in the run's folder."""
 
@@ -57,7 +57,7 @@ def main(arguments: list[str]) -> int:
     """Runs the command line; returns 0, 2 for bad input, or 130 if interrupted."""
     options = read(Arguments, arguments, "sample.py")
     settings.check_choice("--what", options.what, tuple(OUTPUTS))
-    for name in {"n", "seed", "seed_index", "ema"} & given(Arguments, arguments):
+    for name in {"n", "seed", "seed_index", "ema"} & given(Arguments, arguments).keys():
         if options.what == "gif":
             raise ValueError(f"{settings.flag(name)} has no effect with --what=gif: leave it out.")
     check_seed(options.seed)

@@ -33,60 +33,53 @@ PRECISIONS = ("float32", "bfloat16")
 class Config:
     """Train a generative adversarial network.
 
-    Defaults depend on --loss, --dataset and --model: add --help to those to see theirs.
+    Defaults, in brackets, are those of the loss, data set and model beside --help.
     """
 
     loss: str
-    """bce (GAN, non-saturating), minimax (the original GAN), wgan (weight clipping) or wgan-gp
-    (gradient penalty)."""
+    """bce, minimax, wgan or wgan-gp."""
     dataset: str = "digits"
-    """digits; the 2-D toys ring8, grid25 and swissroll; any image set of tensorflow-datasets, such
-    as mnist or cifar10; stacked_mnist, digits of MNIST as the three channels of an image;
-    folder:PATH, a folder of images; or npy:FILE, an array."""
+    """digits, ring8, grid25, swissroll, stacked_mnist, an image set of tensorflow-datasets such as
+    mnist or cifar10, folder:PATH of images, or npy:FILE of an array."""
     model: str = "auto"
-    """mlp, dcgan, or auto: what suits the loss and the data set."""
+    """mlp, dcgan, or auto: what suits loss and data."""
     steps: int = 20_000
-    """Generator updates. A finished run goes on if this is raised."""
+    """Generator updates. Raise it to extend a run."""
     batch_size: int = 64
     """Examples in a batch, over all devices."""
     n_critic: int = 5
-    """Critic updates for each generator update, each on fresh data."""
+    """Critic updates for each, on fresh data."""
     seed: int = 0
-    """Decides everything random: weights, noise and the order of the data."""
+    """Of weights, noise and the order of the data."""
     num_seeds: int = 1
-    """Train this many independent runs, of seeds SEED, SEED + 1, ..., shared out over a CPU's
-    cores. Metrics are their means and standard errors, pictures those of the first. If one diverges
-    all stop, unless with --on-divergence=skip."""
+    """Train so many runs, of seeds SEED, SEED + 1, ..."""
     workdir: str | None = None
-    """The run's folder, also in a bucket, gs://BUCKET/FOLDER; by default runs/DATASET-LOSS-SEED,
-    with the settings that are not the preset's."""
+    """The run's folder, or gs://BUCKET/FOLDER; by default runs/DATASET-LOSS-SEED, and what is not
+    the preset's."""
     data_dir: str | None = None
-    """Where data sets are; by default where tensorflow-datasets keeps them."""
+    """Where tensorflow-datasets keeps its sets."""
     parallel: str = "auto"
-    """jit (one device), pmap or mesh (all of them), or auto: pmap where there are several."""
+    """jit (one device), pmap or mesh (all), or auto."""
     precision: str = "float32"
-    """Of the networks' arithmetic: float32 or bfloat16. Parameters, losses and gradient norms stay
-    float32."""
+    """Of networks: float32 or bfloat16."""
     checkpoint_every: int = 5000
-    """Steps between checkpoints; 0 for one at the end only."""
+    """Steps between checkpoints; 0: only at the end."""
     keep_every: int = 10
-    """Beside the newest three, keep every so many checkpoints one, those at multiples of
-    KEEP_EVERY * CHECKPOINT_EVERY steps; 0 for none."""
+    """Keep one checkpoint in so many for good; 0: none."""
     on_divergence: str = "stop"
-    """What to do with an update that is not finite: stop (exit status 3), or skip it, count it and
-    go on."""
+    """stop at an update that is not finite, or skip it."""
     log_every: int = 100
     """Steps between lines of metrics."""
     sample_every: int = 1000
-    """Steps between pictures of samples; 0 for none but the last."""
+    """Steps between pictures; 0: only at the end."""
     latent_dim: int = 64
-    """Size of the generator's input, standard normal."""
+    """Size of the generator's normal input."""
     width: int = 256
-    """Units of a hidden layer (mlp); channels at the largest resolution (dcgan)."""
+    """Units of a layer (mlp), or channels (dcgan)."""
     depth: int = 3
     """Hidden layers (mlp)."""
     critic_norm: bool = False
-    """BatchNorm in the critic (dcgan); not with wgan-gp."""
+    """BatchNorm in the critic (dcgan, not wgan-gp)."""
     optimizer: str = "adam"
     """adam, rmsprop or sgd."""
     g_learning_rate: float = 1e-4
@@ -94,20 +87,19 @@ class Config:
     d_learning_rate: float = 1e-4
     """The critic's learning rate."""
     decay_steps: int = 0
-    """Steps over which both learning rates fall, along half a cosine, to a hundredth, where they
-    stay however far --steps goes; 0 keeps them as they are."""
+    """Let both rates fall to a hundredth in so many."""
     b1: float = 0.5
     """Adam's decay of the first moment."""
     b2: float = 0.9
-    """Adam's and RMSProp's decay of the second moment."""
+    """Decay of the second moment (adam, rmsprop)."""
     clip: float = 0.01
     """Bound on the critic's weights (wgan)."""
     penalty: float = 10.0
     """Weight of the gradient penalty (wgan-gp)."""
     ema_decay: float = 0.999
-    """Decay of the averaged generator that samples are drawn from; 0 for none."""
+    """Of the averaged generator; 0: no average."""
     image_size: int | None = None
-    """Resize images to this side; needed where they differ in size."""
+    """Resize images to this side."""
 
 
 def check(config: Config) -> None:
