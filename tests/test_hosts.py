@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -69,7 +70,7 @@ class Session:
                 [sys.executable, "-c", DRIVER, json.dumps(runs)]
                 + ["--distributed", f"--coordinator-address={address}"]
                 + [f"--num-processes={count}", f"--process-id={index}"],
-                env=os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=2"},
+                env=os.environ | {"JAX_NUM_CPU_DEVICES": "2"},
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 text=True,
@@ -147,8 +148,8 @@ def test_the_first_process_writes_and_speaks_for_all(pair):
         assert len(list(folder.glob("events.out.tfevents.*"))) == 1
         assert json.loads((folder / "summary.json").read_text())["device"]["count"] == 4
     assert "4 cpu of 2 processes (pmap)" in session.outs[0]
-    others = [line for line in session.outs[1].splitlines() if "Gloo" not in line]
-    assert all(line.startswith("status ") for line in others)
+    spoken = re.compile(r"networks with|compiled in|ms a step|step \d|steps in")
+    assert spoken.findall(session.outs[0]) and not spoken.findall(session.outs[1])
 
 
 def test_divergence_ends_all_processes(pair):
@@ -175,6 +176,7 @@ def test_data_that_one_cannot_read_end_all_in_a_line(pair):
     assert not (root / "unread").exists()
 
 
+@pytest.mark.slow
 def test_after_a_kill_the_others_end_with_a_line_and_all_go_on(pair, tmp_path):
     root, _ = pair
     killed = run([*TOY, "--parallel=mesh"], tmp_path / "killed", signal.SIGKILL, at=3)
@@ -187,7 +189,7 @@ def test_after_a_kill_the_others_end_with_a_line_and_all_go_on(pair, tmp_path):
     assert status in (hosts.LOST, -signal.SIGABRT), error
     if status == hosts.LOST:
         last = error.splitlines()[-1]
-        assert last.startswith("train.py: another process of this run has ended"), error
+        assert last.startswith("train.py: jax cannot go on"), error
     else:
         assert "another task died" in error
     killed["signal"] = 0

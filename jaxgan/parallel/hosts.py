@@ -9,7 +9,6 @@ import functools
 import os
 import re
 import sys
-import time
 import traceback
 import zlib
 from collections.abc import Callable, Iterator
@@ -25,12 +24,6 @@ HEARTBEAT_SECONDS = 60
 LOST = 75
 # The exit status where files cannot be written any more.
 UNWRITABLE = 4
-# The first process is the one that all ask for news: if it went at once, jax would abort the others
-# before they could say why they end.
-_LAST_SECONDS = 2.0
-_LOST_WORDS = re.compile(
-    r"gloo|nccl|UNAVAILABLE|DEADLINE_EXCEEDED|ABORTED|coordination service|barrier", re.IGNORECASE
-)
 
 
 class LostError(Exception):
@@ -61,6 +54,7 @@ def join(
             num_processes,
             process_id,
             heartbeat_timeout_seconds=HEARTBEAT_SECONDS,
+            shutdown_timeout_seconds=HEARTBEAT_SECONDS,
         )
     except (ValueError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:300]
@@ -147,10 +141,10 @@ def start_vote(wishes: list[int]) -> Callable[[], list[int]]:
 def guard(program: str, *passing: type[Exception]) -> Iterator[None]:
     """Ends this process at once if the body fails and others wait for it.
 
-    A usual exit would wait for them, for minutes, as they would for it. It ends with a line and
-    status `LOST` if it was another that failed, else with the traceback and status 1. Where python
-    waits in jax or orbax and cannot be told of the loss, jax ends the process itself, with lines of
-    its own and SIGABRT, after `HEARTBEAT_SECONDS`.
+    It ends with a line and status `LOST` where jax cannot go on, which is how the loss of another
+    process shows; else with the traceback and status 1. Where python waits in jax or orbax and
+    cannot be told of the loss, jax ends the process itself, with lines of its own and SIGABRT,
+    after `HEARTBEAT_SECONDS`.
 
     Args:
       program: whose line it is.
@@ -164,29 +158,25 @@ def guard(program: str, *passing: type[Exception]) -> Iterator[None]:
         status = _report(program, error)
         sys.stdout.flush()
         sys.stderr.flush()
-        if is_first():
-            time.sleep(_LAST_SECONDS)
+        # Until all have said why they end: jax aborts those that miss the first process.
+        with contextlib.suppress(jax.errors.JaxRuntimeError):
+            jax.distributed.shutdown()
         os._exit(status)
-
-
-def tells_of_loss(error: BaseException) -> bool:
-    """Whether an error of jax or orbax comes from another process's end."""
-    return isinstance(error, LostError) or bool(_LOST_WORDS.search(str(error)))
 
 
 def _report(program, error):
     if isinstance(error, KeyboardInterrupt):
         return 130
     reason = " ".join(str(error).split())[:200]
-    if not tells_of_loss(error):
-        if not isinstance(error, OSError):
-            traceback.print_exception(error)
-            return 1
+    if isinstance(error, OSError):
         print(f"{program}: {reason}. Put that right, and start all of them again.", file=sys.stderr)
         return UNWRITABLE
+    if not isinstance(error, LostError | jax.errors.JaxRuntimeError):
+        traceback.print_exception(error)
+        return 1
     print(
-        f"{program}: another process of this run has ended or is out of reach ({reason}). Start "
-        "all of them again: they go on from the newest checkpoint.",
+        f"{program}: jax cannot go on, as where another process of this run has ended: {reason}. "
+        "Start all of them again: they resume from the newest checkpoint.",
         file=sys.stderr,
     )
     return LOST

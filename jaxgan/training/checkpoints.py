@@ -147,9 +147,7 @@ class Checkpoints:
         try:
             yield
         except Exception as error:  # orbax and tensorstore raise many kinds
-            if is_out_of_memory(error):
-                raise
-            if jax.process_count() > 1 and hosts.tells_of_loss(error):
+            if is_out_of_memory(error) or isinstance(error, jax.errors.JaxRuntimeError):
                 raise
             reason = (str(error).strip() or repr(error)).splitlines()[0]
             if len(reason) > 200:  # the system's own words come last
