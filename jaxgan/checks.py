@@ -1,6 +1,7 @@
 """What the arguments of `gan` and its data must be; anything else is refused in one line."""
 
 import contextlib
+import functools
 from collections.abc import Iterator
 from numbers import Integral, Real
 from typing import Any
@@ -30,6 +31,8 @@ def check_networks(
 ) -> tuple[tuple[int, ...], tuple[str, ...]]:
     """Traces both networks on a batch of two, and tries them on one of four.
 
+    Equal networks are tried once: a sweep over settings makes the same ones again and again.
+
     Returns:
       The shape of one sample, and the names of the networks that cannot train on several devices:
       those that mix the examples of a batch and take no `axis_name`.
@@ -40,6 +43,16 @@ def check_networks(
     """
     for role, module in (("generator", generator), ("critic", critic)):
         _check_module(role, module)
+    per_example = bool(getattr(loss, "per_example", False))
+    try:
+        hash((generator, critic))
+    except TypeError:  # a module may have an array for a field
+        return _check_pair.__wrapped__(generator, critic, per_example)
+    return _check_pair(generator, critic, per_example)
+
+
+@functools.lru_cache(maxsize=32)
+def _check_pair(generator, critic, per_example):
     latent_dim: Any = getattr(generator, "latent_dim", None)
     whole = isinstance(latent_dim, Integral) and not isinstance(latent_dim, bool)
     if not whole or int(latent_dim) < 1:
@@ -67,7 +80,6 @@ def check_networks(
             f"the critic must return one score per example, shape [B]; for a batch of 2 it "
             f"returned shape {scores.shape}. Squeeze its last axis, or sum over it."
         )
-    per_example = getattr(loss, "per_example", False)
     critic_mixes = (per_example or not players.takes_axis_name(critic)) and players.mixes_examples(
         critic, c_variables, fake
     )
@@ -77,8 +89,10 @@ def check_networks(
             "score depend on the whole batch, so that the penalty is no longer per example "
             f"(Gulrajani 2017, sec. 4); {type(critic).__name__} does. Drop it, or use LayerNorm."
         )
-    generator_mixes = not players.takes_axis_name(generator) and players.mixes_examples(
-        generator, g_variables, latents
+    generator_mixes = (
+        players.is_told_of_training(generator)
+        and not players.takes_axis_name(generator)
+        and players.mixes_examples(generator, g_variables, latents)
     )
     mixing = ((generator, generator_mixes), (critic, critic_mixes))
     return fake.shape[1:], tuple(type(module).__name__ for module, mixes in mixing if mixes)

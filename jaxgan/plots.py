@@ -117,8 +117,8 @@ def _save_points(
     center, reach = (low + high) / 2, 0.6 * (high - low).max()  # a tenth of margin on each side
     inside = (np.abs(samples - center) <= reach).all(axis=1)  # False for NaN
 
-    figure = Figure(figsize=(6, 6.8), dpi=100, layout="constrained")
-    axes = figure.subplots()
+    figure = Figure(figsize=(6, 6.8), dpi=100)
+    axes = figure.add_axes((0.1, 0.14, 0.87, 0.81))
     dot: dict[str, Any] = {"linestyle": "", "marker": ".", "markeredgewidth": 0}
     real = (dataset.test if len(dataset.test) else dataset.train)[: max(1000, len(samples))]
     axes.plot(*real.T, **dot, markersize=5, color="0.7", label="data")
@@ -135,7 +135,7 @@ def _save_points(
         title=title or dataset.name,
         xlabel=f"{(~inside).sum():,} of {len(samples):,} samples lie outside",
     )
-    figure.legend(loc="outside lower center", ncols=3, markerscale=1.5, frameon=False)
+    figure.legend(loc="lower center", ncols=3, markerscale=1.5, frameon=False)
     _save_figure(path, figure)
 
 
@@ -180,9 +180,13 @@ def save_curves(
     if not series:
         return
     columns = min(3, len(series))
-    height = math.ceil(len(series) / columns)
-    figure = Figure(figsize=(4.2 * columns, 2.8 * height + 0.3), dpi=100, layout="constrained")
-    panels = figure.subplots(height, columns, squeeze=False).ravel()
+    lines = math.ceil(len(series) / columns)
+    width, height = 4.2 * columns, 2.8 * lines + 0.3
+    figure = Figure(figsize=(width, height), dpi=100)
+    # Fixed margins, in inches: matplotlib's own layout draws everything a second time.
+    figure.subplots_adjust(0.65 / width, 0.55 / height, 1 - 0.15 / width, 1 - 0.6 / height)
+    figure.subplots_adjust(wspace=0.75 / 3.4, hspace=0.85 / 1.95)
+    panels = figure.subplots(lines, columns, squeeze=False).ravel()
     first, last = (extreme(row["step"] for row in rows) for extreme in (min, max))
     margin = max(1, last - first) / 30
     for axes, (metric, (steps, values, errors)) in zip(panels, series.items(), strict=False):

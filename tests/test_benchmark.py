@@ -46,7 +46,11 @@ TINY = [
     MLP_GP,
     tiny("wgan", "mlp", optimizer="rmsprop")._replace(name="mlp-of-images", data_shape=(8, 8, 1)),
 ]
-each_tiny = pytest.mark.parametrize("workload", TINY, ids=lambda each: each.name)
+each_tiny = pytest.mark.parametrize(
+    "workload",
+    [pytest.param(w, marks=[] if w in (MLP_GP, TINY[1]) else [pytest.mark.slow]) for w in TINY],
+    ids=lambda each: each.name,
+)
 ask_ours = functools.cache(verify.ask_ours)
 
 

@@ -67,7 +67,7 @@ def place(tmp_path_factory):
 
 
 def start(place):
-    environment = os.environ | {"XLA_FLAGS": "", "PYTHONPATH": str(PAGE.parents[1])}
+    environment = os.environ | {"JAX_NUM_CPU_DEVICES": "1", "PYTHONPATH": str(PAGE.parents[1])}
     return subprocess.Popen(
         [sys.executable, "mine.py"],
         cwd=place,
@@ -124,7 +124,7 @@ def test_a_notebook_is_interrupted_and_goes_on(place):
     notebook = nbformat.v4.new_notebook(cells=cells)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", str(PAGE.parents[1]))
-        patch.setenv("XLA_FLAGS", "")
+        patch.setenv("JAX_NUM_CPU_DEVICES", "1")
         resources = {"metadata": {"path": str(place)}}
         nbclient.NotebookClient(notebook, timeout=300, resources=resources).execute()
     printed = ["".join(o.text for o in cell.outputs if o.get("name") == "stdout") for cell in cells]

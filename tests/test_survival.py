@@ -31,7 +31,7 @@ def start(folder, *arguments, before=(), **variables):
     command = [sys.executable, str(EXPERIMENTS / "train.py"), *SMALL, *OFTEN, *arguments]
     return subprocess.Popen(
         [*before, *command, f"--workdir={folder}"],
-        env=os.environ | {"XLA_FLAGS": "", "PYTHONUNBUFFERED": "1"} | variables,
+        env=os.environ | {"JAX_NUM_CPU_DEVICES": "1", "PYTHONUNBUFFERED": "1"} | variables,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -94,7 +94,7 @@ def run_with_kills(tmp_path, kills, seed):
     saving = 0
     for index in range(kills):
         process = start(parts, *arguments)
-        if index % 5 == 4:  # while it starts
+        if index % 5 == 1:  # while it starts
             time.sleep(random.uniform(0, 2))
             process.kill()
             process.communicate()
@@ -118,8 +118,8 @@ def read_rows(folder):
     return [{k: v for k, v in json.loads(line).items() if k != "seconds"} for line in lines]
 
 
-def test_a_run_killed_five_times_ends_as_one_that_never_was(tmp_path):
-    run_with_kills(tmp_path, kills=5, seed=0)
+def test_a_killed_run_ends_as_one_that_never_was(tmp_path):
+    run_with_kills(tmp_path, kills=2, seed=0)
 
 
 @pytest.mark.slow
@@ -256,9 +256,9 @@ def check_stops(tmp_path, stops, interval, *arguments):
     "arguments",
     [
         ["--loss=bce", *IMAGES, "--critic-norm", "--ema-decay=0.9"],
-        ["--loss=minimax", "--ema-decay=0", "--decay-steps=4"],
-        ["--loss=wgan", "--ema-decay=0.9"],
-        ["--loss=wgan-gp", "--ema-decay=0"],
+        ["--loss=wgan-gp", "--ema-decay=0", "--decay-steps=4"],
+        pytest.param(["--loss=minimax", "--ema-decay=0"], marks=pytest.mark.slow),
+        pytest.param(["--loss=wgan", "--ema-decay=0.9"], marks=pytest.mark.slow),
     ],
     ids=lambda arguments: arguments[0],
 )

@@ -123,8 +123,9 @@ def load_data(config: Config) -> Dataset:
 
 def use_cores(config: Config) -> None:
     """Makes a device of each core that several seeds can use, if jax has not started yet."""
-    forced = "xla_force_host_platform_device_count" in os.environ.get("XLA_FLAGS", "")
-    if config.num_seeds > 1 and config.parallel == "auto" and not forced:
+    flags = os.environ.get("XLA_FLAGS", "")
+    told = "JAX_NUM_CPU_DEVICES" in os.environ or "force_host_platform_device_count" in flags
+    if config.num_seeds > 1 and config.parallel == "auto" and not told:
         count = parallel.most_that_divide(config.num_seeds, len(os.sched_getaffinity(0)))
         with contextlib.suppress(RuntimeError):  # it has: one device has to do
             jax.config.update("jax_num_cpu_devices", count)

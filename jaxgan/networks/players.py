@@ -96,6 +96,11 @@ def unknown_parameters(module: nn.Module) -> list[inspect.Parameter]:
     return [p for p in list(_parameters(module).values())[1:] if p.name not in known]
 
 
+def is_told_of_training(module: nn.Module) -> bool:
+    """Whether the module can do otherwise in training than when it samples."""
+    return bool(_keywords(module, train=True, axis_name=None).keys() & TRAINING_KEYWORDS)
+
+
 def takes_axis_name(module: nn.Module) -> bool:
     """Whether the module is told over which devices its batch is split."""
     return "axis_name" in _parameters(module)
