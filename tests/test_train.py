@@ -277,8 +277,8 @@ def test_dry_run_describes_and_writes_nothing(tmp_path, capsys):
     assert not train.main(["--loss=wgan", "--dry-run", f"--workdir={tmp_path / 'run'}"])
     out = capsys.readouterr().out
     settings = json.loads(out[: out.index("\n}") + 2])
-    assert settings["n_critic"] == 5 and settings["clip"] == 0.1
-    assert "generator: 156,480 parameters" in out and "(32, 256)" in out
+    assert settings["n_critic"] == 5 and settings["clip"] == 0.2
+    assert "generator: 150,848 parameters" in out and "(10, 256)" in out
     assert "ms a step: about" in out and "of memory" in out and "cpu" in out
     assert not (tmp_path / "run").exists()
 
@@ -326,7 +326,7 @@ def test_a_changed_setting_is_refused_by_name(tmp_path, capsys):
     for change, words in (
         ("--batch-size=32", ["--batch-size=16", "32"]),
         ("--steps=1", ["--steps=2", "1"]),
-        ("--clip=0.05", ["--clip=0.1", "0.05"]),
+        ("--clip=0.05", ["--clip=0.2", "0.05"]),
     ):
         capsys.readouterr()
         assert train_here(*arguments, change) == 2
