@@ -5,6 +5,7 @@ import ast
 import contextlib
 import dataclasses
 import difflib
+import functools
 import inspect
 import itertools
 import os
@@ -110,8 +111,6 @@ class _Parser(argparse.ArgumentParser):
 
 def _parser(kind, program, values, groups):
     """Reads what a command line says, and no more. For help it shows values as the defaults."""
-    # Wide enough for a flag, and for most of them in a line.
-    formatter = lambda prog: argparse.HelpFormatter(prog, max_help_position=25)  # noqa: E731
     parser = _Parser(
         prog=program,
         usage=f"{program} [--flag=value ...]",
@@ -119,33 +118,35 @@ def _parser(kind, program, values, groups):
         argument_default=argparse.SUPPRESS,
         allow_abbrev=False,
         add_help=False,
-        formatter_class=formatter,
+        # Wide enough for a flag, and for most of them in a line.
+        formatter_class=functools.partial(argparse.HelpFormatter, max_help_position=25),
     )
     fields = {field.name: field for field in dataclasses.fields(kind)}
     texts = _texts(kind) if values else {}
     for title, names in groups.items():
         group = parser.add_argument_group(title)
         for name in names:
-            default = values.get(name)
-            unsaid = default is None or default is False or default in ("", dataclasses.MISSING)
-            text = texts.get(name, "").replace("%", "%%") + ("" if unsaid else f" [{default}]")
-            whole = (typing.get_args(fields[name].type) or (fields[name].type,))[0]
-            if whole is bool:  # of the two, the one that changes something is shown
-                for other, value in ((name, True), (f"no_{name}", False)):
-                    hidden = value == fields[name].default
-                    group.add_argument(
-                        flag(other),
-                        dest=name,
-                        action="store_const",
-                        const=value,
-                        help=argparse.SUPPRESS if hidden else text,
-                    )
-                continue
-            kinds: Any = {int: (_whole, "N"), float: (float, "X"), str: (str, "NAME")}
-            convert, metavar = kinds[whole]
-            metavar = "PATH" if name in _PLACES else metavar
-            group.add_argument(flag(name), dest=name, type=convert, metavar=metavar, help=text)
+            _add(group, fields[name], values.get(name), texts.get(name, ""))
     return parser
+
+
+def _add(group, field, default, text):
+    """Adds the flag of a field; of the two of a switch, help shows the one that changes it."""
+    text = text.replace("%", "%%")
+    kind = (typing.get_args(field.type) or (field.type,))[0]
+    if kind is bool:
+        for name, value in ((field.name, True), (f"no_{field.name}", False)):
+            shown = argparse.SUPPRESS if value == field.default else text
+            group.add_argument(
+                flag(name), dest=field.name, action="store_const", const=value, help=shown
+            )
+        return
+    if default not in (None, "", dataclasses.MISSING):
+        text += f" [{default}]"
+    kinds: Any = {int: (_whole, "N"), float: (float, "X"), str: (str, "NAME")}
+    convert, metavar = kinds[kind]
+    metavar = "PATH" if field.name in _PLACES else metavar
+    group.add_argument(flag(field.name), dest=field.name, type=convert, metavar=metavar, help=text)
 
 
 def _texts(kind):
