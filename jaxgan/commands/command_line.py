@@ -1,12 +1,11 @@
 """The trainer's command line: flags over the preset that loss, data set and model choose."""
 
 import dataclasses
-import os
 
 from etils import epath
 
 from jaxgan.commands import settings
-from jaxgan.commands.flags import given, read
+from jaxgan.commands.flags import asks_for_help, given, read
 from jaxgan.commands.presets import default_workdir, preset
 from jaxgan.commands.settings import LOSSES, Config, check, flag, unused
 from jaxgan.parallel import hosts
@@ -70,7 +69,8 @@ def parse(arguments: list[str]) -> tuple[Config, Options]:
     Raises:
       ValueError: for what is no setting, out of its range or without effect, in one line.
     """
-    defaults = _defaults(arguments)
+    said = given(Arguments, arguments)
+    defaults = _defaults(said, asks_for_help(arguments))
     parsed = read(Arguments, arguments, "train.py", Arguments(**vars(defaults)), GROUPS)
     values = {field.name: getattr(parsed, field.name) for field in dataclasses.fields(Config)}
     if parsed.model == "auto":  # a preset's, or the run's
@@ -84,7 +84,6 @@ def parse(arguments: list[str]) -> tuple[Config, Options]:
     elif parsed.name:
         raise ValueError("--name and --workdir both say where the run is: leave one out.")
     check(config)
-    said = given(Arguments, arguments)
     for name, reason in unused(config).items():
         if name in said:
             raise ValueError(f"{flag(name)} has no effect with {reason}: leave it out.")
@@ -100,15 +99,14 @@ def parse(arguments: list[str]) -> tuple[Config, Options]:
     return config, options
 
 
-def _defaults(arguments):
-    """The settings that flags override."""
-    said = given(Arguments, arguments)
-    loss = said.get("loss") or ("wgan" if {"-h", "--help"} & {*arguments} else "")
+def _defaults(said, help_alone):
+    """The settings that flags override; those of a WGAN where only help is wanted."""
+    loss = said.get("loss") or ("wgan" if help_alone else "")
     if loss:
         chosen = (said.get(name, getattr(Config, name)) for name in ("dataset", "model"))
         return preset(loss, *chosen)
     folder = said.get("workdir")
-    if folder and (epath.Path(folder).expanduser() / "config.json").exists():
+    if folder and (epath.Path(folder) / "config.json").exists():
         return settings.of_run(folder)
     raise ValueError(
         f"which --loss? One of {', '.join(LOSSES)}; a --workdir that holds a run goes without. Add "
@@ -127,7 +125,7 @@ def parse_replay(arguments: list[str]) -> str:
     if file and said:
         others = " ".join(settings.assign(name, value) for name, value in said.items())
         raise ValueError(f"--replay={file} goes without other flags; got {others}.")
-    return os.path.expanduser(file)
+    return file
 
 
 def check_seed(seed: int) -> None:

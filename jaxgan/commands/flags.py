@@ -16,6 +16,7 @@ from typing import Any, NoReturn
 
 from jaxgan.commands.settings import flag
 
+_HELP = {"-h", "--help"}
 # A shell leaves the ~ of --workdir=~/run to the program.
 _PLACES = ("workdir", "data_dir", "out", "doc", "json", "replay")
 # Settings, and what other programs call them.
@@ -72,16 +73,19 @@ def read(
         for field in dataclasses.fields(kind)
     }
     said = given(kind, arguments)
-    if {"-h", "--help"} & {*arguments}:
+    if asks_for_help(arguments):
         _parser(kind, program, values, groups or {"flags": list(values)}).print_help()
         raise SystemExit(0)
     values |= said
     for name, value in values.items():
         if value is dataclasses.MISSING:
             raise ValueError(f"{flag(name)} is missing. --help lists the flags.")
-        if name in _PLACES and value:
-            values[name] = os.path.expanduser(value)
     return kind(**values)
+
+
+def asks_for_help(arguments: Sequence[str]) -> bool:
+    """Whether the flags are to be listed, and nothing else done."""
+    return not _HELP.isdisjoint(arguments)
 
 
 def given(kind: type, arguments: Sequence[str]) -> dict[str, Any]:
@@ -92,7 +96,7 @@ def given(kind: type, arguments: Sequence[str]) -> dict[str, Any]:
         take, with what was meant.
     """
     fields = {field.name: field for field in dataclasses.fields(kind)}
-    words = [_hyphenated(word) for word in arguments if word not in ("-h", "--help")]
+    words = [_hyphenated(word) for word in arguments if word not in _HELP]
     found, rest = _parser(kind, "", {}, {"flags": list(fields)}).parse_known_args(words)
     if rest:
         raise ValueError(_unknown(rest[0], fields))
@@ -144,8 +148,7 @@ def _add(group, field, default, text):
     if default not in (None, "", dataclasses.MISSING):
         text += f" [{default}]"
     kinds: Any = {int: (_whole, "N"), float: (float, "X"), str: (str, "NAME")}
-    convert, metavar = kinds[kind]
-    metavar = "PATH" if field.name in _PLACES else metavar
+    convert, metavar = (os.path.expanduser, "PATH") if field.name in _PLACES else kinds[kind]
     group.add_argument(flag(field.name), dest=field.name, type=convert, metavar=metavar, help=text)
 
 

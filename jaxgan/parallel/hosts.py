@@ -141,9 +141,8 @@ def guard(program: str, *passing: type[Exception]) -> Iterator[None]:
     """Ends this process at once if the body fails and others wait for it.
 
     It ends with a line and status `LOST` where jax cannot go on, which is how the loss of another
-    process shows; else with the traceback and status 1. Where python waits in jax or orbax and
-    cannot be told of the loss, jax ends the process itself, with lines of its own and SIGABRT,
-    after `HEARTBEAT_SECONDS`.
+    process shows; else with the traceback and status 1. While Python waits inside jax or orbax it
+    sees no error. Then jax prints its own message and aborts (SIGABRT) after `HEARTBEAT_SECONDS`.
 
     Args:
       program: whose line it is.
