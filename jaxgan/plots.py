@@ -72,6 +72,11 @@ def _enlarge_smoothly(images: np.ndarray, scale: int) -> np.ndarray:
     )
 
 
+def can_draw(shape: tuple[int, ...]) -> bool:
+    """Whether `save_samples` draws examples of this shape: grey or coloured images, 2-D points."""
+    return shape == (2,) or len(shape) == 2 or (len(shape) == 3 and shape[2] in (1, 3))
+
+
 def save_samples(
     path: str | os.PathLike, samples: np.ndarray, dataset: Dataset, title: str | None = None
 ) -> None:

@@ -9,6 +9,7 @@ import jax
 from etils import epath
 
 from jaxgan import parallel as devices_of
+from jaxgan import plots
 from jaxgan.gan import GAN, GANState, current_step
 from jaxgan.parallel import hosts
 from jaxgan.training import nonfinite
@@ -224,8 +225,7 @@ def compile_program(job: Job, program: Program, state: GANState) -> GANState:
 def draw_samples(job: Job, log: Log, state: GANState) -> str:
     """Draws a picture of the first seed's samples in the first process, and returns its path."""
     shape = job.model.game.data_shape
-    drawn = shape == (2,) or len(shape) == 2 or (len(shape) == 3 and shape[2] in (1, 3))
-    if job.folder is None or not hosts.is_first() or not drawn:
+    if job.folder is None or not hosts.is_first() or not plots.can_draw(shape):
         return ""
     run, keys = job.run(state, [], finished=False), job.sample_keys()
     key = keys[0] if job.plan.num_seeds > 1 else keys
