@@ -24,7 +24,8 @@ from jaxgan.commands import endings, evaluate, flags, results, sample, train
 from jaxgan.commands.command_line import Arguments, parse
 
 SCRIPTS = [benchmark, evaluate, results, sample, theory, train]
-SMALL = ["--loss=wgan", "--dataset=ring8", "--width=8", "--batch-size=8", "--parallel=jit"]
+SMALL = ["--loss=wgan", "--dataset=ring8", "--width=8", "--depth=1", "--batch-size=8"]
+SMALL += ["--parallel=jit"]
 
 
 def name_of(script):

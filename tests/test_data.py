@@ -447,6 +447,7 @@ def test_sets_that_would_not_fit_in_memory_are_refused():
         images.check_memory("x", 200_000_000, (194, 194, 3))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "train", "test"),
     [

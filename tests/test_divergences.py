@@ -525,6 +525,7 @@ def test_earth_movers_distance_gradients_match_finite_differences():
     np.testing.assert_allclose(2 * jnp.sum(masses * step), difference, rtol=2e-2)
 
 
+@pytest.mark.slow
 def test_transport_warns_of_nothing_where_packages_are_not_compiled_yet(tmp_path):
     # As after uv's installation: Python finds no bytecode, and compiles what it imports.
     code = "from jaxgan import divergences as d; print(d.earth_movers_distance([[0.0]], [[2.0]]))"

@@ -281,7 +281,8 @@ def make_photos(folder, count):
 )
 def test_an_untrained_generator_of_photos_is_not_flattered(count, why, tmp_path, scored):
     photos = make_photos(tmp_path / "photos", count)
-    small = ["--width=8", "--batch-size=8", "--image-size=16", "--parallel=jit"]
+    small = ["--width=8", "--depth=1", "--model=mlp", "--batch-size=8", "--image-size=16"]
+    small.append("--parallel=jit")
     arguments = [f"--dataset=folder:{photos}", f"--workdir={tmp_path / 'run'}", *small]
     assert not train.main(["--loss=wgan-gp", "--steps=2", *arguments])
     result = scored(tmp_path / "run")

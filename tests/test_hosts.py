@@ -1,5 +1,6 @@
 """Real processes on this machine, joined as the hosts of a pod are, train as one process does."""
 
+import functools
 import json
 import os
 import re
@@ -110,11 +111,16 @@ def assert_same_run(folder, reference, exactly=False):
 
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory):
-    """The toy and the images, as one process on one device trains them."""
+    """Trains the toy or the images as one process on one device does."""
     root = tmp_path_factory.mktemp("alone")
-    for name, arguments in (("toy", TOY), ("images", IMAGES)):
+
+    @functools.cache
+    def run_alone(name):
+        arguments = {"toy": TOY, "images": IMAGES}[name]
         assert not train.main([*arguments, "--parallel=jit", f"--workdir={root / name}"])
-    return root
+        return root / name
+
+    return run_alone
 
 
 @pytest.fixture(scope="module")
@@ -124,8 +130,7 @@ def pair(tmp_path_factory):
     diverging = [*TOY, "--parallel=mesh", "--d-learning-rate=1e30"]
     session = Session(
         2,
-        run([*IMAGES, "--parallel=pmap"], root / "images", chunk=512),
-        run([*TOY, "--parallel=mesh"], root / "toy"),
+        run([*TOY, "--parallel=mesh"], root / "toy", chunk=512),
         run(diverging, root / "diverged"),
         run([*TOY, "--parallel=mesh"], root / "stopped", signal.SIGTERM, at=1),
         run([*IMAGES, "--parallel=mesh"], root / "unread", own=[f"--dataset=folder:{root}/none"]),
@@ -136,32 +141,29 @@ def pair(tmp_path_factory):
 
 def test_two_processes_train_as_one(pair, alone):
     root, session = pair
-    assert [statuses[:2] for statuses in session.statuses()] == [[0, 0], [0, 0]]
-    for name in ("images", "toy"):
-        assert_same_run(root / name, alone / name)
+    assert [statuses[0] for statuses in session.statuses()] == [0, 0]
+    assert_same_run(root / "toy", alone("toy"))
 
 
 def test_the_first_process_writes_and_speaks_for_all(pair):
     root, session = pair
-    for name in ("images", "toy"):
-        folder = root / name
-        assert len(list(folder.glob("events.out.tfevents.*"))) == 1
-        assert json.loads((folder / "summary.json").read_text())["device"]["count"] == 4
-    assert "4 cpu of 2 processes (pmap)" in session.outs[0]
+    assert len(list((root / "toy").glob("events.out.tfevents.*"))) == 1
+    assert json.loads((root / "toy" / "summary.json").read_text())["device"]["count"] == 4
+    assert "4 cpu of 2 processes (mesh)" in session.outs[0]
     spoken = re.compile(r"networks with|compiled in|ms a step|step \d|steps in")
     assert spoken.findall(session.outs[0]) and not spoken.findall(session.outs[1])
 
 
 def test_divergence_ends_all_processes(pair):
     _, session = pair
-    assert [statuses[2] for statuses in session.statuses()] == [3, 3]
+    assert [statuses[1] for statuses in session.statuses()] == [3, 3]
     for error in session.errors:
         assert "diverged" in error and "Traceback" not in error
 
 
 def test_sigterm_to_one_saves_the_same_step_in_all(pair):
     root, session = pair
-    assert [statuses[3] for statuses in session.statuses()] == [143, 143]
+    assert [statuses[2] for statuses in session.statuses()] == [143, 143]
     assert "interrupted at step" in session.outs[0]
     steps = [row["step"] for row in read_metrics(root / "stopped")]
     assert jaxgan.load(root / "stopped").step == steps[-1] < 6
@@ -169,7 +171,7 @@ def test_sigterm_to_one_saves_the_same_step_in_all(pair):
 
 def test_data_that_one_cannot_read_end_all_in_a_line(pair):
     root, session = pair
-    assert [statuses[4] for statuses in session.statuses()] == [2, 2]
+    assert [statuses[3] for statuses in session.statuses()] == [2, 2]
     lines = [error.splitlines()[-1] for error in session.errors]
     assert lines[0] == "train.py: process 1 could not start: its own line says why."
     assert lines[1].startswith("train.py: ") and f"{root}/none" in lines[1]
@@ -215,9 +217,9 @@ def test_a_mistake_in_joining_is_one_line(arguments, words, tmp_path, capsys):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("fallen", [0, 3])
-def test_four_processes_train_as_one_and_survive_the_loss_of_any(fallen, alone, tmp_path):
-    images, toy = [*IMAGES, "--parallel=mesh"], [*TOY, "--parallel=pmap"]
+@pytest.mark.parametrize(("fallen", "mode"), [(0, "mesh"), (3, "pmap")])
+def test_four_processes_train_as_one_and_survive_the_loss_of_any(fallen, mode, alone, tmp_path):
+    images, toy = [*IMAGES, f"--parallel={mode}"], [*TOY, "--parallel=pmap"]
     lost = run(toy, tmp_path / "toy", signal.SIGKILL, at=3, process=fallen)
     session = Session(4, run(images, tmp_path / "images"), lost)
     assert session.codes[fallen] == -signal.SIGKILL
@@ -226,7 +228,7 @@ def test_four_processes_train_as_one_and_survive_the_loss_of_any(fallen, alone, 
     assert [statuses[0] for statuses in session.statuses()] == [0] * 4
     assert Session(4, run(toy, tmp_path / "toy")).statuses() == [[0]] * 4
     for name in ("images", "toy"):
-        assert_same_run(tmp_path / name, alone / name)
+        assert_same_run(tmp_path / name, alone(name))
 
 
 @pytest.mark.slow

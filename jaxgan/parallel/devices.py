@@ -210,15 +210,16 @@ def many_steps(step: Callable, fetch: Callable[[chex.ArrayTree, chex.Array], che
     def run(state, data, batches, count, axis_name=None):
         batches = jnp.asarray(batches)  # numpy's take no tracer for an index, under disable_jit
 
-        def iteration(state, i):
-            return step(state, fetch(data, batches[i]), axis_name=axis_name)
+        @jax.jit  # so that it is traced once, for its metrics' shapes and for the loop
+        def iteration(state, data, batch):
+            return step(state, fetch(data, batch), axis_name=axis_name)
 
         def body(i, carry):
             state, log = carry
-            state, metrics = iteration(state, i)
+            state, metrics = iteration(state, data, batches[i])
             return state, jax.tree.map(lambda column, m: column.at[i].set(m), log, metrics)
 
-        _, metrics = jax.eval_shape(iteration, state, 0)
+        _, metrics = jax.eval_shape(iteration, state, data, batches[0])
         # Zeros and not NaN, which JAX_DEBUG_NANS would stop at.
         log = jax.tree.map(lambda m: jnp.zeros((len(batches), *m.shape), m.dtype), metrics)
         # Past the last batch an index is clamped, and the last would be trained on again.

@@ -63,8 +63,9 @@ class Run:
         pieces = []
         for start in range(0, n, at_once) or [0]:
             piece_key = jax.random.fold_in(key, start) if start else key
-            pieces.append(np.asarray(self.model.sample(state, piece_key, min(at_once, n - start))))
-        return np.concatenate(pieces)
+            # Of one size, so that one program draws them all.
+            pieces.append(np.asarray(self.model.sample(state, piece_key, min(at_once, n))))
+        return np.concatenate(pieces)[:n]
 
     def generate(self, latents: jax.Array, seed_index: int = 0) -> jax.Array:
         """What the same generator makes of the latents `[n, latent_dim]`."""
