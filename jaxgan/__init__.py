@@ -3,7 +3,10 @@
 import importlib
 
 from jaxgan import distances, divergences, losses, metrics, networks, parallel
-from jaxgan.gan import GAN, GANState, Player, gan, over_seeds
+from jaxgan.gan import GAN, gan
+from jaxgan.networks.players import Player
+from jaxgan.seeds import over_seeds
+from jaxgan.state import GANState
 
 __version__ = "0.1.0"
 

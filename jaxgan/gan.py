@@ -22,30 +22,9 @@ import optax
 
 from jaxgan import checks
 from jaxgan.losses.base import Loss, Metrics, check_key
-from jaxgan.networks.players import Player, apply, init_player, update
-
-
-class GANState(NamedTuple):
-    """All that training changes.
-
-    Attributes:
-      step: generator updates so far, an int32 scalar.
-      generator: the generator and its optimizer.
-      critic: the critic and its optimizer.
-      ema: moving average of the generator's parameters; None if `ema_decay` is 0.
-      ema_stats: the same average of its statistics.
-      key: the run's PRNG key. It never changes.
-      skipped: updates of either network skipped so far because they were not finite, an int32
-        scalar; None unless they are skipped.
-    """
-
-    step: chex.Array
-    generator: Player
-    critic: Player
-    ema: chex.ArrayTree | None
-    ema_stats: chex.ArrayTree | None
-    key: chex.PRNGKey
-    skipped: chex.Array | None = None
+from jaxgan.networks.players import apply, init_player, update
+from jaxgan.noise import draw_noise
+from jaxgan.state import GANState, all_finite, averaged_variables, mean_over, of_floats
 
 
 class Game(NamedTuple):
@@ -146,7 +125,7 @@ def build(game: Game) -> GAN:
     """The functions of a game whose parts have been checked, as `gan` does."""
 
     def step(name, f):
-        return _checked(name, functools.partial(f, game), game.generator)
+        return checked_step(name, functools.partial(f, game), game.generator)
 
     return GAN(
         init=jax.jit(functools.partial(_init, game)),
@@ -160,35 +139,7 @@ def build(game: Game) -> GAN:
     )
 
 
-def over_seeds(model: GAN) -> GAN:
-    """The same functions for S independent runs at once, as one program.
-
-    Every argument but `axis_name` and `n` has a leading axis of S: keys `[S]`, each leaf of the
-    state `[S, ...]`, real `[S, B, ...]`, reals `[S, n_critic, B, ...]`. So has every result. Each
-    run is, to rounding, what it is alone.
-    """
-
-    def step(name, f):
-        def mapped(*args, axis_name):
-            return map_seeds(functools.partial(f, axis_name=axis_name))(*args)
-
-        return _checked(name, mapped, model.game.generator)
-
-    def sample(state, keys, n):
-        return map_seeds(lambda state, key: model.sample(state, key, n))(state, keys)
-
-    return model._replace(
-        init=jax.jit(map_seeds(model.init)),
-        d_step=step("real", model.d_step),
-        g_step=step("real", model.g_step),
-        d_grad=step("real", model.d_grad),
-        g_grad=step("real", model.g_grad),
-        step=step("reals", model.step),
-        sample=jax.jit(sample, static_argnums=2),
-    )
-
-
-def _checked(name, f, generator):
+def checked_step(name, f, generator):
     """f compiled, and called once its data are checked: compiled code does not see their values."""
     compiled, in_range = jax.jit(f, static_argnames="axis_name"), False
 
@@ -204,38 +155,9 @@ def _checked(name, f, generator):
     return step
 
 
-def map_seeds(f: Callable) -> Callable:
-    """`f` over the leading axis of all its arguments.
-
-    One seed after another on a CPU, whose products of many small matrices at once are slower than
-    one after the other; all at once elsewhere.
-    """
-    if jax.default_backend() == "cpu":
-        return lambda *args: jax.lax.map(lambda one: f(*one), args)
-    return jax.vmap(f)
-
-
 def abstract_state(model: GAN) -> GANState:
     """The shapes and types of a state, without its numbers."""
     return jax.eval_shape(model.init, jax.eval_shape(lambda: jax.random.key(0)))
-
-
-def current_step(state: GANState) -> int:
-    """The step of a state, or of several seeds' state."""
-    return int(jax.device_get(state.step).ravel()[0])
-
-
-def averaged_variables(state: GANState) -> tuple[chex.ArrayTree, chex.ArrayTree]:
-    """Parameters and statistics of the averaged generator, or where there is none of the last."""
-    if state.ema is None:
-        return state.generator.params, state.generator.stats
-    return state.ema, state.ema_stats
-
-
-def all_finite(tree: chex.ArrayTree) -> chex.Array:
-    """Whether no number in the tree is infinite or NaN, a boolean scalar."""
-    floats = [x for x in jax.tree.leaves(tree) if jnp.issubdtype(x.dtype, jnp.inexact)]
-    return jnp.all(jnp.array([jnp.all(jnp.isfinite(x)) for x in floats]))
 
 
 def _init(game, key):
@@ -280,7 +202,7 @@ def _d_grad(game, state, real, key, axis_name=None):
         return value, (metrics, apply(game.critic, params, stats, real, axis_name)[1])
 
     gradients, aux = jax.grad(objective, has_aux=True)(state.critic.params)
-    return _mean((gradients, *aux), axis_name)
+    return mean_over((gradients, *aux), axis_name)
 
 
 def _d_step(game, state, real, key, axis_name=None):
@@ -304,7 +226,7 @@ def _g_grad(game, state, real, key, axis_name=None):
         return value, (metrics, stats)
 
     gradients, aux = jax.grad(objective, has_aux=True)(state.generator.params)
-    return _mean((gradients, *aux), axis_name)
+    return mean_over((gradients, *aux), axis_name)
 
 
 def _g_step(game, state, real, key, axis_name=None):
@@ -314,7 +236,7 @@ def _g_step(game, state, real, key, axis_name=None):
     changes = {"generator": player}
     if game.ema_decay:
         decay = jnp.minimum(game.ema_decay, step / (9 + step))
-        changes["ema"], changes["ema_stats"] = _of_floats(
+        changes["ema"], changes["ema_stats"] = of_floats(
             lambda new, old: optax.incremental_update(new, old, 1 - decay),
             (player.params, player.stats),
             (state.ema, state.ema_stats),
@@ -360,35 +282,3 @@ def _settle(game, state, changes, gradients, metrics):
 def _last_of_finite(column):
     """The last of a metric's values; if any is not finite, one that is not, so that it is seen."""
     return jnp.where(jnp.all(jnp.isfinite(column)), column[-1], jnp.sum(column))
-
-
-def _mean(tree, axis_name):
-    if axis_name is None:
-        return tree
-    return _of_floats(lambda x: jax.lax.pmean(x, axis_name), tree)
-
-
-def _of_floats(f, tree, *others):
-    """f of each floating-point leaf; others, such as counters, are as the first tree has them."""
-
-    def of_leaf(leaf, *rest):
-        return f(leaf, *rest) if jnp.issubdtype(leaf.dtype, jnp.inexact) else leaf
-
-    return jax.tree.map(of_leaf, tree, *others)
-
-
-def draw_noise(
-    key: chex.PRNGKey, batch: int, latent_dim: int, axis_name: str | None = None
-) -> tuple[chex.Array, chex.PRNGKey]:
-    """The noise of an update: latents `[batch, latent_dim]`, and a key for each example's loss.
-
-    A key for each example, folded from its index in the global batch, makes the noise the same on
-    any number of devices.
-    """
-    check_key(key)
-    first = 0 if axis_name is None else jax.lax.axis_index(axis_name) * batch
-    keys = jax.vmap(lambda i: jax.random.split(jax.random.fold_in(key, i)))(
-        first + jnp.arange(batch)
-    )
-    latents = jax.vmap(lambda k: jax.random.normal(k, (latent_dim,)))(keys[:, 0])
-    return latents, keys[:, 1]

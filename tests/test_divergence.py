@@ -18,7 +18,7 @@ import jaxgan
 from jaxgan import data, losses, networks
 from jaxgan.commands import train
 from jaxgan.commands.settings import Config, make_model, make_model_of, recorded
-from jaxgan.gan import all_finite
+from jaxgan.state import all_finite
 from jaxgan.training import log, nonfinite
 
 N_CRITIC, BATCH = 2, 8

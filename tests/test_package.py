@@ -12,19 +12,22 @@ SHELL = [
     *("tensorflow_datasets", "array_record", "importlib_resources", "etils.epath", "tqdm"),
     *("PIL", "matplotlib", "tensorboardX", "sklearn", "ot", "orbax", "grain"),
 ]
-# Each part of the package, and the parts that it may import. The core is the first six.
+# Each part of the package, and the parts that it may import. The core is the first nine.
 KNOWS = {
     "distances": set(),
     "networks": set(),
     "losses": {"distances"},
     "checks": {"losses", "networks"},
-    "gan": {"checks", "losses", "networks"},
+    "state": {"networks"},
+    "noise": {"losses"},
+    "gan": {"checks", "losses", "networks", "noise", "state"},
+    "seeds": {"gan"},
     "divergences": {"distances"},
     "parallel": set(),
     "data": set(),
     "metrics": {"distances", "networks", "data"},
     "plots": {"data"},
-    "training": {"checks", "data", "gan", "networks", "parallel", "plots"},
+    "training": {"checks", "data", "gan", "networks", "parallel", "plots", "seeds", "state"},
     "commands": {p.stem for p in PACKAGE.iterdir()},
 }
 

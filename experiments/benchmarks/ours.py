@@ -9,7 +9,7 @@ import numpy as np
 from benchmarks.workloads import Program, Workload
 from jaxgan import data, parallel
 from jaxgan.commands.settings import make_model
-from jaxgan.gan import GANState
+from jaxgan.state import GANState
 
 CAPACITY = 512  # iterations in one dispatch, at most: train.py's
 

@@ -19,8 +19,10 @@ import optax
 from benchmarks import plain_flax
 from benchmarks.workloads import Answer, Inputs, Trained, Workload
 from jaxgan.commands.settings import make_model
-from jaxgan.gan import GAN, GANState, draw_noise, gan
+from jaxgan.gan import GAN, gan
 from jaxgan.losses import draw_epsilon
+from jaxgan.noise import draw_noise
+from jaxgan.state import GANState
 
 BATCH = 8
 ITERATIONS = 5

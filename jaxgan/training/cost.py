@@ -9,8 +9,8 @@ import jax
 import jax.numpy as jnp
 
 from jaxgan import parallel
-from jaxgan.gan import GANState, current_step
 from jaxgan.parallel import hosts
+from jaxgan.state import GANState, current_step
 from jaxgan.training.program import Program, make_program
 
 # Steps are timed for about so long.

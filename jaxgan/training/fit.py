@@ -10,8 +10,9 @@ from etils import epath
 
 from jaxgan import parallel as devices_of
 from jaxgan import plots
-from jaxgan.gan import GAN, GANState, current_step
+from jaxgan.gan import GAN
 from jaxgan.parallel import hosts
+from jaxgan.state import GANState, current_step
 from jaxgan.training import nonfinite
 from jaxgan.training.checkpoints import Checkpoints, Kept
 from jaxgan.training.cost import measure

@@ -16,8 +16,10 @@ from jaxgan import data as data_sets
 from jaxgan import parallel as devices_of
 from jaxgan.checks import check_range
 from jaxgan.data import Dataset, images
-from jaxgan.gan import GAN, GANState, abstract_state, build, over_seeds
+from jaxgan.gan import GAN, abstract_state, build
 from jaxgan.parallel import hosts
+from jaxgan.seeds import over_seeds
+from jaxgan.state import GANState
 from jaxgan.training.checkpoints import Checkpoints, Kept
 from jaxgan.training.run import Run
 from jaxgan.training.run_folder import RunFolder

@@ -14,9 +14,10 @@ from etils import epath
 
 import jaxgan
 from jaxgan import data, parallel
-from jaxgan.gan import GAN, GANState, all_finite, build, current_step
+from jaxgan.gan import GAN, build
 from jaxgan.networks.players import named_leaves
 from jaxgan.parallel import hosts
+from jaxgan.state import GANState, all_finite, current_step
 from jaxgan.training.log import BrokenError, count_finite
 from jaxgan.training.program import Program
 

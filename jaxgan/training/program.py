@@ -8,7 +8,8 @@ import jax
 import numpy as np
 
 from jaxgan import data, parallel
-from jaxgan.gan import GANState, all_finite, map_seeds
+from jaxgan.seeds import map_seeds
+from jaxgan.state import GANState, all_finite
 
 # Data sets up to this size live on the device whole; of larger ones the host sends the batches.
 DEVICE_BYTES = 2**30

@@ -10,8 +10,10 @@ import jax
 import numpy as np
 from etils import epath
 
-from jaxgan.gan import GAN, GANState, averaged_variables, current_step, over_seeds
+from jaxgan.gan import GAN
 from jaxgan.networks.players import apply
+from jaxgan.seeds import over_seeds
+from jaxgan.state import GANState, averaged_variables, current_step
 from jaxgan.training import model_record
 from jaxgan.training.checkpoints import Checkpoints
 from jaxgan.training.run_folder import RunFolder, read_settings
