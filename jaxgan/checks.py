@@ -80,6 +80,8 @@ def _check_pair(generator, critic, per_example):
             f"the critic must return one score per example, shape [B]; for a batch of 2 it "
             f"returned shape {scores.shape}. Squeeze its last axis, or sum over it."
         )
+    if not jnp.issubdtype(scores.dtype, jnp.floating):
+        raise ValueError(f"the critic's scores must be floating point; got {scores.dtype}.")
     critic_mixes = (per_example or not players.takes_axis_name(critic)) and players.mixes_examples(
         critic, c_variables, fake
     )
@@ -138,6 +140,11 @@ def check_value(player: str, result: Any) -> tuple[chex.Array, Metrics]:
             f"which may be empty; it returned {_kind(result)}."
         )
     value, metrics = result
+    if taken := metrics.keys() & {"step", "seconds", "skipped"}:
+        raise ValueError(
+            f"the loss's {player} reports {', '.join(sorted(taken))}, a name that the log itself "
+            "uses. Give it another."
+        )
     for name, number in {f"{player} loss": value, **metrics}.items():
         shape = jnp.shape(number)
         if shape != ():
@@ -207,15 +214,49 @@ def check_reals(reals: Any, n_critic: int) -> None:
         )
 
 
-def check_axis(axis_name: Any, mixing: tuple[str, ...]) -> None:
+def check_axis(
+    axis_name: Any, mixing: tuple[str, ...], loss: Loss, data_shape: tuple[int, ...]
+) -> None:
     """Raises ValueError if several devices would mix what one device mixes of the whole batch."""
     devices = jax.lax.psum(1, axis_name)
+    if devices > 1 and _is_no_mean(loss, data_shape):
+        raise ValueError(
+            "the loss is no mean over the batch, as one that compares an example with the mean of "
+            f"others is not, and {devices} devices would take the mean of theirs alone. Train on "
+            "one device (jit)."
+        )
     if mixing and devices > 1:
         raise ValueError(
             f"{mixing[0]} mixes the examples of a batch when it trains, as BatchNorm does, and on "
             f"{devices} devices it would mix those of each device alone. Give its __call__ a "
             "keyword axis_name=None, and pass that on, as in nn.BatchNorm(axis_name=axis_name)."
         )
+
+
+def _is_no_mean(loss, data_shape) -> bool:
+    """Whether the loss of a batch is another than the mean of the losses of its halves.
+
+    Of a critic that any smooth function stands in for: the loss sees nothing else of it.
+    """
+    random = np.random.default_rng(0)
+    real, fake, weights = random.normal(size=(3, 4, *data_shape)).astype(np.float32)
+
+    def critic_fn(x):
+        return 2 * jnp.tanh(
+            jnp.mean(x * weights[0], axis=tuple(range(1, x.ndim))) * x[0].size ** 0.5
+        )
+
+    @jax.jit
+    def both(*batch):
+        return jnp.stack([loss.critic(critic_fn, *batch)[0], loss.generator(critic_fn, *batch)[0]])
+
+    with jax.ensure_compile_time_eval(), jax.debug_nans(False):
+        batch = real, fake, jax.random.split(jax.random.key(0), 4)
+        whole, first, last = (
+            np.asarray(both(*(x[rows] for x in batch)))
+            for rows in (slice(0, 4), slice(0, 2), slice(2, 4))
+        )
+    return not np.allclose(whole, (first + last) / 2, rtol=1e-4, atol=1e-5)
 
 
 def _check_module(role, module):

@@ -165,8 +165,9 @@ def _init(game, key):
     generator_key, critic_key, key = jax.random.split(key, 3)
     z, x = jnp.zeros((1, game.generator.latent_dim)), jnp.zeros((1, *game.data_shape))
     player = init_player(game.generator, generator_key, z, game.g_tx)
-    # Copies: a buffer that two leaves of the state share could not be donated.
-    average = jax.tree.map(jnp.copy, (player.params, player.stats)) if game.ema_decay else None
+    # Copies: a buffer that two leaves of the state share could not be donated. In float32 at least:
+    # in bfloat16 a step of a thousandth of the way would go nowhere.
+    average = jax.tree.map(_wide_copy, (player.params, player.stats)) if game.ema_decay else None
     return GANState(
         step=jnp.zeros((), jnp.int32),
         generator=player,
@@ -178,10 +179,15 @@ def _init(game, key):
     )
 
 
+def _wide_copy(x):
+    wide = jnp.issubdtype(x.dtype, jnp.floating)
+    return jnp.array(x, jnp.promote_types(x.dtype, jnp.float32) if wide else x.dtype)
+
+
 def _begin(game, real, key, axis_name):
     checks.check_real(real, game.data_shape)
     if axis_name is not None:
-        checks.check_axis(axis_name, game.mixing)
+        checks.check_axis(axis_name, game.mixing, game.loss, game.data_shape)
     return draw_noise(key, real.shape[0], game.generator.latent_dim, axis_name)
 
 

@@ -373,4 +373,4 @@ def test_a_state_that_is_not_finite_is_never_saved(tmp_path, capsys):
 def test_a_step_is_broken_if_any_metric_of_any_seed_is(seed):
     column = np.ones((4, 2))
     column[2, seed] = np.nan
-    assert log.count_finite({"d_loss": np.ones((4, 2)), "g_loss": column}) == 2
+    assert log.count_finite({"d_loss": np.ones((4, 2)), "g_loss": column}, 4) == 2

@@ -206,6 +206,15 @@ def test_callbacks_see_the_run_at_every_checkpoint(model):
     assert seen == [(2, False), (4, False), (6, True)]
 
 
+def test_a_callback_may_keep_the_run(model):
+    kept = []
+    last = jaxgan.fit(model, POINTS, **FAST, callbacks=[kept.append])
+    assert [run.step for run in kept] == [2, 4, 6]
+    drawn = [run.sample(jax.random.key(0), 2) for run in kept]
+    assert not np.array_equal(drawn[0], drawn[1])
+    assert_same(kept[-1].state, last.state)
+
+
 def test_the_state_is_saved_before_a_callback_that_raises(model, tmp_path):
     def fail(run):
         raise RuntimeError("mine")
@@ -272,6 +281,17 @@ def test_a_run_of_an_earlier_version_loads_and_goes_on(tmp_path):
 # Numbers that break.
 
 
+def test_the_count_of_skipped_updates_survives_a_stop(tmp_path):
+    points, model = POINTS.copy(), make(loss=losses.bce())
+    points[5] = 3e38
+    plan = FAST | {"batch_size": 16, "on_divergence": "skip", "workdir": tmp_path}
+    whole = jaxgan.fit(model, points, **plan | {"steps": 12, "workdir": None})
+    jaxgan.fit(model, points, **plan)
+    parts = jaxgan.fit(model, points, **plan | {"steps": 12})
+    assert whole.state.skipped > parts.metrics[5]["skipped"] > 0
+    assert_same(parts.state, whole.state)
+
+
 def test_numbers_that_break_are_an_error_that_names_them(model, tmp_path):
     points = POINTS.copy()
     points[5] = 3e38
@@ -299,7 +319,8 @@ def images(value=0, dtype=np.uint8, shape=(64, 4, 4, 1)):
 @pytest.mark.parametrize(
     ("given", "words"),
     [
-        (images(shape=(0, 4, 4, 1)), "at least one example; got none"),
+        (images(shape=(0, 4, 4, 1)), "at least one example, .* got shape"),
+        (np.full((64, 4, 4, 1), 1e39), r"finite in float32, got 1e\+39"),
         (images(shape=(64, 4, 4)), r"examples of array have shape \(4, 4\)"),
         (images(np.nan, np.float32), "finite"),
         (images(255, np.float32), r"must be in \[-1, 1\], got 255 to 255"),
@@ -323,6 +344,11 @@ def test_data_that_do_not_fit_are_refused_before_anything_is_written(given, word
         ({"num_seeds": True}, "num_seeds must be a whole number"),
         ({"parallel": "tpu"}, "parallel must be one of auto, jit, pmap, mesh; got 'tpu'"),
         ({"on_divergence": "ignore"}, "on_divergence must be one of stop, skip"),
+        ({"callbacks": print}, r"callbacks must be a list of functions; .* Put it in \[\]"),
+        ({"callbacks": [3]}, "callbacks must be a list of functions; one is 3"),
+        ({"settings": [1]}, "settings must be a dict of what JSON can hold"),
+        ({"settings": {"x": object()}}, "settings must be a dict of what JSON can hold"),
+        ({"settings": {"steps": 99}}, "must not hold steps=99: the run has steps=6. Leave it out"),
     ],
 )
 def test_arguments_out_of_range_are_refused_by_name(arguments, words, model):
@@ -400,3 +426,96 @@ def test_in_another_thread_signals_are_left_alone():
     thread = threading.Thread(target=body)
     thread.start()
     thread.join()
+
+
+@pytest.mark.parametrize("name", ["step", "seconds", "skipped"])
+def test_a_loss_may_not_report_what_the_log_itself_does(name):
+    def report(critic_fn, real, fake, key):
+        return jnp.mean(critic_fn(fake)) - jnp.mean(critic_fn(real)), {name: 1.0}
+
+    model = make(loss=losses.Loss(report, losses.wgan().generator))
+    with pytest.raises(ValueError, match=f"reports {name}, a name that the log itself uses"):
+        jaxgan.fit(model, POINTS, **FAST)
+
+
+def test_points_too_large_for_float32_are_refused():
+    with pytest.raises(ValueError, match=r"finite in float32"):
+        jaxgan.fit(make(), 1e39 * POINTS.astype(float), **FAST)
+
+
+# What else people give.
+
+
+def test_a_loss_may_report_nothing(tmp_path):
+    def critic(critic_fn, real, fake, key):
+        return jnp.mean(critic_fn(fake)) - jnp.mean(critic_fn(real)), {}
+
+    model = make(loss=losses.Loss(critic, lambda f, real, fake, key: (-jnp.mean(f(fake)), {})))
+    run = jaxgan.fit(model, POINTS, **FAST, workdir=tmp_path)
+    assert [set(row) for row in run.metrics] == [{"step", "seconds"}] * 6
+
+
+def test_numpys_whole_numbers_are_numbers(model, tmp_path):
+    plan = {name: np.int64(n) if isinstance(n, int) else n for name, n in FAST.items()}
+    assert jaxgan.fit(model, POINTS, **plan, workdir=tmp_path).step == 6
+
+
+def test_examples_may_be_single_numbers(tmp_path):
+    class Line(nn.Module):
+        latent_dim: int = 1
+
+        @nn.compact
+        def __call__(self, z):
+            return nn.Dense(1)(z)[:, 0]
+
+    class Height(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            return nn.Dense(1)(x[:, None])[:, 0]
+
+    tx = optax.sgd(1e-2)
+    model = jaxgan.gan(Line(), Height(), losses.wgan(), tx, tx, n_critic=1)
+    jaxgan.fit(model, POINTS[:, 0], **FAST, workdir=tmp_path)
+    longer = jaxgan.fit(model, POINTS[:, 0], **FAST | {"steps": 8}, workdir=tmp_path)
+    assert longer.finished and longer.sample(jax.random.key(0), 3).shape == (3,)
+
+
+def test_weights_in_bfloat16_have_an_average_in_float32():
+    class Half(nn.Module):
+        latent_dim: int = 2
+
+        @nn.compact
+        def __call__(self, z):
+            return nn.Dense(3, dtype=jnp.bfloat16, param_dtype=jnp.bfloat16)(z).astype(jnp.float32)
+
+    _, critic = networks.mlp((3,), latent_dim=2, width=8, depth=1)
+    tx = optax.sgd(1e-2)
+    run = jaxgan.fit(jaxgan.gan(Half(), critic, losses.wgan(), tx, tx), POINTS, **FAST)
+    [kernel] = [x for x in jax.tree.leaves(run.state.ema) if x.ndim == 2]
+    trained = run.state.generator.params["Dense_0"]["kernel"]
+    assert (kernel.dtype, trained.dtype) == (jnp.float32, jnp.bfloat16)
+    assert np.isfinite(run.sample(jax.random.key(0), 3)).all()
+
+
+@pytest.mark.parametrize("x64", [False, True])
+def test_a_run_goes_on_with_another_loss_or_rate_in_no_silence(x64, tmp_path, capsys):
+    """Shapes do not tell them apart; what a step computes does."""
+    jaxgan.fit(make(), POINTS, **FAST, workdir=tmp_path)
+    jaxgan.fit(make(), POINTS, **FAST | {"steps": 7}, workdir=tmp_path)
+    assert "computes something else" not in capsys.readouterr().out
+    other = make() if x64 else make(loss=losses.wgan(clip=0.02))
+    with jax.enable_x64(x64):
+        jaxgan.fit(other, POINTS, **FAST | {"steps": 8}, workdir=tmp_path)
+    assert "a step computes something else than when the run" in capsys.readouterr().out
+
+
+def test_a_critic_scores_in_floats():
+    class Rank(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            return jnp.argmax(nn.Dense(3)(x), axis=1)
+
+    generator, _ = networks.mlp((3,), latent_dim=2, width=8, depth=1)
+    tx = optax.sgd(1e-2)
+    with pytest.raises(ValueError, match="scores must be floating point; got int32"):
+        jaxgan.gan(generator, Rank(), losses.wgan(), tx, tx)

@@ -313,3 +313,20 @@ def test_an_unknown_mode_is_refused_with_the_known_ones():
         parallel.wrap(model_of("bce").step, "xmap", (1,))
     with pytest.raises(ValueError, match="must be one of jit, pmap, mesh; got 'xmap'"):
         parallel.replicate(jnp.zeros(3), "xmap")
+
+
+@pytest.mark.parametrize("mode", ["pmap", "mesh"])
+def test_a_loss_that_looks_at_the_whole_batch_is_refused_on_several_devices(mode):
+    """Each device would take the mean of its own examples."""
+
+    def critic(critic_fn, real, fake, key):
+        return jnp.mean(jax.nn.softplus(jnp.mean(critic_fn(fake)) - critic_fn(real))), {}
+
+    own = jaxgan.losses.Loss(critic, jaxgan.losses.wgan().generator)
+    generator, network = networks.mlp((2,), latent_dim=3, width=8, depth=1)
+    model = jaxgan.gan(generator, network, own, optax.sgd(0.1), optax.sgd(0.1), n_critic=1)
+    devices, batch = jax.local_devices()[:2], np.ones((1, 4, 2), np.float32)
+    step = parallel.wrap(model.step, mode, (1,), devices)
+    with pytest.raises(ValueError, match="the loss is no mean over the batch"):
+        step(parallel.replicate(model.init(KEY), mode, devices), batch)
+    model.step(model.init(KEY), batch)

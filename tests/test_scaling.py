@@ -215,7 +215,7 @@ def test_many_iterations_a_dispatch_add_nothing():
 
 def test_several_seeds_share_their_all_reduces(monkeypatch):
     """Where they are trained at once, as on all devices but CPUs."""
-    monkeypatch.setattr(sys.modules["jaxgan.gan"], "map_seeds", jax.vmap)
+    monkeypatch.setattr(sys.modules["jaxgan.seeds"], "map_seeds", jax.vmap)
     model = jaxgan.over_seeds(model_of("mlp", losses.bce()))
     state, *metrics = shapes_in_a_step(model, (2,), seeds=(3,))
     reals = jax.ShapeDtypeStruct((3, N_CRITIC, BATCH, 2), jnp.float32)

@@ -437,7 +437,7 @@ def test_the_folder_alone_goes_on_with_its_run(tmp_path, capsys):
     assert train.main([f"--workdir={tmp_path}", "--steps=3"]) == 0
     assert read_metrics(tmp_path)[-1]["step"] == 3
     assert train.main([f"--workdir={tmp_path / 'nothing'}"]) == 2
-    assert "which --loss?" in capsys.readouterr().err
+    assert "nothing holds no run to go on with" in capsys.readouterr().err
 
 
 def test_a_run_without_a_checkpoint_takes_other_settings(tmp_path, capsys):

@@ -108,6 +108,11 @@ def _defaults(said, help_alone):
     folder = said.get("workdir")
     if folder and (epath.Path(folder) / "config.json").exists():
         return settings.of_run(folder)
+    if folder and not said.keys() - {"workdir", "steps"}:
+        raise ValueError(
+            f"{folder} holds no run to go on with. To begin one, say which --loss: one of "
+            f"{', '.join(LOSSES)}."
+        )
     raise ValueError(
         f"which --loss? One of {', '.join(LOSSES)}; a --workdir that holds a run goes without. Add "
         "--help for more."

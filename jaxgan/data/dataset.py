@@ -80,6 +80,8 @@ def _check_values(x: np.ndarray | np.generic | jax.Array) -> None:
     low, high = float(x.min()), float(x.max())  # NaN if any is
     if not np.isfinite([low, high]).all():
         raise ValueError("data must be finite, got NaN or infinity among them")
+    if max(-low, high) > float(np.finfo(np.float32).max):
+        raise ValueError(f"data must be finite in float32, got {low:.4g} to {high:.4g}")
     # A little is rounding: bfloat16 has 8 bits.
     if x.ndim == 4 and x.shape[-1] in (1, 3, 4) and max(-low, high) > 1.01:
         raise ValueError(

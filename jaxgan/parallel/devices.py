@@ -186,7 +186,7 @@ def check_divides(batch: int, devices: int) -> None:
     if batch % devices:
         raise ValueError(
             f"the global batch of {batch} does not divide by {devices} devices. Use a multiple of "
-            f"{devices}, such as {max(1, round(batch / devices)) * devices}, or fewer devices."
+            f"{devices}, such as {max(1, round(batch / devices)) * devices}, or one device (jit)."
         )
 
 

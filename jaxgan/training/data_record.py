@@ -35,7 +35,7 @@ def read(folder: epath.Path) -> dict[str, Any]:
         if not isinstance(record.get("fingerprint"), str):
             raise ValueError(f"{path} is damaged: it holds no fingerprint")
         shape = record.get("shape")
-        if not (isinstance(shape, list) and shape and all(type(n) is int and n > 0 for n in shape)):
+        if not (isinstance(shape, list) and all(type(n) is int and n > 0 for n in shape)):
             raise ValueError(f"{path} is damaged: it holds no shape of an example")
     except ValueError as error:
         raise ValueError(f"{error}. Restore it from a copy of the run.") from error
@@ -74,7 +74,7 @@ def difference(then: dict[str, Any], now: dict[str, Any]) -> str:
     if not changed:
         return (
             f"there are as many, {now['train']} to train on and {now['held_out']} held out, but "
-            "not the same (files have changed, or another version of a library decodes them "
-            "otherwise)"
+            "not the same (values or files have changed, or another version of a library decodes "
+            "them otherwise)"
         )
     return "; ".join(f"{names[key]}: {then.get(key)} then, {now[key]} now" for key in changed)

@@ -2,10 +2,11 @@
 
 import contextlib
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from etils import epath
 
 from jaxgan import parallel as devices_of
@@ -85,6 +86,7 @@ def fit(
         steps, batch_size, seed, num_seeds, parallel,
         log_every, sample_every, checkpoint_every, keep_every, on_divergence,
     )  # fmt: skip
+    callbacks = check_callbacks(callbacks)
     job = prepare(model, data, plan, workdir, settings)
     with start(job) as (checkpoints, state), noted() as interrupt:
         program = make_program(job)
@@ -95,6 +97,16 @@ def fit(
             raise nonfinite.explain(
                 job, program, job.restore(checkpoints), error, interrupt
             ) from error
+
+
+def check_callbacks(callbacks: Any) -> tuple[Callable[[Run], None], ...]:
+    """The callbacks; raises ValueError unless they are functions."""
+    if not isinstance(callbacks, Iterable):
+        raise ValueError(f"callbacks must be a list of functions; got {callbacks!r}. Put it in [].")
+    for callback in (callbacks := tuple(callbacks)):
+        if not callable(callback):
+            raise ValueError(f"callbacks must be a list of functions; one is {callback!r}.")
+    return callbacks
 
 
 @contextlib.contextmanager
@@ -207,8 +219,10 @@ def train_chunks(
             log.flush()  # which stops here if this state is not finite
             log.publish()
             checkpoints.save(step, state)
-            for callback in callbacks:
-                callback(job.run(state, log.rows, finished=False))
+            if callbacks:  # each may keep the run, and the next chunk takes the state's memory
+                run = job.run(jax.tree.map(jnp.copy, state), log.rows, finished=False)
+                for callback in callbacks:
+                    callback(run)
         wishes[:] = interrupt.number, length
         stop, length = vote()
     log.flush()

@@ -53,6 +53,7 @@ class Plan:
                 raise ValueError(
                     f"{name} must be a whole number from {low} to {most}; got {value!r}."
                 )
+            object.__setattr__(self, name, int(value))  # numpy's are no JSON
         for name, allowed in (
             ("parallel", ("auto", *devices_of.MODES)),
             ("on_divergence", ("stop", "skip")),
@@ -155,7 +156,7 @@ def prepare(model: GAN, data: Any, plan: Plan, workdir, settings: Mapping[str, A
     if plan.on_divergence == "skip" and not model.game.skip_nonfinite:
         model = build(model.game._replace(skip_nonfinite=True))
     mode, devices = choose_devices(plan)
-    settings = dataclasses.asdict(plan) | {"n_critic": model.game.n_critic} | dict(settings or {})
+    settings = all_settings(plan, model, settings)
     with hosts.together():
         folder = None if workdir is None else RunFolder(workdir, settings)
         if folder is not None and hosts.is_first():
@@ -175,6 +176,24 @@ def prepare(model: GAN, data: Any, plan: Plan, workdir, settings: Mapping[str, A
     places = {"workdir": None, "data_dir": None, "dataset": None}
     hosts.check_same(json.dumps(settings | places, default=str))
     return job
+
+
+def all_settings(plan: Plan, model: GAN, more: Mapping[str, Any] | None) -> dict[str, Any]:
+    """What a run records: its plan, and what else its user wants to be recorded."""
+    own = dataclasses.asdict(plan) | {"n_critic": model.game.n_critic}
+    try:
+        known: dict[str, Any] = json.loads(json.dumps(dict(more or {})))
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"settings must be a dict of what JSON can hold: numbers, words, lists ({error})."
+        ) from error
+    for name in own.keys() & known.keys():
+        if known[name] != own[name]:
+            raise ValueError(
+                f"settings must not hold {name}={known[name]!r}: the run has {name}={own[name]!r}. "
+                "Leave it out."
+            )
+    return own | known
 
 
 def choose_devices(plan: Plan) -> tuple[str, list[jax.Device]]:
@@ -205,8 +224,10 @@ def as_dataset(data: Any, model: GAN) -> Dataset:
         data_sets.to_float(data[:1] if hasattr(data, "dtype") else data)  # what it refuses is none
         array = np.asarray(data)
         data = Dataset("array", array, array[:0])
-    if not len(data.train):
-        raise ValueError("data must hold at least one example; got none.")
+    if not data.train.size:
+        raise ValueError(
+            f"data must hold at least one example, and each a number; got shape {data.train.shape}."
+        )
     if data.train.dtype != np.uint8:
         data_sets.to_float(data.train)
         # As the model's own steps do, which see no values within the training program.

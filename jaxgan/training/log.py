@@ -85,7 +85,7 @@ class Log:
         while self._pending:
             step, count, metrics, finite = self._pending.popleft()
             columns = {name: np.asarray(column)[:count] for name, column in metrics.items()}
-            good = count if self._plan.on_divergence == "skip" else count_finite(columns)
+            good = count if self._plan.on_divergence == "skip" else count_finite(columns, count)
             self._write(step, good, columns)
             self._bar.update(good)
             if good < count or not finite:
@@ -185,15 +185,13 @@ class Events:
                 self._copied.cleanup()
 
 
-def count_finite(columns: chex.ArrayTree) -> int:
-    """How many entries along the leaves' first axis come before one that is not finite."""
-    finite = np.logical_and.reduce(
-        [
-            np.isfinite(column).reshape(len(column), -1).all(axis=1)
-            for column in jax.tree.leaves(columns)
-        ]
-    )
-    return len(finite) if finite.all() else int(np.argmin(finite))
+def count_finite(columns: chex.ArrayTree, count: int) -> int:
+    """How many of `count` entries along the leaves' first axis come before one not finite."""
+    firsts = [
+        np.flatnonzero(~np.isfinite(column).reshape(len(column), -1).all(axis=1))
+        for column in jax.tree.leaves(columns)
+    ]
+    return min((int(first[0]) for first in firsts if first.size), default=count)
 
 
 def make_row(step: int, seconds: float, metrics: dict[str, np.ndarray]) -> dict:

@@ -151,7 +151,8 @@ def find_diverged(
             index = 0
             if job.plan.num_seeds > 1:
                 last = {name: column[-1] for name, column in columns.items()}
-                index = count_finite((parallel.own_copy(state)._replace(key=()), last))
+                leaves = parallel.own_copy(state)._replace(key=()), last
+                index = count_finite(leaves, job.plan.num_seeds)
             return alone(job, before, step, index)
         step += count
     return None

@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import math
 from collections.abc import Callable
+from numbers import Integral
 from typing import Any
 
 import jax
@@ -60,6 +61,8 @@ class Run:
           n: how many. The first of more are those of fewer.
           seed_index: which of the run's seeds, from 0 on.
         """
+        if not isinstance(n, Integral) or n < 0:
+            raise ValueError(f"n must be a whole number from 0 up; got {n!r}.")
         state, values = self.one(seed_index), math.prod(self.model.game.data_shape)
         at_once = max(1, min(MOST_AT_ONCE, DRAW_VALUES // values))
         pieces = []

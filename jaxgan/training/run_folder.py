@@ -88,10 +88,16 @@ class RunFolder:
             )
 
     def check_model(self, model: GAN) -> None:
-        """Raises ValueError if the run that is here has trained another model."""
+        """Raises ValueError if the run that is here has trained another model.
+
+        Says so where only what its steps compute is another: no two versions of jax compute alike.
+        """
         self._model = model_record.describe(model)
         if self.has_checkpoint():
             model_record.check(self.path, self._model)
+        self._model |= model_record.program(model, self.settings["batch_size"])
+        if self.has_checkpoint() and (note := model_record.note(self.path, self._model)):
+            hosts.say(note)
 
     def check_data(self, dataset: Dataset) -> None:
         """Raises ValueError if the run that is here has trained on other data."""
