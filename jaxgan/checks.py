@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import inspect
 from collections.abc import Iterator
 from numbers import Integral, Real
 from typing import Any
@@ -14,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jaxgan.losses import Loss, Metrics
+from jaxgan.losses.base import Metrics, StatefulLoss, as_stateful
 from jaxgan.networks import players
 
 CONSTANTS = "constants"
@@ -27,7 +28,7 @@ _OTHER_LAYERS = (
 
 
 def check_networks(
-    generator: nn.Module, critic: nn.Module, loss: Loss
+    generator: nn.Module, critic: nn.Module, per_example: bool
 ) -> tuple[tuple[int, ...], tuple[str, ...]]:
     """Traces both networks on a batch of two, and tries them on one of four.
 
@@ -43,7 +44,6 @@ def check_networks(
     """
     for role, module in (("generator", generator), ("critic", critic)):
         _check_module(role, module)
-    per_example = bool(getattr(loss, "per_example", False))
     try:
         hash((generator, critic))
     except TypeError:  # a module may have an array for a field
@@ -100,20 +100,66 @@ def _check_pair(generator, critic, per_example):
     return fake.shape[1:], tuple(type(module).__name__ for module, mixes in mixing if mixes)
 
 
-def check_loss(loss: Any) -> None:
-    """Raises ValueError unless it is a `Loss`."""
-    if isinstance(loss, str) or not hasattr(loss, "critic"):
-        name = getattr(loss, "__name__", None)
-        hint = f"call it, {name}()" if name else "call one of its functions, as in losses.wgan_gp()"
-        raise ValueError(
-            f"loss must be a Loss, as the functions of jaxgan.losses return; got {_kind(loss)}: "
-            f"{hint}."
-        )
+def check_loss(loss: Any) -> bool:
+    """Whether it is one whose critic must score each example by itself.
+
+    Raises:
+      ValueError: unless it is a `Loss`, a function of the step that returns one, or a
+        `StatefulLoss` whose update keeps shapes and types.
+    """
+    if isinstance(loss, StatefulLoss):
+        for name in StatefulLoss._fields:
+            if not callable(getattr(loss, name)):
+                got = _kind(getattr(loss, name))
+                raise ValueError(f"the loss's {name} must be a function; got {got}.")
+    elif not hasattr(loss, "critic") and not _is_function_of_step(loss):
+        raise ValueError(_no_loss(loss))
+    found: list[Any] = []
+
+    def look(step):
+        grown = as_stateful(loss)
+        state = grown.init()
+        found.append(grown.at(state, step))
+        return state
+
+    jax.eval_shape(look, jax.ShapeDtypeStruct((), jnp.int32))
+    if not hasattr(found[0], "critic"):
+        raise ValueError(_no_loss(found[0]))
     for name in ("critic", "generator", "project"):
-        function = getattr(loss, name, None)
+        function = getattr(found[0], name, None)
         if not callable(function):
             hint = " (lambda params: params changes nothing)" if name == "project" else ""
             raise ValueError(f"the loss's {name} must be a function{hint}; got {function!r}.")
+    return bool(getattr(found[0], "per_example", False))
+
+
+def _no_loss(loss) -> str:
+    name = None if isinstance(loss, str) else getattr(loss, "__name__", None)
+    hint = f"call it, {name}()" if name else "call one of its functions, as in losses.wgan_gp()"
+    return (
+        f"loss must be a Loss, as the functions of jaxgan.losses return; got {_kind(loss)}: {hint}."
+    )
+
+
+def _is_function_of_step(loss) -> bool:
+    """Whether it is called with one argument that it cannot do without: `losses.wgan` can."""
+    if not callable(loss) or isinstance(loss, type):
+        return False
+    needed = [p for p in inspect.signature(loss).parameters.values() if p.default is p.empty]
+    return len(needed) == 1
+
+
+def check_loss_state(before: Any, after: Any) -> None:
+    """Raises ValueError unless a loss's update keeps the shapes and types of its state."""
+    was, now = (
+        jax.tree.map(lambda x: f"{jnp.result_type(x)}{jnp.shape(x)}", each)
+        for each in (before, after)
+    )
+    if was != now:
+        raise ValueError(
+            "the loss's update must keep the shapes and types of its state; "
+            f"it was given {was} and returned {now}."
+        )
 
 
 def check_optimizer(name: str, tx: Any) -> None:

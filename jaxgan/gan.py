@@ -21,7 +21,7 @@ import jax.numpy as jnp
 import optax
 
 from jaxgan import checks
-from jaxgan.losses.base import Loss, Metrics, check_key
+from jaxgan.losses.base import Loss, Metrics, StatefulLoss, as_stateful, check_key
 from jaxgan.networks.players import apply, init_player, update
 from jaxgan.noise import draw_noise
 from jaxgan.state import GANState, all_finite, averaged_variables, mean_over, of_floats
@@ -32,7 +32,7 @@ class Game(NamedTuple):
 
     generator: nn.Module
     critic: nn.Module
-    loss: Loss
+    loss: StatefulLoss
     g_tx: optax.GradientTransformation
     d_tx: optax.GradientTransformation
     n_critic: int
@@ -76,7 +76,7 @@ class GAN(NamedTuple):
 def gan(
     generator: nn.Module,
     critic: nn.Module,
-    loss: Loss,
+    loss: Loss | StatefulLoss | Callable[[chex.Array], Loss],
     g_tx: optax.GradientTransformation,
     d_tx: optax.GradientTransformation,
     n_critic: int = 5,
@@ -96,7 +96,8 @@ def gan(
       critic: a flax.linen module that maps samples to scores `[B]`. Its other variables, such as
         running statistics or a spectral norm's vectors, move once an update, in a forward pass of
         the update's real batch.
-      loss: see `jaxgan.losses`.
+      loss: see `jaxgan.losses`. Also a function from the step, a traced scalar, to a loss, such as
+        `lambda step: losses.wgan_gp(penalty=schedule(step))`; or a `losses.StatefulLoss`.
       g_tx: the generator's optimizer.
       d_tx: the critic's optimizer.
       n_critic: critic updates per generator update (Arjovsky 2017, Algorithm 1, line 2).
@@ -111,11 +112,11 @@ def gan(
         other or the loss, or one would train otherwise than it says: it needs random numbers of its
         own or a keyword that training does not give, or has variables that training does not move.
     """
-    checks.check_loss(loss)
+    per_example = checks.check_loss(loss)
     checks.check_optimizer("g_tx", g_tx)
     checks.check_optimizer("d_tx", d_tx)
     checks.check_settings(n_critic, ema_decay)
-    found = checks.check_networks(generator, critic, loss)
+    loss, found = as_stateful(loss), checks.check_networks(generator, critic, per_example)
     return build(
         Game(generator, critic, loss, g_tx, d_tx, n_critic, ema_decay, skip_nonfinite, *found)
     )
@@ -176,6 +177,7 @@ def _init(game, key):
         ema_stats=average and average[1],
         key=key,
         skipped=jnp.zeros((), jnp.int32) if game.skip_nonfinite else None,
+        loss=jax.tree.map(jnp.array, game.loss.init()),
     )
 
 
@@ -194,6 +196,7 @@ def _begin(game, real, key, axis_name):
 def _d_grad(game, state, real, key, axis_name=None):
     """The gradient of the critic's loss, its metrics, and the critic's other variables after it."""
     latents, loss_keys = _begin(game, real, key, axis_name)
+    loss = game.loss.at(state.loss, state.step)
     player, stats = state.generator, state.critic.stats
     fake, _ = apply(game.generator, player.params, player.stats, latents, axis_name)
 
@@ -201,7 +204,7 @@ def _d_grad(game, state, real, key, axis_name=None):
         def critic_fn(x):
             return apply(game.critic, params, stats, x, axis_name)[0]
 
-        result = game.loss.critic(critic_fn, real, fake, loss_keys)
+        result = loss.critic(critic_fn, real, fake, loss_keys)
         value, metrics = checks.check_value("critic", result)
         # The loss sees a pure critic, whose other variables move here. The compiler merges this
         # pass with the loss's own; without such variables nothing is left of it.
@@ -214,20 +217,24 @@ def _d_grad(game, state, real, key, axis_name=None):
 def _d_step(game, state, real, key, axis_name=None):
     gradients, metrics, stats = _d_grad(game, state, real, key, axis_name)
     player = update(state.critic, gradients, game.d_tx)
-    player = player._replace(params=game.loss.project(player.params), stats=stats)
-    return _settle(game, state, {"critic": player}, gradients, metrics)
+    project = game.loss.at(state.loss, state.step).project
+    player = player._replace(params=project(player.params), stats=stats)
+    after = game.loss.update(state.loss, metrics)
+    checks.check_loss_state(state.loss, after)
+    return _settle(game, state, {"critic": player, "loss": after}, gradients, metrics)
 
 
 def _g_grad(game, state, real, key, axis_name=None):
     """The gradient of the generator's loss, its metrics, and its other variables after it."""
     latents, loss_keys = _begin(game, real, key, axis_name)
+    loss = game.loss.at(state.loss, state.step)
 
     def critic_fn(x):
         return apply(game.critic, state.critic.params, state.critic.stats, x, axis_name)[0]
 
     def objective(params):
         fake, stats = apply(game.generator, params, state.generator.stats, latents, axis_name)
-        result = game.loss.generator(critic_fn, real, fake, loss_keys)
+        result = loss.generator(critic_fn, real, fake, loss_keys)
         value, metrics = checks.check_value("generator", result)
         return value, (metrics, stats)
 

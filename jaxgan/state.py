@@ -21,6 +21,7 @@ class GANState(NamedTuple):
       key: the run's PRNG key. It never changes.
       skipped: updates of either network skipped so far because they were not finite, an int32
         scalar; None unless they are skipped.
+      loss: the state of a `losses.StatefulLoss`; None for other losses.
     """
 
     step: chex.Array
@@ -30,6 +31,7 @@ class GANState(NamedTuple):
     ema_stats: chex.ArrayTree | None
     key: chex.PRNGKey
     skipped: chex.Array | None = None
+    loss: chex.ArrayTree | None = None
 
 
 def current_step(state: GANState) -> int:

@@ -69,21 +69,6 @@ class DiracCritic(nn.Module):
         return x[:, 0] * self.param("psi", nn.initializers.constant(START[0]), ())
 
 
-def with_r1(loss: losses.Loss, gamma: float) -> losses.Loss:
-    """Adds γ/2·E|∇f(x)|² on data: the library's penalty, between data and data, aimed at 0.
-
-    References:
-      Mescheder 2018, eq. 9.
-    """
-
-    def critic(critic_fn, real, fake, key):
-        value, metrics = loss.critic(critic_fn, real, fake, key)
-        penalty = losses.gradient_penalty(critic_fn, real, real, key, target=0.0)
-        return value + gamma / 2 * penalty, metrics
-
-    return loss._replace(critic=critic, per_example=True)
-
-
 class Setting(NamedTuple):
     """A loss, its order of play, and the eigenvalues that theory gives it.
 
@@ -119,13 +104,17 @@ SETTINGS = {
     "minimax_together": Setting("GAN, minimax, both at once", losses.minimax(), 0.5, together=True),
     "wgan": Setting("WGAN, within its bound", losses.wgan(CLIP), 1.0),
     "bce_r1": Setting(
-        "GAN, R1, γ = 0.3", with_r1(losses.bce(), 0.3), 0.5, 0.3, source="sec. 3 and 4.1"
+        "GAN, R1, γ = 0.3", losses.with_r1(losses.bce(), 0.3), 0.5, 0.3, source="sec. 3 and 4.1"
     ),
     "bce_r1_critical": Setting(
-        "GAN, R1, γ = 2", with_r1(losses.bce(), 2.0), 0.5, 2.0, source="sec. 3 and 4.1"
+        "GAN, R1, γ = 2", losses.with_r1(losses.bce(), 2.0), 0.5, 2.0, source="sec. 3 and 4.1"
     ),
     "wgan_r1": Setting(
-        "WGAN, R1, γ = 0.3", with_r1(losses.wgan(CLIP), 0.3), 1.0, 0.3, source="sec. 3 and 4.1"
+        "WGAN, R1, γ = 0.3",
+        losses.with_r1(losses.wgan(CLIP), 0.3),
+        1.0,
+        0.3,
+        source="sec. 3 and 4.1",
     ),
 }
 
@@ -200,7 +189,7 @@ def measure(scale: float = 1.0, tick=lambda: None) -> Result:
         "penalty@lambda=0.1": follow(losses.wgan_gp(0.1)),
         "penalty@lambda=0.5": follow(losses.wgan_gp(0.5)),
         "penalty@lambda=2": follow(losses.wgan_gp(2.0)),
-        "r1": follow(with_r1(losses.bce(), 1.0)),
+        "r1": follow(losses.with_r1(losses.bce(), 1.0)),
     }
     radius = np.linalg.norm(orbits["clip"][-1000:], axis=1)
     numbers["dirac_gan.clipped_radius"] = Number(

@@ -63,6 +63,30 @@ class Loss(NamedTuple):
     per_example: bool = False
 
 
+class StatefulLoss(NamedTuple):
+    """A loss that learns: each critic update moves its state, as BEGAN moves its balance k.
+
+    Attributes:
+      init: `init() -> state`, a pytree of arrays.
+      at: `at(state, step) -> Loss`, the loss in that state; the step, a traced int32 scalar, counts
+        generator updates.
+      update: `update(state, metrics) -> state`, from the metrics of the critic's update, means over
+        all devices. It keeps shapes and types.
+    """
+
+    init: Callable[[], chex.ArrayTree]
+    at: Callable[[chex.ArrayTree, chex.Array], Loss]
+    update: Callable[[chex.ArrayTree, Metrics], chex.ArrayTree]
+
+
+def as_stateful(loss: Any) -> StatefulLoss:
+    """A `Loss`, a function from the step to one, or a `StatefulLoss`, as the last of these."""
+    if isinstance(loss, StatefulLoss):
+        return loss
+    at = (lambda step: loss) if hasattr(loss, "critic") else loss
+    return StatefulLoss(lambda: None, lambda state, step: at(step), lambda state, metrics: state)
+
+
 def scores(critic_fn: CriticFn, x: chex.Array) -> chex.Array:
     """The critic's scores, refused unless [B]: [B, 1] would broadcast against [B] in silence."""
     _check_batch("what the critic scores", x)
@@ -112,8 +136,15 @@ def _check_batch(name, x):
         raise ValueError(f"{name} must be floating point; got {x.dtype}.")
 
 
-def check_positive(name: str, value: Any) -> None:
-    """Raises ValueError unless the value is a positive finite number."""
-    number = isinstance(value, Real) and not isinstance(value, bool)
-    if not (number and math.isfinite(value) and value > 0):
-        raise ValueError(f"{name} must be a positive finite number; got {value}.")
+def check_positive(name: str, value: Any, or_zero: bool = False) -> None:
+    """Raises ValueError unless the value is a positive finite number, or zero where that is one.
+
+    A scalar array counts as a number. A traced one is taken: its value is not known yet.
+    """
+    if isinstance(value, jax.core.Tracer) and value.shape == ():
+        return
+    number = isinstance(value, Real | jax.Array) and not isinstance(value, bool)
+    known = number and jnp.shape(value) == () and math.isfinite(value)
+    if not known or value < 0 or (value == 0 and not or_zero):
+        kind = "a finite number, 0 or more" if or_zero else "a positive finite number"
+        raise ValueError(f"{name} must be {kind}; got {value}.")

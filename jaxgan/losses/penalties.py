@@ -2,6 +2,8 @@
 
 References:
   Gulrajani et al., Improved Training of Wasserstein GANs, 2017. https://arxiv.org/abs/1704.00028
+  Mescheder et al., Which Training Methods for GANs do actually Converge?, 2018.
+    https://arxiv.org/abs/1801.04406
 """
 
 from typing import Any
@@ -11,7 +13,15 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jaxgan.losses.base import CriticFn, at_least_float32, check_key, check_same_shape, scores
+from jaxgan.losses.base import (
+    CriticFn,
+    Loss,
+    at_least_float32,
+    check_key,
+    check_positive,
+    check_same_shape,
+    scores,
+)
 
 
 def gradient_penalty(
@@ -48,11 +58,84 @@ def gradient_penalty(
     epsilon = draw_epsilon(key, batch, at_least_float32(real))
     epsilon = epsilon.reshape((batch,) + (1,) * (real.ndim - 1))
     interpolates = epsilon * real + (1 - epsilon) * fake
-    # Scores depend on their own examples alone, so the gradient of their sum holds, row by row,
-    # the gradient of each.
-    gradients = jax.grad(lambda x: jnp.sum(scores(critic_fn, x)))(interpolates)
-    norms = optax.safe_norm(gradients.reshape(batch, -1), min_norm=0.0, axis=1)
+    norms = optax.safe_norm(_slopes(critic_fn, interpolates), min_norm=0.0, axis=1)
     return jnp.mean(jnp.square(norms - target))
+
+
+def squared_slope(critic_fn: CriticFn, x: chex.Array) -> chex.Array:
+    """E ‖∇f(x)‖², the mean over a batch: twice R1 at γ = 1 on data, twice R2 on samples.
+
+    Args:
+      critic_fn: maps `[B, ...]` to `[B]`, each score from its own example alone.
+      x: `[B, ...]`.
+
+    Returns:
+      A scalar, in the square of the critic's unit per unit of data.
+
+    Raises:
+      ValueError: if the critic's scores are not `[B]`.
+
+    References:
+      Mescheder 2018, eq. 9 and 10.
+    """
+    return jnp.mean(jnp.sum(jnp.square(_slopes(critic_fn, x)), axis=1))
+
+
+def with_r1(loss: Loss, gamma: float) -> Loss:
+    """The loss with R1: the critic also minimises γ/2·E ‖∇f(x)‖² over the data.
+
+    Args:
+      loss: any loss whose critic scores each example by itself.
+      gamma: γ, not negative. Mescheder uses 10.
+
+    Returns:
+      A loss that also reports `r1`, the mean of ‖∇f(x)‖².
+
+    Raises:
+      ValueError: if gamma is negative or not finite.
+
+    References:
+      Mescheder 2018, eq. 9.
+    """
+    return _with_penalty(loss, "r1", gamma, lambda real, fake: real)
+
+
+def with_r2(loss: Loss, gamma: float) -> Loss:
+    """The loss with R2, which is R1 on the generator's samples: see `with_r1`. It reports `r2`.
+
+    References:
+      Mescheder 2018, eq. 10.
+    """
+    return _with_penalty(loss, "r2", gamma, lambda real, fake: fake)
+
+
+def _with_penalty(loss, name, gamma, choose):
+    check_positive("gamma", gamma, or_zero=True)
+    if not hasattr(loss, "critic"):
+        raise ValueError(
+            f"with_{name} must be given a Loss, as losses.bce() is; got {loss!r}. Where the loss "
+            f"is a function of the step, call with_{name} inside it."
+        )
+
+    def critic(critic_fn, real, fake, key):
+        value, metrics = loss.critic(critic_fn, real, fake, key)
+        penalty = squared_slope(critic_fn, choose(real, fake))
+        total = value + gamma / 2 * penalty
+        # What is minimised is what is logged.
+        changed = {"d_loss": total} if "d_loss" in metrics else {}
+        return total, metrics | changed | {name: penalty}
+
+    return Loss(critic, loss.generator, loss.project, per_example=True)
+
+
+def _slopes(critic_fn, x):
+    """The critic's gradient at each example, `[B, D]`.
+
+    Scores depend on their own examples alone, so the gradient of their sum holds, row by row, the
+    gradient of each.
+    """
+    gradients = jax.grad(lambda x: jnp.sum(scores(critic_fn, x)))(x)
+    return gradients.reshape(len(x), -1)
 
 
 def draw_epsilon(key: chex.PRNGKey, batch: int, dtype: Any = jnp.float32) -> chex.Array:

@@ -291,6 +291,7 @@ def _quantity(model, state, update, after, metrics) -> str:
         ("optimizer state", player.opt_state),
         ("parameter", player.params),
         ("batch statistic", player.stats),
+        ("loss's state", after.loss),
     ):
         bad = [path for path, leaf in named_leaves(tree) if not all_finite([leaf])]
         if bad:
