@@ -15,8 +15,8 @@ def digits(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def trained(digits):
-    """With a sixth of the usual steps."""
-    return classifier.train(digits, steps=500)
+    """With few steps."""
+    return classifier.train(digits, steps=100)
 
 
 @pytest.fixture
@@ -36,10 +36,15 @@ def assert_same(a, b):
         np.testing.assert_array_equal(x, y)
 
 
-def test_it_gets_97_percent_of_held_out_digits_right(trained, digits):
-    assert trained.test_accuracy >= 0.97
+def test_it_gets_most_held_out_digits_right_soon(trained, digits):
+    assert trained.test_accuracy >= 0.9
     predicted = trained(digits.test).probabilities.argmax(axis=1)
     assert np.mean(predicted == digits.test_labels) == trained.test_accuracy
+
+
+@pytest.mark.slow
+def test_it_gets_97_percent_of_held_out_digits_right(digits):
+    assert classifier.train(digits, steps=500).test_accuracy >= 0.97
 
 
 @pytest.mark.slow

@@ -584,6 +584,7 @@ def test_a_gaussians_likelihood_is_highest_at_the_samples_moments():
     np.testing.assert_allclose(np.exp(theta.log_std), x.std(), rtol=1e-3)
 
 
+@pytest.mark.slow
 def test_likelihood_and_kl_reach_the_same_mixture_as_samples_grow():
     truth = div.Mixture(np.log([0.3, 0.7]), np.array([-2.0, 1.0]), np.log([0.5, 0.8]))
     start = div.Mixture(np.zeros(2), np.array([-1.0, 1.0]), np.zeros(2))

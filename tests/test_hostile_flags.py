@@ -115,6 +115,7 @@ def test_every_flag_takes_or_refuses_every_hostile_value(flag):
         ),
     ],
 )
+@pytest.mark.slow
 def test_the_ends_of_a_range_train_or_diverge(flag, ends, end, tmp_path, capsys):
     small = ["--loss=wgan-gp", "--dataset=ring8", "--width=8", "--depth=1", "--n-critic=1"]
     flags = [*small, "--steps=2", f"{flag}={ends[end]}", f"--workdir={tmp_path / 'run'}"]

@@ -22,6 +22,7 @@ def trained(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_nothing_is_unpickled_from_a_run(trained, tmp_path, monkeypatch):
     """Every use of a folder, with a hook that python calls before a pickle may name what to run."""
     monkeypatch.setattr(scorer, "NEIGHBOUR_POINTS", 100)  # short searches

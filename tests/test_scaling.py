@@ -241,6 +241,7 @@ def numbers(text):
 
 
 @pytest.mark.parametrize("row", ["bce cifar10", "wgan cifar10", "wgan-gp cifar10", "wgan-gp ring8"])
+@pytest.mark.slow
 def test_the_page_has_the_bytes_of_the_presets(row):
     loss, dataset = row.split()
     config = preset(loss, dataset)

@@ -250,6 +250,7 @@ def test_a_data_set_too_large_for_the_device_trains_the_same(tmp_path, monkeypat
     assert read_metrics(tmp_path / "resident") == read_metrics(tmp_path / "sent")
 
 
+@pytest.mark.slow
 def test_both_learning_rates_decay_to_a_hundredth_over_as_many_steps():
     config = dataclasses.replace(preset("wgan-gp", "ring8"), optimizer="sgd", n_critic=3, width=8)
     reals = jax.random.normal(jax.random.key(1), (3, 16, 2))

@@ -143,6 +143,7 @@ def test_updates_are_those_of_pytorch(case):
     ],
     ids=str,
 )
+@pytest.mark.slow
 def test_another_setting_is_noticed(loss, change):
     case = small(loss, "mlp")
     reference = committed()[0][case.name]
