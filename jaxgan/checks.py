@@ -1,103 +1,20 @@
 """What the arguments of `gan` and its data must be; anything else is refused in one line."""
 
-import contextlib
-import functools
 import inspect
-from collections.abc import Iterator
 from numbers import Integral, Real
 from typing import Any
 
 import chex
-import flax
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 
 from jaxgan.losses.base import Metrics, StatefulLoss, as_stateful
-from jaxgan.networks import players
-
-CONSTANTS = "constants"
-_OTHER_LAYERS = (
-    flax.errors.ScopeParamNotFoundError,
-    flax.errors.ScopeParamShapeError,
-    flax.errors.ScopeCollectionNotFound,
-    flax.errors.ScopeVariableNotFoundError,
+from jaxgan.networks.network import (
+    Network,
+    kind_of,
 )
-
-
-def check_networks(
-    generator: nn.Module, critic: nn.Module, per_example: bool
-) -> tuple[tuple[int, ...], tuple[str, ...]]:
-    """Traces both networks on a batch of two, and tries them on one of four.
-
-    Equal networks are tried once: a sweep over settings makes the same ones again and again.
-
-    Returns:
-      The shape of one sample, and the names of the networks that cannot train on several devices:
-      those that mix the examples of a batch and take no `axis_name`.
-
-    Raises:
-      ValueError: if they are no generator and critic, they would train otherwise than they say,
-        or the critic is none for this loss.
-    """
-    for role, module in (("generator", generator), ("critic", critic)):
-        _check_module(role, module)
-    try:
-        hash((generator, critic))
-    except TypeError:  # a module may have an array for a field
-        return _check_pair.__wrapped__(generator, critic, per_example)
-    return _check_pair(generator, critic, per_example)
-
-
-@functools.lru_cache(maxsize=32)
-def _check_pair(generator, critic, per_example):
-    latent_dim: Any = getattr(generator, "latent_dim", None)
-    whole = isinstance(latent_dim, Integral) and not isinstance(latent_dim, bool)
-    if not whole or int(latent_dim) < 1:
-        raise ValueError(
-            "the generator must say the size of its latent vector, a whole number from 1 up, in an "
-            f"attribute latent_dim; {type(generator).__name__} has "
-            f"{'none' if latent_dim is None else repr(latent_dim)}."
-        )
-    latents = jax.ShapeDtypeStruct((2, latent_dim), jnp.float32)
-    fake, g_variables = _trace(generator, latents)
-    if fake.shape[:1] != (2,) or not jnp.issubdtype(fake.dtype, jnp.floating):
-        raise ValueError(
-            f"the generator must make one floating-point sample for each latent; of 2 latents it "
-            f"made {fake.dtype}{fake.shape}."
-        )
-    if players.mixes_examples(generator, g_variables, latents, train=False):
-        raise ValueError(
-            f"{type(generator).__name__} normalises by the batch when it samples, so that samples "
-            "depend on each other. Give its __call__ a keyword `train`, and its BatchNorm "
-            "use_running_average=not train."
-        )
-    scores, c_variables = _trace(critic, fake)
-    if scores.shape != (2,):
-        raise ValueError(
-            f"the critic must return one score per example, shape [B]; for a batch of 2 it "
-            f"returned shape {scores.shape}. Squeeze its last axis, or sum over it."
-        )
-    if not jnp.issubdtype(scores.dtype, jnp.floating):
-        raise ValueError(f"the critic's scores must be floating point; got {scores.dtype}.")
-    critic_mixes = (per_example or not players.takes_axis_name(critic)) and players.mixes_examples(
-        critic, c_variables, fake
-    )
-    if critic_mixes and per_example:
-        raise ValueError(
-            "a critic with a gradient penalty must not use BatchNorm or anything else that makes a "
-            "score depend on the whole batch, so that the penalty is no longer per example "
-            f"(Gulrajani 2017, sec. 4); {type(critic).__name__} does. Drop it, or use LayerNorm."
-        )
-    generator_mixes = (
-        players.is_told_of_training(generator)
-        and not players.takes_axis_name(generator)
-        and players.mixes_examples(generator, g_variables, latents)
-    )
-    mixing = ((generator, generator_mixes), (critic, critic_mixes))
-    return fake.shape[1:], tuple(type(module).__name__ for module, mixes in mixing if mixes)
 
 
 def check_loss(loss: Any) -> bool:
@@ -110,7 +27,7 @@ def check_loss(loss: Any) -> bool:
     if isinstance(loss, StatefulLoss):
         for name in StatefulLoss._fields:
             if not callable(getattr(loss, name)):
-                got = _kind(getattr(loss, name))
+                got = kind_of(getattr(loss, name))
                 raise ValueError(f"the loss's {name} must be a function; got {got}.")
     elif not hasattr(loss, "critic") and not _is_function_of_step(loss):
         raise ValueError(_no_loss(loss))
@@ -137,7 +54,8 @@ def _no_loss(loss) -> str:
     name = None if isinstance(loss, str) else getattr(loss, "__name__", None)
     hint = f"call it, {name}()" if name else "call one of its functions, as in losses.wgan_gp()"
     return (
-        f"loss must be a Loss, as the functions of jaxgan.losses return; got {_kind(loss)}: {hint}."
+        f"loss must be a Loss, as the functions of jaxgan.losses return; got {kind_of(loss)}: "
+        f"{hint}."
     )
 
 
@@ -167,7 +85,7 @@ def check_optimizer(name: str, tx: Any) -> None:
     if not isinstance(tx, optax.GradientTransformation):
         called = getattr(tx, "__name__", None)
         hint = f"call it, optax.{called}(1e-4)" if called else "for example optax.adam(1e-4)"
-        raise ValueError(f"{name} must be an optax optimizer; got {_kind(tx)}: {hint}.")
+        raise ValueError(f"{name} must be an optax optimizer; got {kind_of(tx)}: {hint}.")
 
 
 def check_settings(n_critic: int, ema_decay: float) -> None:
@@ -183,7 +101,7 @@ def check_value(player: str, result: Any) -> tuple[chex.Array, Metrics]:
     if not (isinstance(result, tuple) and len(result) == 2 and isinstance(result[1], dict)):
         raise ValueError(
             f"the loss's {player} must return (loss, metrics), metrics a dict of scalars to watch, "
-            f"which may be empty; it returned {_kind(result)}."
+            f"which may be empty; it returned {kind_of(result)}."
         )
     value, metrics = result
     if taken := metrics.keys() & {"step", "seconds", "skipped"}:
@@ -218,20 +136,21 @@ def check_array(name: str, x: Any) -> None:
     """Raises ValueError unless it is an array of numpy or jax."""
     if not isinstance(x, jax.Array | np.ndarray):
         raise ValueError(
-            f"{name} must be an array of numpy or jax, such as numpy.asarray makes; got {_kind(x)}."
+            f"{name} must be an array of numpy or jax, such as numpy.asarray makes; got "
+            f"{kind_of(x)}."
         )
 
 
-def check_range(name: str, x: chex.Array, generator: nn.Module) -> None:
+def check_range(name: str, x: chex.Array, generator: Network) -> None:
     """Raises ValueError if x leaves the range that the generator says its samples have."""
-    limits = getattr(generator, "sample_range", None)
+    limits = generator.sample_range
     if limits is None or not x.size:
         return
     low, high = float(jnp.nanmin(x)), float(jnp.nanmax(x))
     if low < limits[0] - 1e-3 or high > limits[1] + 1e-3:
         raise ValueError(
             f"{name} must lie in [{limits[0]:g}, {limits[1]:g}], the range of what "
-            f"{type(generator).__name__} makes; got values from {low:g} to {high:g}. Give uint8 "
+            f"{generator.name} makes; got values from {low:g} to {high:g}. Give uint8 "
             "pixels to jaxgan.data.to_float, which maps 0 to -1 and 255 to 1."
         )
 
@@ -251,8 +170,56 @@ def check_real(real: Any, data_shape: tuple[int, ...]) -> None:
         )
 
 
-def check_reals(reals: Any, n_critic: int) -> None:
+def check_num_classes(num_classes: Any) -> None:
+    """Raises ValueError unless it is a number of classes, or None."""
+    whole = isinstance(num_classes, Integral) and not isinstance(num_classes, bool)
+    if num_classes is not None and not (whole and num_classes >= 1):
+        raise ValueError(f"num_classes must be a whole number from 1 up; got {num_classes!r}.")
+
+
+def check_labels(labels: Any, num_classes: int | None) -> None:
+    """Raises ValueError unless there are labels just where there are classes, and name those.
+
+    Of traced labels the values are not known: a label out of range has an embedding of NaN.
+    """
+    if num_classes is None and labels is None:
+        return
+    if labels is None:
+        raise ValueError(
+            f"a model of num_classes={num_classes} trains on labels too, integers of shape [B]; "
+            "got none."
+        )
+    if num_classes is None:
+        raise ValueError("labels are for models with classes: gan(..., num_classes=10).")
+    check_array("labels", labels)
+    if not jnp.issubdtype(labels.dtype, jnp.integer):
+        raise ValueError(f"labels must be integers; got {labels.dtype}.")
+    if isinstance(labels, jax.core.Tracer) or not labels.size:
+        return
+    low, high = int(labels.min()), int(labels.max())
+    if low < 0 or high >= num_classes:
+        raise ValueError(
+            f"labels must be from 0 to {num_classes - 1}, of num_classes={num_classes}; got {low} "
+            f"to {high}."
+        )
+
+
+def check_rows(x: chex.Array, labels: chex.Array) -> None:
+    """Raises ValueError unless there is a label for each example that a network is given."""
+    if labels.shape != x.shape[:1]:
+        raise ValueError(
+            f"a batch of {x.shape[0]} has labels of shape {labels.shape}. Give one for each "
+            "example; a loss must score real and fake apart, each with the batch's labels."
+        )
+
+
+def check_reals(reals: Any, labels: Any, n_critic: int) -> None:
     """Raises ValueError unless there is a batch for each of the critic's updates."""
+    if labels is not None and jnp.shape(labels) != jnp.shape(reals)[:2]:
+        raise ValueError(
+            f"labels must be one for each example of reals, shape {jnp.shape(reals)[:2]}; got "
+            f"{jnp.shape(labels)}."
+        )
     if jnp.ndim(reals) < 1 or len(reals) != n_critic:
         raise ValueError(
             f"reals must hold a fresh batch for each of the n_critic = {n_critic} critic "
@@ -261,7 +228,7 @@ def check_reals(reals: Any, n_critic: int) -> None:
 
 
 def check_axis(
-    axis_name: Any, mixing: tuple[str, ...], loss: Loss, data_shape: tuple[int, ...]
+    axis_name: Any, mixing: tuple[str, ...], loss: StatefulLoss, data_shape: tuple[int, ...]
 ) -> None:
     """Raises ValueError if several devices would mix what one device mixes of the whole batch."""
     devices = jax.lax.psum(1, axis_name)
@@ -279,7 +246,7 @@ def check_axis(
         )
 
 
-def _is_no_mean(loss, data_shape) -> bool:
+def _is_no_mean(grown, data_shape) -> bool:
     """Whether the loss of a batch is another than the mean of the losses of its halves.
 
     Of a critic that any smooth function stands in for: the loss sees nothing else of it.
@@ -294,6 +261,7 @@ def _is_no_mean(loss, data_shape) -> bool:
 
     @jax.jit
     def both(*batch):
+        loss = grown.at(grown.init(), jnp.zeros((), jnp.int32))
         return jnp.stack([loss.critic(critic_fn, *batch)[0], loss.generator(critic_fn, *batch)[0]])
 
     with jax.ensure_compile_time_eval(), jax.debug_nans(False):
@@ -303,109 +271,3 @@ def _is_no_mean(loss, data_shape) -> bool:
             for rows in (slice(0, 4), slice(0, 2), slice(2, 4))
         )
     return not np.allclose(whole, (first + last) / 2, rtol=1e-4, atol=1e-5)
-
-
-def _check_module(role, module):
-    if isinstance(module, nn.Module):
-        needed = [
-            p.name
-            for p in players.unknown_parameters(module)
-            if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
-        ]
-        if needed:
-            raise ValueError(
-                f"{type(module).__name__}.__call__ needs {', '.join(needed)}, which training does "
-                f"not give. Give it a default, or make it a field of the module. Training gives "
-                f"the input, axis_name, and {', '.join(players.TRAINING_KEYWORDS)}."
-            )
-        return
-    if isinstance(module, type) and issubclass(module, nn.Module):
-        hint = f"make one: {module.__name__}(...)"
-    elif any(base.__module__.startswith("flax.nnx") for base in type(module).__mro__):
-        hint = "write it with flax.linen; modules of flax.nnx keep their weights in themselves"
-    else:
-        hint = "networks.mlp and networks.dcgan make a pair"
-    raise ValueError(f"the {role} must be a flax.linen module; got {_kind(module)}: {hint}.")
-
-
-def _trace(module, x):
-    """The output's shape and the variables' shapes, of a network that trains as it says."""
-    with _explains_errors(module):
-        variables = jax.eval_shape(
-            lambda x: players.init_variables(module, jax.random.key(0), x), x
-        )
-        output, stats = jax.eval_shape(
-            lambda both, x: players.apply(module, both[0], both[1], x), variables, x
-        )
-    params, before = variables
-    if not params:
-        raise ValueError(f"{type(module).__name__} has no parameters: there is nothing to train.")
-    kinds = [jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), each) for each in (before, stats)]
-    if kinds[0] != kinds[1]:
-        raise ValueError(
-            f"{type(module).__name__} changes the shapes of its variables in {', '.join(before)} "
-            "when it trains. A state must keep its shapes: sow what you want to look at into "
-            "'intermediates'."
-        )
-    stuck = _names(before) - players.changed_variables(module, variables, x, train=True)
-    if stuck:
-        unknown = [p.name for p in players.unknown_parameters(module)]
-        raise ValueError(
-            f"training does not move {type(module).__name__}'s {', '.join(sorted(stuck)[:3])}"
-            f"{', ...' if len(stuck) > 3 else ''}: its __call__ must be told that it trains by one "
-            f"of {', '.join(players.TRAINING_KEYWORDS)}"
-            + (f"; it takes {', '.join(unknown)}" if unknown else "")
-            + f". What is never to change belongs in a collection named {CONSTANTS!r}."
-        )
-    return output, variables
-
-
-@contextlib.contextmanager
-def _explains_errors(module) -> Iterator[None]:
-    """Says in a line what flax and jax say at length; refuses Dropout that is off unasked, too."""
-    name = type(module).__name__
-    random = (
-        f"{name} draws random numbers, as Dropout does, and the steps give a network none. Leave "
-        "that layer out."
-    )
-    rates: list[Any] = []
-
-    def look(method, arguments, keywords, context):
-        rate = "rate" if isinstance(context.module, nn.Dropout) else "dropout_rate"
-        rates.append(getattr(context.module, rate, 0))
-        return method(*arguments, **keywords)
-
-    try:
-        with nn.intercept_methods(look):
-            yield
-    except flax.errors.InvalidRngError as error:
-        raise ValueError(random) from error
-    except jax.errors.TracerBoolConversionError as error:
-        raise ValueError(
-            f"{name} branches on a traced value; inside nn.remat and nn.jit its keyword `train` is "
-            "one. Lift blocks that have it as a field instead, as in nn.remat(Block)(train)(x)."
-        ) from error
-    except _OTHER_LAYERS as error:
-        raise ValueError(
-            f"{name} must have the same layers whether it trains or not; flax says: "
-            f"{str(error).partition(' (http')[0]} Call each layer in both cases."
-        ) from error
-    # An unknown keyword may be what would turn it on.
-    if players.unknown_parameters(module) and any(
-        isinstance(r, Real) and float(r) > 0 for r in rates
-    ):
-        raise ValueError(random)
-
-
-def _names(stats) -> set[str]:
-    return {name for name, _ in players.named_leaves(stats) if name.split("/")[0] != CONSTANTS}
-
-
-def _kind(x) -> str:
-    """What an argument is, in a few words."""
-    if callable(x) and hasattr(x, "__name__"):
-        return f"the {'class' if isinstance(x, type) else 'function'} {x.__name__}"
-    if x is None or isinstance(x, str | int | float):
-        return repr(x)[:60]
-    package = type(x).__module__.partition(".")[0]
-    return f"a {package} {type(x).__name__}".replace("builtins ", "")

@@ -22,3 +22,9 @@ def draw_noise(
     )
     latents = jax.vmap(lambda k: jax.random.normal(k, (latent_dim,)))(keys[:, 0])
     return latents, keys[:, 1]
+
+
+def draw_classes(key: chex.PRNGKey, n: int, num_classes: int) -> chex.Array:
+    """Classes drawn uniformly, int32 `[n]`; the first of more are those of fewer."""
+    keys = jax.vmap(lambda i: jax.random.fold_in(jax.random.fold_in(key, i), 2))(jnp.arange(n))
+    return jax.vmap(lambda key: jax.random.randint(key, (), 0, num_classes))(keys)

@@ -20,10 +20,11 @@ def over_seeds(model: GAN) -> GAN:
         def mapped(*args, axis_name):
             return map_seeds(functools.partial(f, axis_name=axis_name))(*args)
 
-        return checked_step(name, mapped, model.game.generator)
+        return checked_step(name, mapped, model.game)
 
-    def sample(state, keys, n):
-        return map_seeds(lambda state, key: model.sample(state, key, n))(state, keys)
+    def sample(state, keys, n, labels=None):
+        each = (state, keys) if labels is None else (state, keys, labels)
+        return map_seeds(lambda state, key, *labels: model.sample(state, key, n, *labels))(*each)
 
     return model._replace(
         init=jax.jit(map_seeds(model.init)),

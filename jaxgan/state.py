@@ -1,11 +1,14 @@
-"""What training changes: the state of a GAN, a pytree, and what is read from it."""
+"""What training changes, the state of a GAN, and what it does not."""
 
 from typing import NamedTuple
 
 import chex
 import jax
 import jax.numpy as jnp
+import optax
 
+from jaxgan.losses.base import StatefulLoss
+from jaxgan.networks.network import Network
 from jaxgan.networks.players import Player
 
 
@@ -32,6 +35,22 @@ class GANState(NamedTuple):
     key: chex.PRNGKey
     skipped: chex.Array | None = None
     loss: chex.ArrayTree | None = None
+
+
+class Game(NamedTuple):
+    """What training does not change: the arguments of `gan`, and what `check_networks` found."""
+
+    generator: Network
+    critic: Network
+    loss: StatefulLoss
+    g_tx: optax.GradientTransformation
+    d_tx: optax.GradientTransformation
+    n_critic: int
+    ema_decay: float
+    skip_nonfinite: bool
+    data_shape: tuple[int, ...]
+    mixing: tuple[str, ...]
+    num_classes: int | None = None
 
 
 def current_step(state: GANState) -> int:

@@ -18,7 +18,7 @@ KNOWS = {
     "networks": set(),
     "losses": {"distances"},
     "checks": {"losses", "networks"},
-    "state": {"networks"},
+    "state": {"losses", "networks"},
     "noise": {"losses"},
     "gan": {"checks", "losses", "networks", "noise", "state"},
     "seeds": {"gan"},

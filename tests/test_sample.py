@@ -105,7 +105,7 @@ def test_the_averaged_generator_is_drawn_from_unless_told_otherwise(digits_run):
         (run, run.state.ema),
         (run.without_average(), run.state.generator.params),
     ):
-        images = run.model.game.generator.apply({"params": params}, z)
+        images = run.model.game.generator.source.apply({"params": params}, z)
         np.testing.assert_allclose(these.generate(z), images, rtol=1e-5)
     assert not np.allclose(run.generate(z), run.without_average().generate(z))
 

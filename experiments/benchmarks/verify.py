@@ -206,7 +206,7 @@ def build(
 ) -> GAN:
     """jaxgan's model of a workload, with other optimizers or other arithmetic."""
     game = make_model(workload.config, workload.data_shape).game
-    networks = (network.clone(dtype=dtype) for network in (game.generator, game.critic))
+    networks = (network.source.clone(dtype=dtype) for network in (game.generator, game.critic))
     return gan(*networks, game.loss, g_tx, d_tx, n_critic=game.n_critic, ema_decay=game.ema_decay)
 
 

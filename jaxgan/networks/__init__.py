@@ -11,6 +11,7 @@ Images are float32 in [−1, 1], NHWC, so an image generator ends in tanh.
 from jaxgan.networks.conv import Conv, ConvTranspose
 from jaxgan.networks.dcgan import DCGANCritic, DCGANGenerator, dcgan
 from jaxgan.networks.mlp import MLPCritic, MLPGenerator, mlp
+from jaxgan.networks.wrappers import packed, spectral_norm
 
 __all__ = [
     "Conv",
@@ -21,4 +22,6 @@ __all__ = [
     "MLPGenerator",
     "dcgan",
     "mlp",
+    "packed",
+    "spectral_norm",
 ]

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxgan.networks.conv import Conv, ConvTranspose
-from jaxgan.networks.layers import at_least_float32, check_positive, score
+from jaxgan.networks.layers import at_least_float32, check_positive, embed, join, score
 
 # Sec. 4: "All weights were initialized from a zero-centered Normal distribution with standard
 # deviation 0.02"; the code draws BatchNorm's scales from the same, around one.
@@ -30,6 +30,7 @@ def dcgan(
     generator_norm: bool = True,
     critic_norm: bool = False,
     dtype: jnp.dtype = jnp.float32,
+    num_classes: int | None = None,
 ) -> tuple["DCGANGenerator", "DCGANCritic"]:
     """The DCGAN pair: 5×5 kernels at stride 2, as many as halve the side down to 4 to 7.
 
@@ -44,12 +45,15 @@ def dcgan(
       critic_norm: BatchNorm in every critic layer but the first. A critic with a gradient penalty
         cannot have it (WGAN-GP, sec. 4, "No critic batch normalization").
       dtype: precision of the arithmetic.
+      num_classes: for a conditional pair, which takes labels too: an embedding of the label is
+        joined to the latent, and to the image as one more channel.
 
     Raises:
       ValueError: if a size is not positive, or the image is not square with a side of 4 to 7
         times a power of two, from 8 up.
     """
-    check_positive(data_shape=data_shape, latent_dim=latent_dim, width=width)
+    sizes = {} if num_classes is None else {"num_classes": num_classes}
+    check_positive(data_shape=data_shape, latent_dim=latent_dim, width=width, **sizes)
     base, layers = _halvings(data_shape[0])
     if len(data_shape) != 3 or data_shape[0] != data_shape[1] or layers < 1 or base > 7:
         raise ValueError(
@@ -59,8 +63,8 @@ def dcgan(
         )
     data_shape = tuple(data_shape)
     return (
-        DCGANGenerator(data_shape, latent_dim, width, generator_norm, dtype),
-        DCGANCritic(width, critic_norm, dtype),
+        DCGANGenerator(data_shape, latent_dim, width, generator_norm, dtype, num_classes),
+        DCGANCritic(width, critic_norm, dtype, num_classes),
     )
 
 
@@ -72,12 +76,17 @@ class DCGANGenerator(nn.Module):
     width: int = 64
     norm: bool = True
     dtype: jnp.dtype = jnp.float32
+    num_classes: int | None = None
 
     sample_range: ClassVar[tuple[float, float]] = (-1.0, 1.0)
 
     @nn.compact
     def __call__(
-        self, z: jax.Array, train: bool = False, axis_name: str | None = None
+        self,
+        z: jax.Array,
+        labels: jax.Array | None = None,
+        train: bool = False,
+        axis_name: str | None = None,
     ) -> jax.Array:
         """Maps latents to images.
 
@@ -88,6 +97,8 @@ class DCGANGenerator(nn.Module):
         def norm_relu(x):
             return nn.relu(_batch_norm(x, train, axis_name, self.dtype) if self.norm else x)
 
+        if self.num_classes is not None:
+            z = join(z, labels, self.num_classes, self.latent_dim)
         side, _, channels = self.data_shape
         base, layers = _halvings(side)
         features = self.width * 2 ** (layers - 1)
@@ -109,12 +120,21 @@ class DCGANCritic(nn.Module):
     width: int = 64
     norm: bool = False
     dtype: jnp.dtype = jnp.float32
+    num_classes: int | None = None
 
     @nn.compact
     def __call__(
-        self, x: jax.Array, train: bool = False, axis_name: str | None = None
+        self,
+        x: jax.Array,
+        labels: jax.Array | None = None,
+        train: bool = False,
+        axis_name: str | None = None,
     ) -> jax.Array:
         """Scores each image; `train` and `axis_name` as for the generator."""
+        if self.num_classes is not None:
+            _, height, width, _ = x.shape
+            plane = embed(labels, self.num_classes, height * width).reshape(-1, height, width, 1)
+            x = jnp.concatenate([x, plane.astype(x.dtype)], axis=-1)
         _, layers = _halvings(x.shape[1])
         for layer in range(layers):
             x = Conv(

@@ -14,6 +14,25 @@ def score(x: jax.Array, kernel_init: Callable, dtype: jnp.dtype) -> jax.Array:
     return at_least_float32(nn.Dense(1, dtype=dtype, kernel_init=kernel_init)(x)[:, 0])
 
 
+def embed(labels: jax.Array | None, num_classes: int, features: int) -> jax.Array:
+    """An embedding `[B, features]` of labels `[B]`. Call it inside a compact module.
+
+    A label out of range gives NaN, and not another class.
+
+    Raises:
+      ValueError: if there are no labels.
+    """
+    if labels is None:
+        raise ValueError(f"a network of num_classes={num_classes} needs labels; got none.")
+    known = (labels >= 0) & (labels < num_classes)
+    return jnp.where(known[:, None], nn.Embed(num_classes, features)(labels), jnp.nan)
+
+
+def join(x: jax.Array, labels: jax.Array | None, num_classes: int, features: int) -> jax.Array:
+    """Features `[B, F]` beside an embedding of labels `[B]`. Call it inside a compact module."""
+    return jnp.concatenate([x, embed(labels, num_classes, features).astype(x.dtype)], axis=-1)
+
+
 def at_least_float32(x: jax.Array) -> jax.Array:
     """The array in its own precision, float32 where that is less."""
     return x.astype(jnp.promote_types(x.dtype, jnp.float32))

@@ -10,7 +10,10 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxgan.networks.layers import at_least_float32, check_positive, score
+from jaxgan.networks.layers import at_least_float32, check_positive, join, score
+
+# Features of a label that the critic sees beside a sample.
+EMBEDDING = 32
 
 
 def mlp(
@@ -19,6 +22,7 @@ def mlp(
     width: int = 512,
     depth: int = 3,
     dtype: jnp.dtype = jnp.float32,
+    num_classes: int | None = None,
 ) -> tuple["MLPGenerator", "MLPCritic"]:
     """Fully connected generator and critic, for 2-D toys and small images.
 
@@ -30,15 +34,18 @@ def mlp(
       width: units in each hidden layer.
       depth: number of hidden layers.
       dtype: precision of the arithmetic.
+      num_classes: for a conditional pair, which takes labels too: an embedding of the label is
+        joined to the latent, and to the sample.
 
     Raises:
       ValueError: if a size is not positive.
     """
-    check_positive(data_shape=data_shape, latent_dim=latent_dim, width=width, depth=depth)
+    sizes = {} if num_classes is None else {"num_classes": num_classes}
+    check_positive(data_shape=data_shape, latent_dim=latent_dim, width=width, depth=depth, **sizes)
     data_shape = tuple(data_shape)
     return (
-        MLPGenerator(data_shape, latent_dim, width, depth, dtype),
-        MLPCritic(width, depth, dtype),
+        MLPGenerator(data_shape, latent_dim, width, depth, dtype, num_classes),
+        MLPCritic(width, depth, dtype, num_classes),
     )
 
 
@@ -50,6 +57,7 @@ class MLPGenerator(nn.Module):
     width: int = 512
     depth: int = 3
     dtype: jnp.dtype = jnp.float32
+    num_classes: int | None = None
 
     @property
     def sample_range(self) -> tuple[float, float] | None:
@@ -57,8 +65,10 @@ class MLPGenerator(nn.Module):
         return (-1.0, 1.0) if len(self.data_shape) == 3 else None
 
     @nn.compact
-    def __call__(self, z: jax.Array) -> jax.Array:
+    def __call__(self, z: jax.Array, labels: jax.Array | None = None) -> jax.Array:
         """Maps latents to samples; images through tanh, points as they are."""
+        if self.num_classes is not None:
+            z = join(z, labels, self.num_classes, self.latent_dim)
         x = _hidden_layers(z, self.width, self.depth, self.dtype)
         x = nn.Dense(
             math.prod(self.data_shape),
@@ -75,11 +85,15 @@ class MLPCritic(nn.Module):
     width: int = 512
     depth: int = 3
     dtype: jnp.dtype = jnp.float32
+    num_classes: int | None = None
 
     @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, x: jax.Array, labels: jax.Array | None = None) -> jax.Array:
         """Scores each sample."""
-        x = _hidden_layers(x.reshape(x.shape[0], -1), self.width, self.depth, self.dtype)
+        x = x.reshape(x.shape[0], -1)
+        if self.num_classes is not None:
+            x = join(x, labels, self.num_classes, EMBEDDING)
+        x = _hidden_layers(x, self.width, self.depth, self.dtype)
         return score(x, nn.initializers.glorot_uniform(), self.dtype)
 
 

@@ -66,7 +66,7 @@ def _wrap_for_pmap(per_device, split, devices):
 
     def run(state, *args):
         parts = [
-            x if axis is None else _split_axis(x, axis, own)
+            x if axis is None else jax.tree.map(lambda leaf, a=axis: _split_axis(leaf, a, own), x)
             for x, axis in zip(args, split, strict=True)
         ]
         # Where there are several processes pmap's results are each one's own.
@@ -97,7 +97,8 @@ def _wrap_for_mesh(per_device, split, devices):
         placed = []
         for x, axis, spec in zip(args, split, specs, strict=True):
             if axis is not None:
-                check_divides(x.shape[axis], own)
+                for leaf in jax.tree.leaves(x):
+                    check_divides(leaf.shape[axis], own)
                 x = _join(x, devices, spec)
             placed.append(x)
         return compiled(state, *placed)
@@ -199,31 +200,40 @@ def many_steps(step: Callable, fetch: Callable[[chex.ArrayTree, chex.Array], che
     Args:
       step: `step(state, reals, axis_name) -> (state, metrics)`, a `GAN`'s step.
       fetch: `fetch(data, batch) -> reals`, from the whole data set on the device and one
-        iteration's entry of `batches` to the float32 batches that `step` takes.
+        iteration's entry of `batches` to the float32 batches that `step` takes; or a tuple
+        `(reals, labels)`.
 
     Returns:
       `run(state, data, batches, count, axis_name=None) -> (state, metrics)`, which does the first
-      `count` iterations, at most K, of batches `[K, n_critic, B, ...]`; metrics are `[K]` each,
+      `count` iterations, at most K, of batches `[K, n_critic, B, ...]`, an array or a tree of
+      them; metrics are `[K]` each,
       zero from `count` on. With a count of 0 it compiles and changes nothing.
     """
 
     def run(state, data, batches, count, axis_name=None):
-        batches = jnp.asarray(batches)  # numpy's take no tracer for an index, under disable_jit
+        # numpy's take no tracer for an index, under disable_jit
+        batches = jax.tree.map(jnp.asarray, batches)
+        capacity = len(jax.tree.leaves(batches)[0])
+
+        def at(i):
+            return jax.tree.map(lambda each: each[i], batches)
 
         @jax.jit  # so that it is traced once, for its metrics' shapes and for the loop
         def iteration(state, data, batch):
-            return step(state, fetch(data, batch), axis_name=axis_name)
+            fetched = fetch(data, batch)
+            arguments = fetched if isinstance(fetched, tuple) else (fetched,)
+            return step(state, *arguments, axis_name=axis_name)
 
         def body(i, carry):
             state, log = carry
-            state, metrics = iteration(state, data, batches[i])
+            state, metrics = iteration(state, data, at(i))
             return state, jax.tree.map(lambda column, m: column.at[i].set(m), log, metrics)
 
-        _, metrics = jax.eval_shape(iteration, state, data, batches[0])
+        _, metrics = jax.eval_shape(iteration, state, data, at(0))
         # Zeros and not NaN, which JAX_DEBUG_NANS would stop at.
-        log = jax.tree.map(lambda m: jnp.zeros((len(batches), *m.shape), m.dtype), metrics)
+        log = jax.tree.map(lambda m: jnp.zeros((capacity, *m.shape), m.dtype), metrics)
         # Past the last batch an index is clamped, and the last would be trained on again.
-        return jax.lax.fori_loop(0, jnp.minimum(count, len(batches)), body, (state, log))
+        return jax.lax.fori_loop(0, jnp.minimum(count, capacity), body, (state, log))
 
     return run
 

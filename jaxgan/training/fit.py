@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from etils import epath
 
 from jaxgan import parallel as devices_of
@@ -36,6 +37,7 @@ def fit(
     workdir: epath.PathLike | None = None,
     seed: int = 0,
     num_seeds: int = 1,
+    labels: Any = None,
     parallel: str = "auto",
     log_every: int = 100,
     sample_every: int = 500,
@@ -54,8 +56,8 @@ def fit(
 
     Args:
       model: what `jaxgan.gan` makes, with networks and a loss of your own or of ours.
-      data: an array `[N, ...]`, uint8 images `[N, H, W, C]` or floats of any shape; a
-        `jaxgan.data.Dataset`; or a data set's name, see `jaxgan.data.load`.
+      data: an array `[N, ...]`, uint8 images `[N, H, W, C]` or floats of any shape; a pair
+        `(array, labels)`; a `jaxgan.data.Dataset`; or a data set's name, see `jaxgan.data.load`.
       steps: generator updates.
       batch_size: examples in a batch, over all devices.
       workdir: the folder for all that is written; None writes nothing.
@@ -63,6 +65,7 @@ def fit(
       num_seeds: train this many independent runs, of seeds seed, seed + 1, ..., together. Several
         devices share them out if they divide them; a CPU's cores are devices after
         `jax.config.update("jax_num_cpu_devices", n)` at a program's start.
+      labels: the class of each example, integers `[N]`, for a model with classes.
       parallel: "jit" (one device), "pmap" or "mesh" (a batch split over all), or "auto".
       log_every: steps between lines of metrics.
       sample_every: steps between pictures of samples; 0 for none but the last.
@@ -87,6 +90,7 @@ def fit(
         log_every, sample_every, checkpoint_every, keep_every, on_divergence,
     )  # fmt: skip
     callbacks = check_callbacks(callbacks)
+    data = data if labels is None else (data, labels)
     job = prepare(model, data, plan, workdir, settings)
     with start(job) as (checkpoints, state), noted() as interrupt:
         program = make_program(job)
@@ -244,7 +248,13 @@ def draw_samples(job: Job, log: Log, state: GANState) -> str:
         return ""
     run, keys = job.run(state, [], finished=False), job.sample_keys()
     key = keys[0] if job.plan.num_seeds > 1 else keys
-    return log.samples(run.step, run.sample(key, 2500 if shape == (2,) else 64))
+    n, labels, classes = 64, None, job.model.game.num_classes
+    if shape == (2,):
+        n = 2500
+    elif classes is not None:  # ten rows, each of one class
+        labels = np.repeat(np.arange(10) * min(classes, 10) // 10, 10)
+        n = len(labels)
+    return log.samples(run.step, run.sample(key, n, labels=labels))
 
 
 def to_next_stop(plan: Plan, step: int) -> int:

@@ -14,7 +14,7 @@ import numpy as np
 
 from jaxgan import data as data_sets
 from jaxgan import parallel as devices_of
-from jaxgan.checks import check_range
+from jaxgan.checks import check_labels, check_range
 from jaxgan.data import Dataset, images
 from jaxgan.gan import GAN, abstract_state, build
 from jaxgan.parallel import hosts
@@ -218,12 +218,16 @@ def as_dataset(data: Any, model: GAN) -> Dataset:
       ValueError: if it is none, is empty, holds NaN, or its examples have another shape than the
         model's samples.
     """
+    labels = None
+    if isinstance(data, tuple) and not isinstance(data, Dataset) and len(data) == 2:
+        data, labels = data
     if isinstance(data, str):
         data = data_sets.load(data)
     if not isinstance(data, Dataset):
         data_sets.to_float(data[:1] if hasattr(data, "dtype") else data)  # what it refuses is none
         array = np.asarray(data)
         data = Dataset("array", array, array[:0])
+    data = with_labels(data, labels, model.game.num_classes)
     if not data.train.size:
         raise ValueError(
             f"data must hold at least one example, and each a number; got shape {data.train.shape}."
@@ -239,6 +243,33 @@ def as_dataset(data: Any, model: GAN) -> Dataset:
             f"the model makes samples of shape {model.game.data_shape}, and the examples of "
             f"{data.name} have shape {shape}. Reshape one of them."
         )
+    return data
+
+
+def with_labels(data: Dataset, labels: Any, num_classes: int | None) -> Dataset:
+    """The data with these labels, or with their own.
+
+    Raises:
+      ValueError: if a model with classes has no labels, they do not fit it or the data, or labels
+        are given to a model without classes.
+    """
+    if labels is not None:
+        labels = np.asarray(labels)
+        if labels.shape != data.train.shape[:1]:
+            raise ValueError(
+                f"labels must be one for each of the {len(data.train)} examples; got shape "
+                f"{labels.shape}."
+            )
+        check_labels(labels, num_classes)
+        data = data._replace(train_labels=labels.astype(np.int32))
+    if num_classes is None:
+        return data
+    if data.train_labels is None:
+        raise ValueError(
+            f"a model of num_classes={num_classes} trains on labels too, and {data.name} has none: "
+            "give fit(..., labels=...)."
+        )
+    check_labels(data.train_labels, num_classes)
     return data
 
 

@@ -26,10 +26,10 @@ def program(model: GAN, batch_size: int) -> dict[str, str]:
 
     It tells other losses, optimizers, rates and precisions apart, which leave no trace in shapes.
     """
-    reals = jax.ShapeDtypeStruct(
-        (model.game.n_critic, batch_size, *model.game.data_shape), jnp.float32
-    )
-    text = str(jax.make_jaxpr(model.step)(abstract_state(model), reals))
+    game, batches = model.game, (model.game.n_critic, batch_size)
+    reals = jax.ShapeDtypeStruct((*batches, *game.data_shape), jnp.float32)
+    labels = [] if game.num_classes is None else [jax.ShapeDtypeStruct(batches, jnp.int32)]
+    text = str(jax.make_jaxpr(model.step)(abstract_state(model), reals, *labels))
     text = re.sub("0x[0-9a-f]+", "", text)  # where functions lie in memory
     return {"program": hashlib.sha256(text.encode()).hexdigest()[:16], "jax": jax.__version__}
 

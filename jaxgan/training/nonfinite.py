@@ -47,12 +47,14 @@ class Iteration(NamedTuple):
       seed: the seed.
       state: the state before it.
       reals: its data, `[n_critic, B, *data_shape]`.
+      labels: of a conditional GAN, `[n_critic, B]`.
     """
 
     settings: dict[str, Any]
     seed: int
     state: GANState
     reals: np.ndarray
+    labels: np.ndarray | None = None
 
     @property
     def step(self) -> int:
@@ -69,6 +71,7 @@ class Update(NamedTuple):
       method: its field in `GAN`.
       real: its batch.
       key: its key.
+      labels: `[B]`, of a conditional GAN.
     """
 
     network: str
@@ -76,6 +79,11 @@ class Update(NamedTuple):
     method: str
     real: np.ndarray
     key: jax.Array
+    labels: np.ndarray | None
+
+    def __call__(self, model: GAN, state: GANState, method: str = "") -> tuple:
+        """What the model makes of the state by this update, or by another method on its batch."""
+        return getattr(model, method or self.method)(state, self.real, self.key, labels=self.labels)
 
 
 class Found(NamedTuple):
@@ -167,18 +175,23 @@ def alone(job, state: GANState, step: int, index: int) -> Iteration:
     sizes = job.model.game.n_critic, job.plan.batch_size
     rows = data.batch_indices(seed, step, 1, *sizes, len(train))[0]
     # Compiled, as in training: called as it is, it refuses numbers that are not finite.
-    return Iteration(job.settings, seed, state, np.asarray(jax.jit(data.to_float)(train[rows])))
+    reals = np.asarray(jax.jit(data.to_float)(train[rows]))
+    conditional = job.model.game.num_classes is not None
+    labels = job.dataset.train_labels[rows] if conditional else None
+    return Iteration(job.settings, seed, state, reals, labels)
 
 
 def updates(iteration: Iteration) -> Iterator[Update]:
     """The iteration's updates, with the keys that `GAN.step` gives them."""
     key = jax.random.fold_in(iteration.state.key, iteration.state.step)
     n_critic = len(iteration.reals)
+    labels = [None] * n_critic if iteration.labels is None else list(iteration.labels)
     for index, real in enumerate(iteration.reals):
         name = f"critic update {index + 1} of {n_critic}"
-        yield Update("critic", name, "d_step", real, jax.random.fold_in(key, index))
+        yield Update("critic", name, "d_step", real, jax.random.fold_in(key, index), labels[index])
     last = jax.random.fold_in(key, n_critic)
-    yield Update("generator", "the generator's update", "g_step", iteration.reals[-1], last)
+    name, real = "the generator's update", iteration.reals[-1]
+    yield Update("generator", name, "g_step", real, last, labels[-1])
 
 
 def locate(model: GAN, iteration: Iteration) -> Found | None:
@@ -190,7 +203,7 @@ def locate(model: GAN, iteration: Iteration) -> Found | None:
     model = _without_skipping(model)
     state = iteration.state._replace(skipped=None)
     for update in updates(iteration):
-        after, metrics = getattr(model, update.method)(state, update.real, update.key)
+        after, metrics = update(model, state)
         if not all_finite((after, metrics)):
             return Found(_quantity(model, state, update, after, metrics), state, update)
         state = after
@@ -212,6 +225,8 @@ def save(iteration: Iteration, path: epath.Path) -> None:
         "reals": np.asarray(iteration.reals),
         **{name: np.asarray(leaf) for name, leaf in named_leaves(state)},
     }
+    if iteration.labels is not None:
+        arrays["labels"] = np.asarray(iteration.labels)
     file = io.BytesIO()
     np.savez(file, **arrays)
     path.write_bytes(file.getvalue())
@@ -244,7 +259,7 @@ def load(
         ) from error
     state: Any = jax.tree.unflatten(jax.tree.structure(template), leaves)
     state = state._replace(key=jax.random.wrap_key_data(state.key))
-    return model, Iteration(settings, int(arrays["seed"]), state, reals)
+    return model, Iteration(settings, int(arrays["seed"]), state, reals, arrays.get("labels"))
 
 
 def replay(model: GAN, iteration: Iteration) -> bool:
@@ -267,7 +282,7 @@ def _first_operation(model: GAN, found: Found) -> str | None:
     """Repeats the update operation by operation until a result is not finite."""
     try:
         with jax.debug_nans(True), jax.debug_infs(True), jax.disable_jit():
-            getattr(model, found.update.method)(found.state, found.update.real, found.update.key)
+            found.update(model, found.state)
     except FloatingPointError as error:
         # An operation of a gradient has as its cause the lines that it is the gradient of.
         source = error.__cause__ or error
@@ -283,8 +298,7 @@ def _quantity(model, state, update, after, metrics) -> str:
     bad = [name for name, value in metrics.items() if not np.isfinite(value).all()]
     if bad:
         return f"loss ({', '.join(bad)})"
-    descend = model.d_grad if update.network == "critic" else model.g_grad
-    gradient, _ = descend(state, update.real, update.key)
+    gradient, _ = update(model, state, "d_grad" if update.network == "critic" else "g_grad")
     player = getattr(after, update.network)
     for name, tree in (
         ("gradient", gradient),

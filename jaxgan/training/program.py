@@ -25,7 +25,8 @@ class Program(NamedTuple):
         Metrics are `[capacity]`, with several seeds `[capacity, S]`; `finite` says whether the
         state after them is. The state is donated.
       batches: `batches(step, count)`, the data of `count` iterations from a step on, padded to the
-        capacity, so that there is one program for all chunks.
+        capacity, so that there is one program for all chunks: the rows of the data, or examples
+        and labels.
       capacity: the most iterations of one call.
     """
 
@@ -36,7 +37,8 @@ class Program(NamedTuple):
 
 def make_program(job) -> Program:
     """The program of a `job.Job`."""
-    train, seeds, mode = job.dataset.train, job.seeds, job.mode
+    seeds, mode, train = job.seeds, job.mode, job.dataset.train
+    labels = job.dataset.train_labels if job.model.game.num_classes is not None else None
     sizes = job.model.game.n_critic, job.plan.batch_size
     resident = train.nbytes <= DEVICE_BYTES
     iteration_bytes = len(seeds) * math.prod(sizes) * (4 if resident else train[0].nbytes)
@@ -44,7 +46,9 @@ def make_program(job) -> Program:
     several = len(seeds) > 1
 
     def fetch(whole, batch):
-        return data.to_float(whole[batch] if resident else batch)
+        examples, labels = jax.tree.map(lambda x: x[batch], whole) if resident else batch
+        reals = data.to_float(examples)
+        return reals if labels is None else (reals, labels)
 
     def batches(step, count):
         indices = np.stack(
@@ -52,9 +56,12 @@ def make_program(job) -> Program:
         )
         if mode in ("pmap", "mesh"):
             indices = indices[..., parallel.own_rows(sizes[1])]
-        chunk = indices if resident else train[indices]
+        chunk = indices if resident else jax.tree.map(lambda x: x[indices], (train, labels))
+        return jax.tree.map(pad, chunk)
+
+    def pad(chunk):
         padded = np.zeros((len(seeds), capacity, *chunk.shape[2:]), chunk.dtype)
-        padded[:, :count] = chunk
+        padded[:, : chunk.shape[1]] = chunk
         return padded if several else padded[0]
 
     many = parallel.many_steps(job.model.step, fetch)
@@ -73,7 +80,7 @@ def make_program(job) -> Program:
         # The batch is the last axis of indices, and the third of examples, after the seeds'.
         compiled = parallel.wrap(run_chunk, mode, split=(None, 2 + several, None))
     shared = "mesh" if mode == "seeds" else mode
-    whole = parallel.replicate(train, shared, job.devices) if resident else ()
+    whole = parallel.replicate((train, labels), shared, job.devices) if resident else ()
 
     def run(state, chunk, count):
         state, (metrics, finite) = compiled(state, whole, chunk, count)

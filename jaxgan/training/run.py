@@ -11,8 +11,8 @@ import jax
 import numpy as np
 from etils import epath
 
+from jaxgan.checks import check_labels
 from jaxgan.gan import GAN
-from jaxgan.networks.players import apply
 from jaxgan.seeds import over_seeds
 from jaxgan.state import GANState, averaged_variables, current_step
 from jaxgan.training import model_record
@@ -53,29 +53,50 @@ class Run:
         """Generator updates so far."""
         return current_step(self.state)
 
-    def sample(self, key: jax.Array, n: int, seed_index: int = 0) -> np.ndarray:
+    def sample(self, key: jax.Array, n: int, seed_index: int = 0, labels: Any = None) -> np.ndarray:
         """Samples `[n, ...]` of the averaged generator, where there is one.
 
         Args:
           key: a typed PRNG key.
           n: how many. The first of more are those of fewer.
           seed_index: which of the run's seeds, from 0 on.
+          labels: their classes, `[n]` or one for all; by default a conditional GAN draws them.
+
+        Raises:
+          ValueError: for labels of another number or out of range, or of a GAN without classes.
         """
         if not isinstance(n, Integral) or n < 0:
             raise ValueError(f"n must be a whole number from 0 up; got {n!r}.")
         state, values = self.one(seed_index), math.prod(self.model.game.data_shape)
         at_once = max(1, min(MOST_AT_ONCE, DRAW_VALUES // values))
-        pieces = []
+        pieces, size = [], min(at_once, n)
+        labels = None if labels is None else self._classes(labels, n)
         for start in range(0, n, at_once) or [0]:
             piece_key = jax.random.fold_in(key, start) if start else key
             # Of one size, so that one program draws them all.
-            pieces.append(np.asarray(self.model.sample(state, piece_key, min(at_once, n))))
+            classes = None if labels is None else np.resize(labels[start:], size)
+            pieces.append(np.asarray(self.model.sample(state, piece_key, size, classes)))
         return np.concatenate(pieces)[:n]
 
-    def generate(self, latents: jax.Array, seed_index: int = 0) -> jax.Array:
-        """What the same generator makes of the latents `[n, latent_dim]`."""
-        draw = jax.jit(functools.partial(apply, self.model.game.generator, train=False))
-        return draw(*averaged_variables(self.one(seed_index)), latents)[0]
+    def _classes(self, labels, n):
+        labels = np.asarray(labels)
+        labels = np.full(n, labels) if labels.ndim == 0 else labels
+        if labels.shape != (n,):
+            raise ValueError(f"labels must be a class, or one for each of {n}; got {labels.shape}.")
+        check_labels(labels, self.model.game.num_classes)
+        return labels
+
+    def generate(self, latents: jax.Array, seed_index: int = 0, labels: Any = None) -> jax.Array:
+        """What the same generator makes of the latents `[n, latent_dim]`, of classes as `sample`.
+
+        Raises:
+          ValueError: unless there are labels just where there are classes.
+        """
+        labels = None if labels is None else self._classes(labels, len(latents))
+        check_labels(labels, self.model.game.num_classes)
+        inputs = (latents,) if labels is None else (latents, labels)
+        draw = jax.jit(functools.partial(self.model.game.generator.apply, train=False))
+        return draw(*averaged_variables(self.one(seed_index)), inputs)[0]
 
     def one(self, seed_index: int) -> GANState:
         """The state of one of the run's seeds.
