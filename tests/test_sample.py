@@ -332,3 +332,50 @@ def test_bad_input_is_one_line(arguments, words, digits_run, ring_run, capsys):
 def test_a_run_without_pictures_has_no_gif(ring_run, capsys):
     assert sample.main([f"--workdir={ring_run}", "--what=gif"]) == 2
     assert "no pictures of samples yet" in capsys.readouterr().err
+
+
+# Classes.
+
+
+@pytest.fixture(scope="module")
+def conditional(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("conditional")
+    flags = ["--loss=bce", "--model=mlp", "--num-classes=10", "--steps=2"]
+    assert not train.main([*SMALL, *flags, "--parallel=jit", f"--workdir={folder}"])
+    return folder
+
+
+def test_a_run_with_classes_draws_the_class_that_is_asked_for(conditional, tmp_path):
+    def draw(*flags):
+        out = tmp_path / "samples.npz"
+        command = [f"--workdir={conditional}", "--what=npz", "--n=20", f"--out={out}", *flags]
+        assert sample.main(command) == 0
+        with np.load(out) as file:
+            return dict(file)
+
+    of_three, mixed = draw("--label=3"), draw()
+    assert of_three["labels"].tolist() == [3] * 20
+    assert mixed["labels"].tolist() == [*range(10)] * 2
+    run = jaxgan.load(conditional)
+    expected = run.sample(jax.random.key(0), 20, labels=3)
+    np.testing.assert_allclose(of_three["samples"], expected, rtol=1e-5)
+    assert (of_three["samples"] != mixed["samples"]).any()
+    for what in ("grid", "strips", "png"):
+        assert sample.main([f"--workdir={conditional}", f"--what={what}", "--n=4"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("label", "words"), [("10", "--label must be from 0 to 9; got 10"), ("x", "--label")]
+)
+def test_a_label_that_is_none_is_refused(label, words, conditional, capsys):
+    assert sample.main([f"--workdir={conditional}", f"--label={label}"]) == 2
+    assert words in capsys.readouterr().err
+
+
+def test_labels_are_refused_where_there_are_no_classes(tmp_path, capsys):
+    config = settings.Config("bce", "ring8")
+    with pytest.raises(ValueError, match="the run was trained without --num-classes"):
+        sample.choose_labels(3, config.num_classes, 4)
+    flags = [*SMALL, "--loss=bce", "--model=mlp", "--num-classes=5"]
+    assert train.main([*flags, f"--workdir={tmp_path / 'run'}"]) == 2
+    assert "--num-classes=5 does not fit digits, which has 10 classes" in capsys.readouterr().err

@@ -124,6 +124,7 @@ COMMANDS = [
         **dict(log_every=18, sample_every=19, latent_dim=20, width=21, critic_norm=False),
         **dict(optimizer="adam", g_learning_rate=0.22, d_learning_rate=0.23, decay_steps=24),
         **dict(b1=0.25, b2=0.26, clip=0.27, ema_decay=0.28, image_size=32),
+        num_classes=30,
     ),
     dict(loss="wgan-gp", dataset="digits", model="mlp", workdir="here", depth=29, penalty=0.3),
 ]
@@ -358,6 +359,16 @@ def test_dcgan_has_the_parameters_of_its_sizes(latent_dim, width, critic_norm):
     assert count_parameters(state.critic) == (
         conv(3, width) + conv(width, wide) + critic_norm * norm * wide + dense(4 * 4 * wide, 1)
     )
+
+
+@shows("num_classes")
+@pytest.mark.parametrize("model", ["mlp", "dcgan"])
+def test_classes_have_an_embedding_each_in_both_networks(model):
+    built = make_model(small(model=model, num_classes=7), (8, 8, 1))
+    state = jax.eval_shape(built.init, KEY)
+    for player in (state.generator, state.critic):
+        assert player.params["Embed_0"]["embedding"].shape[0] == 7
+    assert built.game.num_classes == 7
 
 
 @shows("precision")

@@ -352,6 +352,7 @@ HAS_EFFECT = {
 }
 OTHER_VALUES = {"workdir": "elsewhere", "data_dir": "elsewhere", "parallel": "jit"}
 OTHER_VALUES |= {"precision": "bfloat16", "on_divergence": "skip", "image_size": 16}
+OTHER_VALUES |= {"num_classes": 10}
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)

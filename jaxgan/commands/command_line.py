@@ -13,7 +13,7 @@ from jaxgan.parallel import hosts
 GROUPS = {
     "what to train": (
         *("loss", "dataset", "data_dir", "image_size", "model", "width", "depth", "latent_dim"),
-        *("critic_norm",),
+        *("critic_norm", "num_classes"),
     ),
     "how to train it": (
         *("steps", "batch_size", "n_critic", "clip", "penalty", "optimizer", "g_learning_rate"),

@@ -6,6 +6,7 @@ The run's folder is all it needs. What it makes goes into `generated/` there, or
 import dataclasses
 import io
 import re
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -46,6 +47,8 @@ class Arguments:
     """Of the latents."""
     seed_index: int = 0
     """Which of the seeds of a run with several, from 0 on."""
+    label: int | None = None
+    """The class of all samples, of a run with --num-classes; by default of each in turn."""
     ema: bool = True
     """Draw from the averaged generator; --no-ema: from the one trained last."""
     out: str | None = None
@@ -57,7 +60,7 @@ def main(arguments: list[str]) -> int:
     """Runs the command line; returns 0, 2 for bad input, or 130 if interrupted."""
     options = read(Arguments, arguments, "sample.py")
     settings.check_choice("--what", options.what, tuple(OUTPUTS))
-    for name in {"n", "seed", "seed_index", "ema"} & given(Arguments, arguments).keys():
+    for name in {"n", "seed", "seed_index", "label", "ema"} & given(Arguments, arguments).keys():
         if options.what == "gif":
             raise ValueError(f"{settings.flag(name)} has no effect with --what=gif: leave it out.")
     check_seed(options.seed)
@@ -89,13 +92,20 @@ def make(run: Run, config: Config, options: Arguments, out: epath.Path) -> None:
             "--what=npz keeps their coordinates."
         )
     if what == "strips":
-        latents = make_strips(key, options.n or 8, config.latent_dim)
-        write(out, png_of(plots.image_grid(to_pixels(run.generate(latents, options.seed_index)))))
+        n = options.n or 8
+        latents = make_strips(key, n, config.latent_dim)
+        labels = choose_labels(options.label, config.num_classes, n)
+        labels = None if labels is None else np.repeat(labels, n)
+        strips = run.generate(latents, options.seed_index, labels)
+        write(out, png_of(plots.image_grid(to_pixels(strips))))
         return
-    samples = run.sample(key, options.n or (2500 if points else 64), options.seed_index)
+    n = options.n or (2500 if points else 64)
+    labels = choose_labels(options.label, config.num_classes, n)
+    samples = run.sample(key, n, options.seed_index, labels)
     if what == "npz":
         file = io.BytesIO()
-        np.savez(file, samples=samples)
+        more: dict[str, Any] = {} if labels is None else {"labels": labels}
+        np.savez(file, samples=samples, **more)
         write(out, file.getvalue())
     elif what == "png":
         write_folder(out, to_pixels(samples))
@@ -104,6 +114,23 @@ def make(run: Run, config: Config, options: Arguments, out: epath.Path) -> None:
         plots.save_samples(out, samples, data.load(config.dataset))
     else:
         write(out, png_of(plots.image_grid(to_pixels(samples))))
+
+
+def choose_labels(label: int | None, num_classes: int | None, n: int) -> np.ndarray | None:
+    """The classes of n samples: all of one, or the classes in turn; None where there are none.
+
+    Raises:
+      ValueError: if the run has no such class.
+    """
+    if num_classes is None:
+        if label is not None:
+            raise ValueError("--label has no effect: the run was trained without --num-classes.")
+        return None
+    if label is None:
+        return np.arange(n) % num_classes
+    if not 0 <= label < num_classes:
+        raise ValueError(f"--label must be from 0 to {num_classes - 1}; got {label}.")
+    return np.full(n, label)
 
 
 def make_strips(key: jax.Array, n: int, latent_dim: int) -> jax.Array:

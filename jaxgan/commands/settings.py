@@ -100,6 +100,8 @@ class Config:
     """Of the averaged generator; 0: no average."""
     image_size: int | None = None
     """Resize images to this side."""
+    num_classes: int | None = None
+    """Train on the data's labels, of so many classes."""
 
 
 def check(config: Config) -> None:
@@ -118,7 +120,11 @@ def check(config: Config) -> None:
         "num_seeds": 1000,
         "depth": 100,
         **dict.fromkeys(("batch_size", "log_every", "latent_dim", "width"), 2**31 - 1),
-        **({} if config.image_size is None else {"image_size": 2**31 - 1}),
+        **{
+            name: 2**31 - 1
+            for name in ("image_size", "num_classes")
+            if getattr(config, name) is not None
+        },
     }.items():
         _check_range(config, name, lambda v, most=most: 1 <= v <= most, f"from 1 to {most}")
     for name in ("checkpoint_every", "keep_every", "sample_every", "decay_steps"):
@@ -163,6 +169,8 @@ def unused(config: Config) -> dict[str, str]:
     for kind in ("folder:PATH", "npy:FILE"):
         if config.dataset.startswith(kind.partition(":")[0] + ":"):
             reasons["data_dir"] = f"--dataset={kind}, which says where"
+    if config.dataset.startswith("folder:"):
+        reasons["num_classes"] = "--dataset=folder:PATH, whose images have no labels"
     if config.dataset.startswith("npy:"):
         reasons["image_size"] = "--dataset=npy:FILE, which is trained on as it is"
     if not config.checkpoint_every:
@@ -191,7 +199,8 @@ def make_model(config: Config, data_shape: tuple[int, ...]) -> GAN:
     check(config)
     sizes, dtype = (data_shape, config.latent_dim, config.width), jnp.dtype(config.precision)
     make_pair = networks.dcgan if config.model == "dcgan" else networks.mlp
-    generator, critic = make_pair(*sizes, dtype=dtype, **_own(config, MODELS[config.model]))
+    more = _own(config, (*MODELS[config.model], "num_classes"))
+    generator, critic = make_pair(*sizes, dtype=dtype, **more)
     make_loss = getattr(losses, config.loss.replace("-", "_"))
     return gan(
         generator,
@@ -203,6 +212,7 @@ def make_model(config: Config, data_shape: tuple[int, ...]) -> GAN:
         n_critic=config.n_critic,
         ema_decay=config.ema_decay,
         skip_nonfinite=config.on_divergence == "skip",
+        num_classes=config.num_classes,
     )
 
 

@@ -116,9 +116,17 @@ def load_data(config: Config) -> Dataset:
     """
     with hosts.together():
         try:
-            return data.load(config.dataset, config.data_dir, image_size=config.image_size)
+            dataset = data.load(config.dataset, config.data_dir, image_size=config.image_size)
         except OSError as error:
             raise ValueError(f"--dataset={config.dataset} cannot be read: {error}") from error
+        labels = dataset.train_labels
+        classes = 0 if labels is None or not len(labels) else int(labels.max()) + 1
+        if config.num_classes not in (None, classes):
+            raise ValueError(
+                f"--num-classes={config.num_classes} does not fit {config.dataset}, which has "
+                f"{f'{classes} classes' if classes else 'no labels'}."
+            )
+        return dataset
 
 
 def use_cores(config: Config) -> None:

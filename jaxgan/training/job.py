@@ -266,10 +266,17 @@ def with_labels(data: Dataset, labels: Any, num_classes: int | None) -> Dataset:
         return data
     if data.train_labels is None:
         raise ValueError(
-            f"a model of num_classes={num_classes} trains on labels too, and {data.name} has none: "
-            "give fit(..., labels=...)."
+            f"a model of num_classes={num_classes} trains on labels too, and {data.name} has none. "
+            "Give data with labels, as fit(..., labels=...) does."
         )
     check_labels(data.train_labels, num_classes)
+    found = set(np.unique(data.train_labels).tolist())
+    if len(found) < num_classes:
+        missing = next(k for k in range(num_classes) if k not in found)
+        raise ValueError(
+            f"class {missing} of num_classes={num_classes} has no example, and would be drawn as "
+            "well as the others. Give fewer classes, or examples of each."
+        )
     return data
 
 
