@@ -39,7 +39,13 @@ def check_loss(loss: Any) -> bool:
         found.append(grown.at(state, step))
         return state
 
-    jax.eval_shape(look, jax.ShapeDtypeStruct((), jnp.int32))
+    try:
+        jax.eval_shape(look, jax.ShapeDtypeStruct((), jnp.int32))
+    except jax.errors.TracerBoolConversionError as error:
+        raise ValueError(
+            "a loss that is a function of the step gets a traced step: choose numbers by "
+            "jnp.where(step < 100, a, b), not by if."
+        ) from error
     if not hasattr(found[0], "critic"):
         raise ValueError(_no_loss(found[0]))
     for name in ("critic", "generator", "project"):
@@ -170,11 +176,17 @@ def check_real(real: Any, data_shape: tuple[int, ...]) -> None:
         )
 
 
-def check_num_classes(num_classes: Any) -> None:
-    """Raises ValueError unless it is a number of classes, or None."""
+def check_num_classes(num_classes: Any, *made: Network) -> None:
+    """Raises ValueError unless it is a number of classes, that of the networks, or None."""
     whole = isinstance(num_classes, Integral) and not isinstance(num_classes, bool)
     if num_classes is not None and not (whole and num_classes >= 1):
         raise ValueError(f"num_classes must be a whole number from 1 up; got {num_classes!r}.")
+    for network in made:
+        if num_classes is not None and network.num_classes not in (None, num_classes):
+            raise ValueError(
+                f"{network.name} has num_classes={network.num_classes}, and gan {num_classes}: "
+                "give both the same."
+            )
 
 
 def check_labels(labels: Any, num_classes: int | None) -> None:

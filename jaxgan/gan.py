@@ -114,10 +114,10 @@ def gan(
     checks.check_optimizer("g_tx", g_tx)
     checks.check_optimizer("d_tx", d_tx)
     checks.check_settings(n_critic, ema_decay)
-    checks.check_num_classes(num_classes)
     inputs = 1 if num_classes is None else 2
     generator = as_network("generator", generator, inputs)
     critic = as_network("critic", critic, inputs)
+    checks.check_num_classes(num_classes, generator, critic)
     if latent_dim is not None:
         generator = dataclasses.replace(generator, latent_dim=latent_dim)
     loss, found = as_stateful(loss), check_networks(generator, critic, per_example)

@@ -271,6 +271,7 @@ def test_a_loss_of_four_arguments_is_as_it_was():
         (balanced()._replace(init=0.25), "the loss's init must be a function; got 0.25"),
         (balanced()._replace(at=lambda k, step: None), "loss must be a Loss.*got None"),
         (lambda step: losses.wgan, r"got the function wgan: call it, wgan\(\)"),
+        (lambda step: losses.bce() if step < 2 else losses.wgan(), "gets a traced step"),
         (lambda: losses.wgan(), "loss must be a Loss"),
         (losses.with_r1, "loss must be a Loss.*got the function with_r1"),
     ],

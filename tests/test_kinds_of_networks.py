@@ -275,6 +275,42 @@ def test_what_would_train_otherwise_is_refused(critic, says):
         jaxgan.gan(PAIRS["linen"][0], critic, losses.wgan(), sgd, sgd)
 
 
+class Sowing(nnx.Module):
+    """Keeps something to be looked at, and takes what it is made of by name."""
+
+    def __init__(self, **made_of):
+        self.a = nnx.Linear(2, 1, rngs=made_of["rngs"])
+
+    def __call__(self, x):
+        self.sow(nnx.Intermediate, "seen", x)
+        return self.a(x)[:, 0]
+
+
+@pytest.mark.filterwarnings("ignore:Using 'Module.sow:DeprecationWarning")
+def test_what_is_sown_is_no_variable():
+    sgd = optax.sgd(1e-2)
+    model = jaxgan.gan(PAIRS["linen"][0], Sowing, losses.wgan(), sgd, sgd, n_critic=2)
+    state, _ = model.step(model.init(KEY), REALS)
+    assert state.critic.params.keys() == {"a/bias", "a/kernel"} and not state.critic.stats
+
+
+class Alike(nnx.Module):
+    """Two layers whose paths read alike."""
+
+    def __init__(self, rngs):
+        inner = nnx.Dict({"b": nnx.Linear(2, 2, rngs=rngs)})
+        self.l = nnx.Dict({"a/b": nnx.Linear(2, 2, rngs=rngs), "a": inner})
+
+    def __call__(self, x):
+        return self.l["a/b"](self.l["a"]["b"](x)).sum(axis=1)
+
+
+def test_two_variables_of_one_name_are_refused():
+    sgd = optax.sgd(1e-2)
+    with pytest.raises(ValueError, match="two variables are named l/a/b/bias"):
+        jaxgan.gan(PAIRS["linen"][0], Alike, losses.wgan(), sgd, sgd)
+
+
 def test_a_generator_of_functions_says_its_latents():
     init, apply = plain(2)
     sgd = optax.sgd(1e-2)

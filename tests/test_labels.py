@@ -302,6 +302,14 @@ class Deaf(nn.Module):
         return nn.Dense(1)(x)[:, 0]
 
 
+class Late(nn.Module):
+    """Takes labels after train."""
+
+    @nn.compact
+    def __call__(self, x, train=False, labels=None):
+        return nn.Dense(1)(x)[:, 0] + labels
+
+
 @pytest.mark.parametrize(
     ("pair", "classes", "says"),
     [
@@ -309,6 +317,8 @@ class Deaf(nn.Module):
         (networks.mlp((2,), 2, 8, 1), 3, "takes labels and does not use them"),
         ((Shifted(), Told()), None, "needs labels, which training does not give.*num_classes"),
         ((Shifted(), Told()), 0, "num_classes must be a whole number from 1 up; got 0"),
+        (networks.mlp((2,), 2, 8, 1, num_classes=3), 5, "has num_classes=3, and gan 5"),
+        ((Shifted(), Late()), 3, "must take its 2 inputs first, by position, and takes x, train"),
         ((Shifted(), Told()), 2.0, "num_classes must be a whole number"),
     ],
 )

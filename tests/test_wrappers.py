@@ -133,7 +133,7 @@ def test_a_gradient_goes_through_the_norm():
     """Against W/σ(W) by an SVD, where the power iteration has converged."""
     random = np.random.default_rng(0)
     kernel, direction = (jnp.asarray(random.normal(size=(5, 3)), jnp.float32) for _ in range(2))
-    vectors = {"w": jnp.asarray(np.linalg.svd(kernel)[2][0])}
+    vectors = {"['w']": jnp.asarray(np.linalg.svd(kernel)[2][0])}
 
     def ours(w):
         return jnp.sum(direction * normalise({"w": w}, vectors)[0]["w"])
@@ -143,6 +143,23 @@ def test_a_gradient_goes_through_the_norm():
 
     np.testing.assert_allclose(ours(kernel), exact(kernel), rtol=1e-5)
     np.testing.assert_allclose(jax.grad(ours)(kernel), jax.grad(exact)(kernel), atol=1e-5)
+
+
+def test_a_kernel_of_zeros_stays_one_and_learns():
+    def init(key, x):
+        return [jax.random.normal(key, (2, 8)), jnp.zeros((8, 1))]
+
+    model = build(networks.spectral_norm((init, Plain.apply)))
+    state = model.init(KEY)
+    for index in range(3):
+        state, metrics = model.step(state, POINTS[None, 8 * index : 8 * index + 8])
+        assert all(np.isfinite(value) for value in metrics.values())
+    assert (state.critic.params[1] != 0).any()
+
+
+def test_a_generator_is_not_packed():
+    with pytest.raises(ValueError, match="the generator cannot be packed"):
+        build(CRITIC, generator=networks.packed(GENERATOR, 2))
 
 
 def test_one_update_makes_one_step_of_the_power_iteration():

@@ -48,6 +48,7 @@ class Network:
       told: whether it can do otherwise in training than when it samples.
       latent_dim: as the source says it; None where it says nothing.
       sample_range: the same.
+      num_classes: the same.
       pack: how many examples of a batch are scored together.
     """
 
@@ -62,6 +63,7 @@ class Network:
     told: bool = dataclasses.field(compare=False)
     latent_dim: Any = dataclasses.field(default=None)
     sample_range: Any = dataclasses.field(default=None, compare=False)
+    num_classes: Any = dataclasses.field(default=None, compare=False)
     pack: int = 1
 
     def apply(
@@ -190,7 +192,8 @@ def _of_nnx(role, factory, inputs):
     # A class of nnx hides the signature of its __init__.
     made: Any = getattr(factory, "func", factory)  # of a functools.partial
     made = inspect.getattr_static(made, "__init__") if isinstance(made, type) else made
-    by_name = "rngs" in inspect.signature(made).parameters
+    takes = inspect.signature(made).parameters.values()
+    by_name = any(p.name == "rngs" or p.kind is p.VAR_KEYWORD for p in takes)
 
     def make(key):
         rngs = nnx.Rngs(key)
@@ -227,6 +230,7 @@ def _of_nnx(role, factory, inputs):
         module = to_module(params, stats)
         (module.train if train else module.eval)()
         output = module(*inputs, **keywords)
+        nnx.pop(module, nnx.Intermediate)  # sown, to be looked at
         _, after = to_trees(module)
         for name in names[1]:
             if after[f"{CONSTANTS}/{name}"] is not stats[f"{CONSTANTS}/{name}"]:
@@ -298,7 +302,8 @@ def _is_class_of(source, kind) -> bool:
 
 
 def _attributes(source) -> dict[str, Any]:
-    return {name: getattr(source, name, None) for name in ("latent_dim", "sample_range")}
+    names = ("latent_dim", "sample_range", "num_classes")
+    return {name: getattr(source, name, None) for name in names}
 
 
 def _parameters(function, positional: int) -> dict[str, inspect.Parameter]:
@@ -309,11 +314,13 @@ def _parameters(function, positional: int) -> dict[str, inspect.Parameter]:
     """
     parameters = list(inspect.signature(function).parameters.values())
     kinds = inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD
-    taken = [p for p in parameters if p.kind in kinds and p.name not in TRAINING_KEYWORDS]
-    if len(taken) < positional and not any(p.kind is p.VAR_POSITIONAL for p in parameters):
+    taken = [p.name for p in parameters if p.kind in kinds][:positional]
+    inputs = [name for name in taken if name not in TRAINING_KEYWORDS]
+    if len(inputs) < positional and not any(p.kind is p.VAR_POSITIONAL for p in parameters):
         raise ValueError(
-            f"{getattr(function, '__qualname__', function)} takes {len(taken)} inputs, and is to "
-            f"take {positional}: labels are the last where gan has num_classes."
+            f"{getattr(function, '__qualname__', function)} must take its {positional} inputs "
+            f"first, by position, and takes {', '.join(taken) or 'none'}. Where gan has "
+            "num_classes labels are the last of them: __call__(self, x, labels, train=False)."
         )
     return {p.name: p for p in parameters[positional:]}
 
@@ -326,9 +333,18 @@ def _keywords(parameters, train, axis_name) -> dict[str, Any]:
 
 
 def _leaf_names(state) -> list[str]:
-    """The path of each leaf, without its last step, the variable's own field."""
-    leaves = jax.tree_util.tree_leaves_with_path(state)
-    return [jax.tree_util.keystr(path[:-1], simple=True, separator="/") for path, _ in leaves]
+    """The path of each leaf, without the last step into a variable's own field.
+
+    Raises:
+      ValueError: if two of them read alike.
+    """
+    paths = [path for path, _ in jax.tree_util.tree_leaves_with_path(state)]
+    fields = (jax.tree_util.GetAttrKey, jax.tree_util.FlattenedIndexKey)
+    own = [path[:-1] if isinstance(path[-1], fields) else path for path in paths]
+    names = [jax.tree_util.keystr(path, simple=True, separator="/") for path in own]
+    if twice := {name for name in names if names.count(name) > 1}:
+        raise ValueError(f"two variables are named {min(twice)}: leave out the / in their names.")
+    return names
 
 
 def _in_same_precision(new, old):

@@ -52,6 +52,8 @@ def check_networks(
 
 @functools.lru_cache(maxsize=32)
 def _check_pair(generator, critic, per_example):
+    if generator.pack > 1:
+        raise ValueError("the generator cannot be packed: it is the critic that sees several.")
     latent_dim = generator.latent_dim
     whole = isinstance(latent_dim, Integral) and not isinstance(latent_dim, bool)
     if not whole or int(latent_dim) < 1:

@@ -125,27 +125,29 @@ def normalise(
 
     Args:
       params: the weights.
-      vectors: for the path of each kernel `[..., F]` a unit vector `[F]`.
+      vectors: by the path of each kernel `[..., F]` a unit vector `[F]`.
     """
     after = {}
 
     def each(path, kernel):
-        name = jax.tree_util.keystr(path, simple=True, separator="/")
+        name = jax.tree_util.keystr(path)
         if name not in vectors:
             return kernel
         matrix = kernel.reshape(-1, kernel.shape[-1])
         fixed = jax.lax.stop_gradient(matrix)
         left = _unit(fixed @ vectors[name])
         right = after[name] = _unit(left @ fixed)
-        return kernel / (left @ matrix @ right)
+        norm = left @ matrix @ right
+        return kernel / jnp.where(
+            norm == 0, 1, norm
+        )  # zeros, as some last layers begin, stay zeros
 
     return jax.tree_util.tree_map_with_path(each, params), after
 
 
 def _kernels(params):
     leaves = jax.tree_util.tree_leaves_with_path(params)
-    names = [(jax.tree_util.keystr(p, simple=True, separator="/"), leaf) for p, leaf in leaves]
-    return [(name, leaf) for name, leaf in names if leaf.ndim > 1]
+    return [(jax.tree_util.keystr(path), leaf) for path, leaf in leaves if jnp.ndim(leaf) > 1]
 
 
 def _unit(x):
