@@ -11,10 +11,7 @@ import numpy as np
 import optax
 
 from jaxgan.losses.base import Metrics, StatefulLoss, as_stateful
-from jaxgan.networks.network import (
-    Network,
-    kind_of,
-)
+from jaxgan.networks.network import Network, kind_of
 
 
 def check_loss(loss: Any) -> bool:
@@ -240,11 +237,15 @@ def check_reals(reals: Any, labels: Any, n_critic: int) -> None:
 
 
 def check_axis(
-    axis_name: Any, mixing: tuple[str, ...], loss: StatefulLoss, data_shape: tuple[int, ...]
+    axis_name: Any,
+    mixing: tuple[str, ...],
+    loss: StatefulLoss,
+    player: str,
+    data_shape: tuple[int, ...],
 ) -> None:
     """Raises ValueError if several devices would mix what one device mixes of the whole batch."""
     devices = jax.lax.psum(1, axis_name)
-    if devices > 1 and _is_no_mean(loss, data_shape):
+    if devices > 1 and _is_no_mean(loss, player, data_shape):
         raise ValueError(
             "the loss is no mean over the batch, as one that compares an example with the mean of "
             f"others is not, and {devices} devices would take the mean of theirs alone. Train on "
@@ -258,8 +259,8 @@ def check_axis(
         )
 
 
-def _is_no_mean(grown, data_shape) -> bool:
-    """Whether the loss of a batch is another than the mean of the losses of its halves.
+def _is_no_mean(grown, player, data_shape) -> bool:
+    """Whether a player's loss of a batch is another than the mean of the losses of its halves.
 
     Of a critic that any smooth function stands in for: the loss sees nothing else of it.
     """
@@ -272,14 +273,14 @@ def _is_no_mean(grown, data_shape) -> bool:
         )
 
     @jax.jit
-    def both(*batch):
+    def evaluate(*batch):
         loss = grown.at(grown.init(), jnp.zeros((), jnp.int32))
-        return jnp.stack([loss.critic(critic_fn, *batch)[0], loss.generator(critic_fn, *batch)[0]])
+        return getattr(loss, player)(critic_fn, *batch)[0]
 
     with jax.ensure_compile_time_eval(), jax.debug_nans(False):
         batch = real, fake, jax.random.split(jax.random.key(0), 4)
         whole, first, last = (
-            np.asarray(both(*(x[rows] for x in batch)))
+            np.asarray(evaluate(*(x[rows] for x in batch)))
             for rows in (slice(0, 4), slice(0, 2), slice(2, 4))
         )
     return not np.allclose(whole, (first + last) / 2, rtol=1e-4, atol=1e-5)

@@ -44,9 +44,9 @@ class GAN(NamedTuple):
       g_grad: the same of `g_step` and the generator.
       step: `step(state, reals, labels) -> (state, metrics)`, one iteration: n_critic critic
         updates, each on its own batch of reals `[n_critic, B, *data_shape]`, with labels
-        `[n_critic, B]`, then one generator update. Its
-        noise comes from `state.key`; metrics are those of the last critic update and of the
-        generator's; they are not finite if those of any of the critic updates were not.
+        `[n_critic, B]`, then one generator update. Its noise comes from `state.key`; metrics are
+        those of the last critic update and of the generator's; they are not finite if those of any
+        of the critic updates were not.
       sample: `sample(state, key, n, labels) -> [n, *data_shape]`, from the averaged generator
         where there is one; without labels, `[n]`, of classes drawn uniformly. The first samples of
         a larger n are those of a smaller.
@@ -208,17 +208,17 @@ def _with(labels, x):
     return x, labels
 
 
-def _begin(game, real, key, labels, axis_name):
+def _begin(game, player, real, key, labels, axis_name):
     checks.check_real(real, game.data_shape)
     checks.check_labels(labels, game.num_classes)
     if axis_name is not None:
-        checks.check_axis(axis_name, game.mixing, game.loss, game.data_shape)
+        checks.check_axis(axis_name, game.mixing, game.loss, player, game.data_shape)
     return draw_noise(key, real.shape[0], game.generator.latent_dim, axis_name)
 
 
 def _d_grad(game, state, real, key, labels=None, axis_name=None):
     """The gradient of the critic's loss, its metrics, and the critic's other variables after it."""
-    latents, loss_keys = _begin(game, real, key, labels, axis_name)
+    latents, loss_keys = _begin(game, "critic", real, key, labels, axis_name)
     loss = game.loss.at(state.loss, state.step)
     player, stats = state.generator, state.critic.stats
     fake, _ = game.generator.apply(player.params, player.stats, _with(labels, latents), axis_name)
@@ -250,7 +250,7 @@ def _d_step(game, state, real, key, labels=None, axis_name=None):
 
 def _g_grad(game, state, real, key, labels=None, axis_name=None):
     """The gradient of the generator's loss, its metrics, and its other variables after it."""
-    latents, loss_keys = _begin(game, real, key, labels, axis_name)
+    latents, loss_keys = _begin(game, "generator", real, key, labels, axis_name)
     inputs = _with(labels, latents)
     loss = game.loss.at(state.loss, state.step)
 

@@ -21,13 +21,17 @@ from jaxgan.training.run_folder import RunFolder
 SMALL = ["--width=16", "--depth=1", "--latent-dim=4", "--batch-size=16", "--log-every=1"]
 
 
+def trained(folder, *flags):
+    """The folder of a small run with these flags."""
+    assert not train.main([*SMALL, *flags, "--parallel=jit", f"--workdir={folder}"])
+    return folder
+
+
 @pytest.fixture(scope="module")
 def digits_run(tmp_path_factory):
     """Steps 0 to 6, a picture every other step, a checkpoint at 3 and 6."""
-    folder = tmp_path_factory.mktemp("digits")
-    arguments = ["--loss=wgan", "--steps=6", "--sample-every=2", "--checkpoint-every=3"]
-    assert not train.main([*SMALL, *arguments, "--parallel=jit", f"--workdir={folder}"])
-    return folder
+    every = ["--sample-every=2", "--checkpoint-every=3"]
+    return trained(tmp_path_factory.mktemp("digits"), "--loss=wgan", "--steps=6", *every)
 
 
 @pytest.fixture(scope="module")
@@ -339,10 +343,8 @@ def test_a_run_without_pictures_has_no_gif(ring_run, capsys):
 
 @pytest.fixture(scope="module")
 def conditional(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("conditional")
     flags = ["--loss=bce", "--model=mlp", "--num-classes=10", "--steps=2"]
-    assert not train.main([*SMALL, *flags, "--parallel=jit", f"--workdir={folder}"])
-    return folder
+    return trained(tmp_path_factory.mktemp("conditional"), *flags)
 
 
 def test_a_run_with_classes_draws_the_class_that_is_asked_for(conditional, tmp_path):

@@ -14,6 +14,7 @@ from jaxgan.commands import endings, settings
 from jaxgan.commands.command_line import parse, parse_replay
 from jaxgan.commands.settings import Config, assign, flag, make_model
 from jaxgan.data import Dataset
+from jaxgan.data.dataset import count_classes
 from jaxgan.gan import abstract_state
 from jaxgan.networks.players import named_leaves
 from jaxgan.parallel import hosts
@@ -119,8 +120,7 @@ def load_data(config: Config) -> Dataset:
             dataset = data.load(config.dataset, config.data_dir, image_size=config.image_size)
         except OSError as error:
             raise ValueError(f"--dataset={config.dataset} cannot be read: {error}") from error
-        labels = dataset.train_labels
-        classes = 0 if labels is None or not len(labels) else int(labels.max()) + 1
+        classes = count_classes(dataset.train_labels)
         if config.num_classes not in (None, classes):
             raise ValueError(
                 f"--num-classes={config.num_classes} does not fit {config.dataset}, which has "

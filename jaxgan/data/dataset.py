@@ -46,6 +46,12 @@ def fingerprint(dataset: Dataset) -> str:
     return digest.hexdigest()[:16]
 
 
+def count_classes(*labels: np.ndarray | None) -> int | None:
+    """One more than the greatest label; None where there are no labels."""
+    counts = [1 + int(each.max()) for each in labels if each is not None and len(each)]
+    return max(counts, default=None)
+
+
 def to_float(x: jax.typing.ArrayLike) -> jax.Array:
     """Maps uint8 pixels 0..255 to float32 in [-1, 1]; floating-point data pass unchanged.
 

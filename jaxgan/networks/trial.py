@@ -110,13 +110,16 @@ def _check_pair(generator, critic, per_example):
 
 def _trace(network, x):
     """The output's shape and the variables' shapes, of a network that trains as it says."""
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    labels = jax.ShapeDtypeStruct(x.shape[:1], jnp.int32)
     with _explains_errors(network):
-        variables = jax.eval_shape(
-            lambda x: network.init(jax.random.key(0), _inputs(network, x)), x
-        )
-        output, stats = jax.eval_shape(
-            lambda both, x: network.apply(both[0], both[1], _inputs(network, x)), variables, x
-        )
+        started, variables = jax.make_jaxpr(
+            lambda key, x: network.init(key, _inputs(network, x)), return_shape=True
+        )(key, x)
+        applied, (output, stats) = jax.make_jaxpr(
+            lambda labels, both, x: network.apply(*both, _inputs(network, x, labels)),
+            return_shape=True,
+        )(labels, variables, x)
     params, before = variables
     if not jax.tree.leaves(params):
         raise ValueError(f"{network.name} has no parameters: there is nothing to train.")
@@ -125,13 +128,12 @@ def _trace(network, x):
             raise ValueError(
                 f"{network.name}'s parameters must be floating point; {name} is {leaf.dtype}."
             )
-    zeros = jnp.zeros(x.shape, x.dtype)
-    if not _uses(lambda key: network.init(key, _inputs(network, zeros)), jax.random.key(0)):
+    if not _reads_first(started):
         raise ValueError(
             f"{network.name}'s init does not use its key: every seed would begin with the same "
             "weights. Draw them from it, new ones at each call."
         )
-    if network.inputs == 2 and not _reads_labels(network, variables, zeros):
+    if network.inputs == 2 and not _reads_first(applied):
         raise ValueError(
             f"{network.name} takes labels and does not use them: join them to its input, as by "
             "nn.Embed."
@@ -192,30 +194,17 @@ def _names(stats) -> set[str]:
     return {name for name, _ in named_leaves(stats) if name.split("/")[0] != CONSTANTS}
 
 
-def _inputs(network, x):
-    """The input, and labels of class 0 where the network takes any."""
-    return (x,) if network.inputs == 1 else (x, jnp.zeros(x.shape[:1], jnp.int32))
+def _inputs(network, x, labels=None):
+    """The input, and labels, by default of class 0, where the network takes any."""
+    if network.inputs == 1:
+        return (x,)
+    return x, jnp.zeros(x.shape[:1], jnp.int32) if labels is None else labels
 
 
-def _reads_labels(network, variables, x):
-    def run(both, labels):
-        return network.apply(*both, (x, labels))[0]
-
-    return _uses(lambda labels: run(_zeros(variables), labels), jnp.zeros(len(x), jnp.int32))
-
-
-def _zeros(tree):
-    def zero(leaf):
-        keys = jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
-        return jax.random.key(0) if keys else jnp.zeros(leaf.shape, leaf.dtype)
-
-    return jax.tree.map(zero, tree)
-
-
-def _uses(f, x) -> bool:
-    """Whether any operation of a function looks at its argument."""
-    jaxpr = jax.make_jaxpr(f)(x).jaxpr
-    return any(variable in jaxpr.invars for each in jaxpr.eqns for variable in each.invars)
+def _reads_first(traced) -> bool:
+    """Whether any operation of a traced function looks at its first argument."""
+    first = traced.jaxpr.invars[0]
+    return any(first is variable for each in traced.jaxpr.eqns for variable in each.invars)
 
 
 def _mixes_examples(

@@ -6,12 +6,12 @@ from etils import epath
 
 from jaxgan import data
 from jaxgan.data import Dataset
+from jaxgan.data.dataset import count_classes
 from jaxgan.training import json_files
 
 
 def describe(dataset: Dataset, fingerprint: str | None = None) -> dict[str, Any]:
     """What tells a data set from others; its fingerprint, where that is not known yet, is made."""
-    labels = [x for x in (dataset.train_labels, dataset.test_labels) if x is not None and len(x)]
     return {
         "name": dataset.name,
         "fingerprint": fingerprint or data.fingerprint(dataset),
@@ -19,7 +19,7 @@ def describe(dataset: Dataset, fingerprint: str | None = None) -> dict[str, Any]
         "dtype": str(dataset.train.dtype),
         "train": len(dataset.train),
         "held_out": len(dataset.test),
-        "num_classes": 1 + max(int(x.max()) for x in labels) if labels else None,
+        "num_classes": count_classes(dataset.train_labels, dataset.test_labels),
     }
 
 

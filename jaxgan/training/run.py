@@ -70,7 +70,7 @@ class Run:
         state, values = self.one(seed_index), math.prod(self.model.game.data_shape)
         at_once = max(1, min(MOST_AT_ONCE, DRAW_VALUES // values))
         pieces, size = [], min(at_once, n)
-        labels = None if labels is None else self._classes(labels, n)
+        labels = self._classes(labels, n)
         for start in range(0, n, at_once) or [0]:
             piece_key = jax.random.fold_in(key, start) if start else key
             # Of one size, so that one program draws them all.
@@ -79,6 +79,8 @@ class Run:
         return np.concatenate(pieces)[:n]
 
     def _classes(self, labels, n):
+        if labels is None:
+            return None
         labels = np.asarray(labels)
         labels = np.full(n, labels) if labels.ndim == 0 else labels
         if labels.shape != (n,):
@@ -92,7 +94,7 @@ class Run:
         Raises:
           ValueError: unless there are labels just where there are classes.
         """
-        labels = None if labels is None else self._classes(labels, len(latents))
+        labels = self._classes(labels, len(latents))
         check_labels(labels, self.model.game.num_classes)
         inputs = (latents,) if labels is None else (latents, labels)
         draw = jax.jit(functools.partial(self.model.game.generator.apply, train=False))

@@ -93,10 +93,11 @@ class RunFolder:
         Says so where only what its steps compute is another: no two versions of jax compute alike.
         """
         self._model = model_record.describe(model)
-        if self.has_checkpoint():
+        trained = self.has_checkpoint()
+        if trained:
             model_record.check(self.path, self._model)
         self._model |= model_record.program(model, self.settings["batch_size"])
-        if self.has_checkpoint() and (note := model_record.note(self.path, self._model)):
+        if trained and (note := model_record.note(self.path, self._model)):
             hosts.say(note)
 
     def check_data(self, dataset: Dataset) -> None:
