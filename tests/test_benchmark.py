@@ -59,6 +59,7 @@ def compile_ours_once(monkeypatch):
     monkeypatch.setattr(verify, "ask_ours", ask_ours)
 
 
+@pytest.mark.slow
 @each_tiny
 def test_plain_flax_trains_as_jaxgan_does(workload):
     verify.verify(workload, with_pytorch=False)
@@ -70,6 +71,7 @@ def test_pytorch_trains_as_jaxgan_does(workload):
     assert set(verify.verify(workload, with_pytorch=True)) == {"plain flax", "pytorch"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "change",
     [
@@ -91,6 +93,7 @@ def test_other_training_is_refused(change, monkeypatch):
         verify.verify(MLP_GP, with_pytorch=False)
 
 
+@pytest.mark.slow
 def test_other_data_and_noise_are_told_apart():
     """Each shows far beyond the tolerance."""
     inputs, answer = ask_ours(MLP_GP)
@@ -150,7 +153,10 @@ def operations_by_xla(workload):
     "workload",
     [
         tiny("wgan-gp", "mlp", n_critic=1, width=128, batch_size=128),
-        tiny("wgan-gp", "dcgan", n_critic=1, width=32)._replace(data_shape=(16, 16, 3)),
+        pytest.param(
+            tiny("wgan-gp", "dcgan", n_critic=1, width=32)._replace(data_shape=(16, 16, 3)),
+            marks=pytest.mark.slow,
+        ),
         tiny("bce", "dcgan", n_critic=1, width=32)._replace(data_shape=(16, 16, 3)),
     ],
     ids=lambda each: each.name,
@@ -258,6 +264,7 @@ def test_pytorch_trains(workload):
     assert program.memory > 0 and program.compile_seconds is None
 
 
+@pytest.mark.slow
 def test_the_command_prints_a_table_and_writes_json(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(benchmark, "workloads", lambda precision: [MLP_GP])
     monkeypatch.setattr(limit, "SIZES", (64, 128))

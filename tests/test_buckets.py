@@ -60,6 +60,7 @@ def read_metrics(folder):
     return [{name: value for name, value in row.items() if name != "seconds"} for row in rows]
 
 
+@pytest.mark.slow
 def test_a_run_lives_in_a_bucket_as_it_does_on_a_disk(bucket, tmp_path, monkeypatch, capsys):
     local = tmp_path / "run"
     assert not train.main([*SMALL, "--steps=6", f"--workdir={local}"])
@@ -95,6 +96,7 @@ def test_a_run_lives_in_a_bucket_as_it_does_on_a_disk(bucket, tmp_path, monkeypa
     assert "--batch-size=16, not 8" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_what_a_run_logged_before_it_diverged_is_in_the_bucket(bucket, tmp_path, monkeypatch):
     states = checkpoint.Checkpoints
     monkeypatch.setattr(FIT, "Checkpoints", lambda _, *a, **k: states(tmp_path / "s", *a, **k))

@@ -218,6 +218,7 @@ def test_an_interrupt_is_one_line(script, argument, monkeypatch, capsys):
 # Where scripts run.
 
 
+@pytest.mark.slow
 def test_another_programs_interrupts_stay_its_own(ring_run):
     """A notebook, say, runs scripts in its own process, and has a standard output of its own."""
     code = f"""
@@ -268,7 +269,10 @@ def run_with_closed_output(*command, with_error=False):
 @pytest.mark.parametrize(
     ("command", "with_error"),
     [
-        (["train.py", "--loss=wgan", "--dataset=ring8", "--dry-run"], False),
+        pytest.param(
+            *(["train.py", "--loss=wgan", "--dataset=ring8", "--dry-run"], False),
+            marks=pytest.mark.slow,
+        ),
         (["results.py", "--help"], True),
         (["sample.py", "RUN"], False),
     ],
@@ -282,6 +286,7 @@ def test_a_closed_pipe_ends_a_script_in_silence(command, with_error, ring_run):
     assert status == 141 and not error
 
 
+@pytest.mark.slow
 def test_a_closed_pipe_ends_training_in_a_line_and_the_run_goes_on(tmp_path):
     command = [*SMALL, "--steps=4", "--log-every=1", f"--workdir={tmp_path}"]
     at_once = "-u"  # a line comes out when it is printed

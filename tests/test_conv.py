@@ -147,7 +147,10 @@ def assert_within_rounding(found, name, geometry, args):
 few = settings(max_examples=4, deadline=None, derandomize=True)
 
 
-@pytest.mark.parametrize("transform", TRANSFORMS)
+@pytest.mark.parametrize(
+    "transform",
+    [pytest.param(t, marks=[pytest.mark.slow] * (t in ("scan", "remat"))) for t in TRANSFORMS],
+)
 @pytest.mark.parametrize("name", OPERATIONS)
 @few
 @given(geometry=geometries())
@@ -188,7 +191,7 @@ def test_bfloat16_is_rounded_only_at_the_end(name, geometry):
     assert_within_rounding(found, name, geometry, args)
 
 
-@pytest.mark.parametrize("channels", [1, 9])
+@pytest.mark.parametrize("channels", [pytest.param(1, marks=pytest.mark.slow), 9])
 def test_four_hundred_ones_add_up_in_bfloat16(channels):
     """Where each sum is rounded to eight bits, 256 and 1 are 256."""
     x = jnp.ones((1, 20, 20, channels), jnp.bfloat16)

@@ -266,6 +266,7 @@ def test_an_interrupted_preparation_does_no_harm(tmp_path):
     assert len(data.load("digits", tmp_path).train) == 1437
 
 
+@pytest.mark.slow
 def test_processes_may_prepare_digits_at_the_same_time(tmp_path):
     code = f"from jaxgan import data; print(len(data.load('digits', {str(tmp_path)!r}).train))"
     command = [sys.executable, "-W", "error", "-c", code]

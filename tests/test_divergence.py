@@ -58,7 +58,8 @@ def model_of(loss_name, optimizer, skip=False):
 
 
 @pytest.mark.parametrize(
-    ("loss_name", "optimizer"), [("wgan", "rmsprop"), ("wgan", "sgd"), ("bce", "adam")]
+    ("loss_name", "optimizer"),
+    [pytest.param("wgan", "rmsprop", marks=pytest.mark.slow), ("wgan", "sgd"), ("bce", "adam")],
 )
 def test_a_broken_update_shows_in_every_later_state(loss_name, optimizer):
     """In the first of the critic's updates, which the metrics are not of."""
@@ -303,7 +304,9 @@ def last_line(capsys):
     return error.splitlines()[-1]
 
 
-@pytest.mark.parametrize(("loss", "parallel"), [("bce", "jit"), ("wgan-gp", "mesh")])
+@pytest.mark.parametrize(
+    ("loss", "parallel"), [pytest.param("bce", "jit", marks=pytest.mark.slow), ("wgan-gp", "mesh")]
+)
 def test_a_run_stops_at_the_step_that_breaks_and_can_be_replayed(
     loss, parallel, tmp_path, bad_image, capsys
 ):
@@ -327,6 +330,7 @@ def test_a_run_stops_at_the_step_that_breaks_and_can_be_replayed(
     assert last_line(capsys) == error
 
 
+@pytest.mark.slow
 def test_skipping_counts_every_broken_update(tmp_path, bad_image):
     arguments = ["--loss=wgan-gp", "--on-divergence=skip"]
     assert not run(tmp_path / "whole", *arguments, "--steps=12")
@@ -360,6 +364,7 @@ def test_several_seeds_skip_each_its_own(tmp_path, bad_image):
     assert read_rows(tmp_path)[-1]["skipped_seeds"] == counts
 
 
+@pytest.mark.slow
 def test_a_state_that_is_not_finite_is_never_saved(tmp_path, capsys):
     """The generator breaks in the very last update, of which no metric tells."""
     arguments = ["--loss=wgan", "--dataset=ring8", "--g-learning-rate=1e38", "--steps=1"]

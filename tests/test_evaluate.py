@@ -422,6 +422,7 @@ def test_bad_input_is_one_line(arguments, words, digits_run, capsys):
         assert word in error
 
 
+@pytest.mark.slow
 def test_images_that_are_not_square_keep_their_shape(tmp_path, monkeypatch):
     """64 numbers are as well 8 by 8."""
     digits = data.load("digits")

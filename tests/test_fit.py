@@ -233,26 +233,25 @@ def test_two_fits_on_one_folder_are_one_too_many(model, tmp_path):
         jaxgan.fit(model, POINTS, **FAST, workdir=tmp_path, callbacks=[again])
 
 
-def test_seeds_are_each_what_they_are_alone_on_one_device_or_several(model, tmp_path):
+@pytest.mark.parametrize("parallel", ["auto", pytest.param("jit", marks=pytest.mark.slow)])
+def test_seeds_are_each_what_they_are_alone_on_one_device_or_several(parallel, tmp_path):
     sgd = optax.sgd(1e-2)
     pair = networks.mlp((3,), latent_dim=2, width=8, depth=1)
     model = jaxgan.gan(*pair, losses.bce(), sgd, sgd, n_critic=2)
     alone = [jaxgan.fit(model, POINTS, **FAST, seed=seed) for seed in range(2)]
-    for parallel in ("jit", "auto"):
-        folder = tmp_path / parallel
-        plan = FAST | {"parallel": parallel, "num_seeds": 2}
-        together = jaxgan.fit(model, POINTS, **plan, workdir=folder)
-        for seed in range(2):
-            for a, b in zip(
-                *(jax.tree.leaves(leaves(s)) for s in (together.one(seed), alone[seed].state)),
-                strict=True,
-            ):
-                np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
-        values = [run.metrics[-1]["d_loss"] for run in alone]
-        assert together.metrics[-1]["d_loss_seeds"] == pytest.approx(values, rel=1e-4)
-        assert_same(jaxgan.load(folder, model).state, together.state)
-        longer = jaxgan.fit(model, POINTS, **plan | {"steps": 8}, workdir=folder)
-        assert longer.step == 8
+    plan = FAST | {"parallel": parallel, "num_seeds": 2}
+    together = jaxgan.fit(model, POINTS, **plan, workdir=tmp_path)
+    for seed in range(2):
+        for a, b in zip(
+            *(jax.tree.leaves(leaves(s)) for s in (together.one(seed), alone[seed].state)),
+            strict=True,
+        ):
+            np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
+    values = [run.metrics[-1]["d_loss"] for run in alone]
+    assert together.metrics[-1]["d_loss_seeds"] == pytest.approx(values, rel=1e-4)
+    assert_same(jaxgan.load(tmp_path, model).state, together.state)
+    longer = jaxgan.fit(model, POINTS, **plan | {"steps": 8}, workdir=tmp_path)
+    assert longer.step == 8
 
 
 def test_each_of_the_devices_has_seeds_of_its_own(model):
@@ -281,6 +280,7 @@ def test_a_run_of_an_earlier_version_loads_and_goes_on(tmp_path):
 # Numbers that break.
 
 
+@pytest.mark.slow
 def test_the_count_of_skipped_updates_survives_a_stop(tmp_path):
     points, model = POINTS.copy(), make(loss=losses.bce())
     points[5] = 3e38
@@ -400,7 +400,11 @@ def test_a_network_with_slow_convolutions_is_told_of_the_fast_ones():
         jaxgan.fit(make((4, 4, 1)), images(), **FAST | {"steps": 1})
 
 
-@pytest.mark.parametrize("shape", [(4, 4), (4, 4, 3), (4, 4, 2), (2,), (5, 4, 3, 2)])
+SHAPES = [(4, 4, 3), (4, 4, 2)]
+MORE = [(4, 4), (2,), (5, 4, 3, 2)]
+
+
+@pytest.mark.parametrize("shape", SHAPES + [pytest.param(s, marks=pytest.mark.slow) for s in MORE])
 def test_pictures_are_drawn_of_what_can_be_drawn(shape, tmp_path):
     examples = np.random.default_rng(0).uniform(-1, 1, (16, *shape)).astype(np.float32)
     jaxgan.fit(make(shape), examples, **FAST | {"steps": 1}, workdir=tmp_path)
@@ -497,7 +501,7 @@ def test_weights_in_bfloat16_have_an_average_in_float32():
     assert np.isfinite(run.sample(jax.random.key(0), 3)).all()
 
 
-@pytest.mark.parametrize("x64", [False, True])
+@pytest.mark.parametrize("x64", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_a_run_goes_on_with_another_loss_or_rate_in_no_silence(x64, tmp_path, capsys):
     """Shapes do not tell them apart; what a step computes does."""
     jaxgan.fit(make(), POINTS, **FAST, workdir=tmp_path)

@@ -119,6 +119,7 @@ jaxgan.fit(build(balanced()), POINTS, **FAST, workdir=sys.argv[1], callbacks=[fa
 FAST = {"steps": 6, "batch_size": 8, "log_every": 1, "checkpoint_every": 2, "parallel": "jit"}
 
 
+@pytest.mark.slow
 def test_a_state_survives_a_kill_bit_by_bit(tmp_path):
     program = PROGRAM.format(tests=str(pathlib.Path(__file__).parent))
     done = subprocess.run([sys.executable, "-c", program, str(tmp_path)], capture_output=True)

@@ -26,7 +26,7 @@ def test_a_program_is_short_and_runs(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     images = np.random.default_rng(0).integers(0, 256, (32, 28, 28, 1)).astype(np.uint8)
     np.save("images.npy", images)
-    short, count = re.subn(r"steps=[\d_]+", "steps=2, batch_size=8", program)
+    short, count = re.subn(r"steps=[\d_]+", "steps=2, batch_size=8, parallel='jit'", program)
     assert count == 1
     scope: dict = {}
     exec(short, scope)

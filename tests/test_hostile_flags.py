@@ -125,6 +125,7 @@ def test_the_ends_of_a_range_train_or_diverge(flag, ends, end, tmp_path, capsys)
     assert status in (0, 3) and len(lines) == (status == 3)
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None, derandomize=True)
 @given(st.sampled_from(FLAGS), VALUES, st.sampled_from(FLAGS), VALUES)
 @example("--num-seeds", "1000", "--depth", "100")

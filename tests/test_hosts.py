@@ -139,12 +139,14 @@ def pair(tmp_path_factory):
     return root, session
 
 
+@pytest.mark.slow
 def test_two_processes_train_as_one(pair, alone):
     root, session = pair
     assert [statuses[0] for statuses in session.statuses()] == [0, 0]
     assert_same_run(root / "toy", alone("toy"))
 
 
+@pytest.mark.slow
 def test_the_first_process_writes_and_speaks_for_all(pair):
     root, session = pair
     assert len(list((root / "toy").glob("events.out.tfevents.*"))) == 1
@@ -154,6 +156,7 @@ def test_the_first_process_writes_and_speaks_for_all(pair):
     assert spoken.findall(session.outs[0]) and not spoken.findall(session.outs[1])
 
 
+@pytest.mark.slow
 def test_divergence_ends_all_processes(pair):
     _, session = pair
     assert [statuses[1] for statuses in session.statuses()] == [3, 3]
@@ -161,6 +164,7 @@ def test_divergence_ends_all_processes(pair):
         assert "diverged" in error and "Traceback" not in error
 
 
+@pytest.mark.slow
 def test_sigterm_to_one_saves_the_same_step_in_all(pair):
     root, session = pair
     assert [statuses[2] for statuses in session.statuses()] == [143, 143]
@@ -169,6 +173,7 @@ def test_sigterm_to_one_saves_the_same_step_in_all(pair):
     assert jaxgan.load(root / "stopped").step == steps[-1] < 6
 
 
+@pytest.mark.slow
 def test_data_that_one_cannot_read_end_all_in_a_line(pair):
     root, session = pair
     assert [statuses[3] for statuses in session.statuses()] == [2, 2]

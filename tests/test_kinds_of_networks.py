@@ -74,6 +74,9 @@ PAIRS = {
     "plain": (plain(2), plain(1)),
 }
 each_way = pytest.mark.parametrize("way", PAIRS)
+slow_but_nnx = pytest.mark.parametrize(
+    "way", [pytest.param(n, marks=[pytest.mark.slow] * (n != "nnx")) for n in PAIRS]
+)
 
 
 def build(way, tx=None, **options):
@@ -101,9 +104,17 @@ def with_weights_of(state, other):
     )
 
 
-@pytest.mark.parametrize("way", ["nnx", "plain"])
-@pytest.mark.parametrize("optimizer", [optax.sgd(0.05), optax.adam(1e-3)], ids=["sgd", "adam"])
-def test_one_network_trains_alike_however_it_is_written(way, optimizer):
+@pytest.mark.parametrize(
+    ("optimizer", "way"),
+    [
+        (optax.adam(1e-3), "nnx"),
+        (optax.adam(1e-3), "plain"),
+        pytest.param(optax.sgd(0.05), "nnx", marks=pytest.mark.slow),
+        pytest.param(optax.sgd(0.05), "plain", marks=pytest.mark.slow),
+    ],
+    ids=["adam-nnx", "adam-plain", "sgd-nnx", "sgd-plain"],
+)
+def test_one_network_trains_alike_however_it_is_written(optimizer, way):
     reference, model = build("linen", optimizer), build(way, optimizer)
     theirs = reference.init(KEY)
     ours = with_weights_of(model.init(KEY), theirs)
@@ -135,6 +146,7 @@ jaxgan.fit(build(sys.argv[1]), POINTS, steps=6, batch_size=8, log_every=1, check
 FAST = {"batch_size": 8, "log_every": 1, "checkpoint_every": 2, "parallel": "jit"}
 
 
+@pytest.mark.slow
 @each_way
 def test_a_killed_run_ends_with_the_same_bits(way, tmp_path):
     program = PROGRAM.format(tests=str(pathlib.Path(__file__).parent))
@@ -151,7 +163,7 @@ def test_a_killed_run_ends_with_the_same_bits(way, tmp_path):
     np.testing.assert_array_equal(loaded.sample(KEY, 3), whole.sample(KEY, 3))
 
 
-@each_way
+@slow_but_nnx
 def test_two_seeds_are_each_what_they_are_alone(way):
     model, keys = build(way), jax.random.split(KEY)
     several = jaxgan.over_seeds(model)
@@ -164,7 +176,7 @@ def test_two_seeds_are_each_what_they_are_alone(way):
             np.testing.assert_allclose(a[index], b, rtol=1e-5, atol=1e-6)
 
 
-@each_way
+@slow_but_nnx
 @pytest.mark.parametrize("mode", ["mesh", pytest.param("pmap", marks=pytest.mark.slow)])
 def test_two_devices_train_as_one(way, mode):
     model, devices = build(way), jax.local_devices()[:2]

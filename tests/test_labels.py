@@ -208,6 +208,7 @@ def test_data_sent_from_the_host_bring_their_labels(model, monkeypatch):
     assert sent.metrics[-1]["d_loss"] == pytest.approx(resident.metrics[-1]["d_loss"], rel=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("parallel_mode", ["auto", "mesh"])
 def test_seeds_and_devices_under_fit(model, parallel_mode):
     plan = FAST | {"parallel": parallel_mode, "num_seeds": 2 if parallel_mode == "auto" else 1}

@@ -226,6 +226,7 @@ def test_a_keyword_without_default_that_training_does_not_give_is_refused():
         build(critic=Conditional())
 
 
+@pytest.mark.slow
 def test_harmless_keywords_and_sequences_are_taken():
     class Optional(nn.Module):
         @nn.compact
@@ -241,7 +242,7 @@ def test_harmless_keywords_and_sequences_are_taken():
         chex.assert_tree_all_finite(state.critic.params)
 
 
-@pytest.mark.parametrize("lift", [nn.remat, nn.jit])
+@pytest.mark.parametrize("lift", [nn.remat, pytest.param(nn.jit, marks=pytest.mark.slow)])
 def test_inside_a_lifted_transform_numbers_decide(lift):
     class Block(nn.Module):
         train: bool
@@ -293,7 +294,7 @@ def test_the_critics_statistics_follow_each_real_batch_once():
     chex.assert_trees_all_equal(after.critic.stats, state.critic.stats)
 
 
-@pytest.mark.parametrize("mode", ["pmap", "mesh"])
+@pytest.mark.parametrize("mode", [pytest.param("pmap", marks=pytest.mark.slow), "mesh"])
 def test_the_critics_statistics_are_the_whole_batchs_on_two_devices(mode):
     model = build(critic=NormedCritic(), loss=hinge(), tx=optax.sgd(0.1))
     reals = 5 + jax.random.normal(KEY, (1, 64, 2))
@@ -325,7 +326,7 @@ class NormedGeneratorAlone(nn.Module):
         return nn.Dense(2)(nn.BatchNorm(not train)(nn.Dense(4)(z)))
 
 
-@pytest.mark.parametrize("mode", ["pmap", "mesh"])
+@pytest.mark.parametrize("mode", [pytest.param("pmap", marks=pytest.mark.slow), "mesh"])
 @pytest.mark.parametrize("networks", [(None, NormedAlone()), (NormedGeneratorAlone(), None)])
 def test_what_mixes_examples_must_know_the_devices_that_share_its_batch(networks, mode):
     model = build(*networks, loss=hinge())

@@ -72,6 +72,7 @@ def save_zeros(folder, shape, place=None, **others):
 # Loading -------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_loaded_samples_are_those_that_the_run_drew(digits_run):
     run = jaxgan.load(digits_run)
     assert run.step == 6 and run.finished and run.settings["loss"] == "wgan"
@@ -122,7 +123,10 @@ def test_the_averaged_generator_is_drawn_from_unless_told_otherwise(digits_run):
         ((6, 4, 3), {"model": "mlp", "dataset": "folder:photos"}),
         ((8, 8, 1), {"model": "dcgan"}),
         ((28, 28, 1), {"model": "dcgan", "dataset": "mnist", "critic_norm": True}),
-        ((40, 40, 3), {"model": "dcgan", "dataset": "folder:photos", "ema_decay": 0.0}),
+        pytest.param(
+            *((40, 40, 3), {"model": "dcgan", "dataset": "folder:photos", "ema_decay": 0.0}),
+            marks=pytest.mark.slow,
+        ),
         ((2,), {"model": "mlp", "dataset": "swissroll"}),
     ],
 )

@@ -160,6 +160,7 @@ def test_gradients_and_metrics_are_summed_once_each_update(case):
     assert program.summed == critic + shapes_of(state.generator.params, g_metrics)
 
 
+@pytest.mark.slow
 def test_batch_norm_adds_statistics_only():
     program = compiled("dcgan", "bce", "pmap")
     _, state, d_metrics, g_metrics = program
@@ -171,6 +172,7 @@ def test_batch_norm_adds_statistics_only():
     assert rest == Counter({(2, 4): 3 + 6, (2, 2): 3})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", ALL)
 def test_each_network_is_summed_in_its_own_updates(case):
     program = compiled(*case)

@@ -182,6 +182,7 @@ def test_an_interrupt_before_training_begins_is_a_line(monkeypatch, capsys):
 # A full disk.
 
 
+@pytest.mark.slow
 def test_a_full_disk_stops_the_run_in_a_line_and_harms_nothing(tmp_path):
     """A limit on the size of files that all keep to but those of a checkpoint."""
     arguments = ("--loss=bce", "--width=512", "--depth=2")
@@ -250,15 +251,14 @@ def check_stops(tmp_path, stops, interval, *arguments):
     assert_same_runs(parts, whole)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "arguments",
     [
         ["--loss=bce", *IMAGES, "--critic-norm", "--ema-decay=0.9"],
-        pytest.param(
-            ["--loss=wgan-gp", "--ema-decay=0", "--decay-steps=4"], marks=pytest.mark.slow
-        ),
-        pytest.param(["--loss=minimax", "--ema-decay=0"], marks=pytest.mark.slow),
-        pytest.param(["--loss=wgan", "--ema-decay=0.9"], marks=pytest.mark.slow),
+        ["--loss=wgan-gp", "--ema-decay=0", "--decay-steps=4"],
+        ["--loss=minimax", "--ema-decay=0"],
+        ["--loss=wgan", "--ema-decay=0.9"],
     ],
     ids=lambda arguments: arguments[0],
 )

@@ -51,6 +51,7 @@ REDUCED = {
 LONG = (
     *("maximum_likelihood", "global_optimum", "convergence", "parallel_lines"),
     *("vanishing_gradients", "duality", "clipping_scale", "clipping", "mode_collapse"),
+    "optimal_discriminator",
 )
 
 
@@ -104,10 +105,12 @@ def test_kl_is_infinite_between_lines_and_finite_once_they_are_blurred():
     assert numbers["maximum_likelihood.lines_kl"].measured == np.inf
 
 
+@pytest.mark.slow
 def test_trained_discriminator_is_p_over_p_plus_q_where_the_densities_live():
     assert_hold("optimal_discriminator", "largest_error")
 
 
+@pytest.mark.slow
 def test_trained_discriminator_certifies_the_jensen_shannon_divergence():
     for number in assert_hold("optimal_discriminator", "js").values():
         assert number.error < 1e-5  # it can only fall short
@@ -219,7 +222,8 @@ class Standing(nn.Module):
         return height - jnp.sum((x - jnp.array(self.point)) ** 2, axis=-1)
 
 
-@pytest.mark.parametrize("name", ["bce", pytest.param("minimax", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["bce", "minimax"])
 def test_against_a_discriminator_that_stands_still_a_generator_keeps_one_mode(name):
     """Which modes a GAN loses in training hangs on rounding; why it loses any does not."""
     ring = data.load("ring8")

@@ -113,7 +113,9 @@ PAIRS = {
 }
 
 
-@pytest.mark.parametrize("name", PAIRS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=[pytest.mark.slow] * (n == "dcgan")) for n in PAIRS]
+)
 def test_after_300_steps_each_kernel_as_applied_has_norm_one(name):
     generator, critic, shape = PAIRS[name]
     model = build(networks.spectral_norm(critic), generator=generator, rate=0.05)
@@ -172,6 +174,7 @@ def test_one_update_makes_one_step_of_the_power_iteration():
     assert_close(unchanged.critic, state.critic)
 
 
+@pytest.mark.slow
 def test_wrappers_add_up_and_survive_a_stop(tmp_path):
     model = build(networks.spectral_norm(networks.packed(CRITIC, 2)))
     plan = {"batch_size": 8, "log_every": 1, "checkpoint_every": 2, "parallel": "jit"}
