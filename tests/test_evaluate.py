@@ -173,6 +173,50 @@ def test_points_are_scored_seed_by_seed(ring_run, scored, monkeypatch):
     assert "classifier" not in result["protocol"] and "entropy" not in result["scores"]
 
 
+def test_a_conditional_run_is_scored_by_class(tmp_path, scored, monkeypatch):
+    """Its samples here are real digits of the classes asked for, but fives where threes are."""
+    small = ["--width=16", "--depth=1", "--latent-dim=4", "--batch-size=16", "--parallel=jit"]
+    small += ["--model=mlp", "--steps=1", f"--workdir={tmp_path}"]
+    assert not train.main(["--loss=wgan", "--num-classes=10", *small])
+    digits, asked = data.load("digits"), []
+
+    def draw(run, key, n, index, labels):
+        asked.extend(labels)
+        picked = [np.flatnonzero(digits.train_labels == (5 if k == 3 else k))[0] for k in labels]
+        return np.asarray(data.to_float(digits.train[picked]))
+
+    monkeypatch.setattr(Run, "sample", draw)
+    result = scored(tmp_path)
+    chosen = np.random.RandomState(0).permutation(len(digits.train))[:360]
+    np.testing.assert_array_equal(asked, digits.train_labels[chosen])
+    look, drawn = classifier.load(digits), draw(None, None, 360, 0, asked[:])
+    for row, images in (("scores", drawn), ("floor", digits.train[chosen])):
+        right = look(images).probabilities.argmax(axis=1) == digits.train_labels[chosen]
+        assert result[row]["agreement"] == pytest.approx(right.mean())
+        for k, share in result[row]["agreement_by_class"].items():
+            assert share == pytest.approx(right[digits.train_labels[chosen] == int(k)].mean())
+        assert len(result[row]["agreement_by_class"]) == 10
+    assert result["scores"]["agreement_by_class"]["3"] < 0.1
+    assert result["scores"]["frechet_by_class"] is None
+    assert any("no frechet_by_class: a class has 2" in note for note in result["notes"])
+    assert result["protocol"]["labels"] == "those of the floor's training examples"
+
+
+def test_distances_within_a_class_are_from_its_own_held_out_examples():
+    """Two features, and so few examples are enough; one class is as the data, one is moved."""
+    rng = np.random.default_rng(0)
+    points, held_out = rng.normal(size=(400, 2)), np.arange(200) % 2
+    dataset = data.Dataset("two", points[:200], points[200:], held_out, held_out)
+    judge = scorer.Judge(
+        lambda x: (np.asarray(x), np.ones(len(x), int), None), None, 2, held_out, {"features": 2}
+    )
+    moved = points[200:] + 3.0 * held_out[:, None]
+    scores = scorer.Scorer(dataset, judge, jax.random.key(0), 200, held_out)(moved)
+    assert scores["agreement_by_class"] == {"0": 0, "1": 1} and scores["agreement"] == 0.5
+    assert scores["frechet_by_class"]["0"] == pytest.approx(0, abs=1e-4)
+    assert scores["frechet_by_class"]["1"] == pytest.approx(18, rel=1e-3)
+
+
 def test_modes_are_covered_by_as_many_samples_as_in_the_papers():
     """A last sample finds a mode, too late to cover it."""
     modes = np.array([[0, 0], [1, 1]], np.float32)

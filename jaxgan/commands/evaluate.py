@@ -159,18 +159,22 @@ def evaluate(
     key, directions = jax.random.split(jax.random.key(options.seed))
     judge = make_judge(dataset, data_dir, config.image_size)
     print(f"scoring {n:,} samples against {len(dataset.test):,} held-out examples", flush=True)
-    score = Scorer(dataset, judge, directions, n)
-
-    print("training examples, for the floor", flush=True)
     random = np.random.RandomState(options.seed % 2**32)  # the same under every numpy
     chosen = random.permutation(len(dataset.train))[:n]
+    # The classes asked for are as frequent as in the data.
+    labels = None
+    if run.model.game.num_classes and judge is not None and dataset.train_labels is not None:
+        labels = dataset.train_labels[chosen]
+    score = Scorer(dataset, judge, directions, n, labels)
+
+    print("training examples, for the floor", flush=True)
     floor, controls = score.floor(np.asarray(data.to_float(dataset.train[chosen])))
 
     seeds = [config.seed + index for index in range(config.num_seeds)]
     scores, picture = [], b""
     for index, seed in enumerate(seeds):
         print(f"seed {seed}: drawing and scoring", flush=True)
-        x = run.sample(jax.random.fold_in(key, seed), n, index)
+        x = run.sample(jax.random.fold_in(key, seed), n, index, labels)
         if not np.isfinite(x).all():
             raise ValueError(f"the samples of seed {seed} are not finite: its training diverged")
         memorisation, neighbours = score.copies(x)

@@ -20,6 +20,7 @@ DISTANCE_POINTS = 10_000
 MODE_POINTS = 2_500  # among which a mode is covered: VEEGAN, PacGAN
 PROJECTIONS = 512
 NEIGHBOURS = 5  # of the manifolds: Naeem 2020
+MOST_CLASSES = 100  # that are listed one by one
 
 
 class Judge(NamedTuple):
@@ -29,25 +30,38 @@ class Judge(NamedTuple):
       look: images to features `[n, d]`, classes `[n]`, and probabilities `[n, K]` or None.
       reference: how frequent the classes are in the data, `[K]`; None for uniform.
       classes: how many there are, K.
+      held_out: the classes of the held-out examples.
       about: for the protocol.
     """
 
     look: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray, np.ndarray | None]]
     reference: np.ndarray | None
     classes: int
+    held_out: np.ndarray
     about: dict
 
 
 class Scorer:
     """Scores n samples against held-out examples.
 
+    Args:
+      asked: the classes that the samples are asked for, `[n]`; None without classes or a judge.
+
     Attributes:
       withheld: scores that cannot tell good samples from bad ones here, and so are None, each with
         a line that says why.
     """
 
-    def __init__(self, dataset: Dataset, judge: Judge | None, directions: jax.Array, n: int):
+    def __init__(
+        self,
+        dataset: Dataset,
+        judge: Judge | None,
+        directions: jax.Array,
+        n: int,
+        asked: np.ndarray | None = None,
+    ):
         self._dataset, self._judge, self._directions = dataset, judge, directions
+        self._asked = asked
         self._real = np.asarray(data.to_float(dataset.test[:DISTANCE_POINTS]))
         self._real_features = np.empty((0, 0)) if judge is None else judge.look(self._real)[0]
         self._held_out = self._real[:NEIGHBOUR_POINTS]
@@ -59,6 +73,9 @@ class Scorer:
             modes if judge is None else judge.classes,
             None if judge is None else judge.about["features"],
         )
+        if judge is not None and asked is not None:
+            real_labels, features = judge.held_out[:DISTANCE_POINTS], judge.about["features"]
+            self.withheld |= withheld.too_few_of_a_class(asked, real_labels, features)
 
     def __call__(self, x: np.ndarray) -> dict:
         """The scores of x, by name."""
@@ -117,6 +134,8 @@ class Scorer:
             protocol["modes"] = self._judge.classes
             protocol["manifold_classifier"] = f"{NEIGHBOURS} neighbours"
             protocol["classifier"] = self._judge.about
+        if self._asked is not None:
+            protocol["labels"] = "those of the floor's training examples"
         return protocol
 
     def _score_controls(self, x):
@@ -168,15 +187,34 @@ class Scorer:
             "reverse_kl": lambda: metrics.reverse_kl(histogram, reference),
             "entropy": lambda: max(0.0, float(divergences.entropy(histogram / len(x)))),
         }
-        if classes <= 100:
+        if classes <= MOST_CLASSES:
             scores["histogram"] = histogram.tolist
         if probabilities is not None:
             scores["classifier_score"] = lambda: classifier.classifier_score(probabilities)
+        if self._asked is not None:
+            scores |= self._score_each_class(fake, labels, self._asked, self._judge.held_out)
         return scores | {
             "frechet_classifier": lambda: metrics.frechet_distance(fake, real),
             "kernel_classifier": lambda: metrics.kernel_distance(fake, real, withheld.BLOCKS),
             "manifold_classifier": lambda: manifold(real, fake, NEIGHBOURS),
         }
+
+    def _score_each_class(self, features, found, asked, held_out):
+        """How often the classifier finds the class asked for, and distances within each class."""
+        right, classes = found == asked, np.unique(asked)
+        fake_labels, real_labels = asked[: len(features)], held_out[: len(self._real)]
+
+        def frechet(k):
+            fake, real = features[fake_labels == k], self._real_features[real_labels == k]
+            return metrics.frechet_distance(fake, real)
+
+        scores: dict[str, Callable] = {"agreement": lambda: np.mean(right)}
+        if len(classes) <= MOST_CLASSES:
+            scores |= {
+                "agreement_by_class": lambda: {str(k): np.mean(right[asked == k]) for k in classes},
+                "frechet_by_class": lambda: {str(k): frechet(k) for k in classes},
+            }
+        return scores
 
     def _attempt(self, **scores: Callable) -> dict:
         """Scores as JSON has them; None, and nothing computed, of those withheld."""
@@ -190,6 +228,8 @@ def to_json(value: Any) -> Any:
     """A score as JSON has it."""
     if hasattr(value, "_asdict"):
         return value._asdict()
+    if isinstance(value, dict):
+        return {name: float(score) for name, score in value.items()}
     return value if isinstance(value, int | list) else float(value)
 
 
@@ -217,9 +257,9 @@ def make_judge(dataset: Dataset, data_dir: str | None, image_size: int | None) -
         return np.concatenate(features, axis=1), np.stack(digits, axis=1) @ [100, 10, 1], None
 
     if stacked:
-        return Judge(look_at_channels, None, classify.classes**3, about)
+        return Judge(look_at_channels, None, classify.classes**3, dataset.test_labels, about)
     labels = np.concatenate([dataset.train_labels, dataset.test_labels])
-    return Judge(look, np.bincount(labels), classify.classes, about)
+    return Judge(look, np.bincount(labels), classify.classes, dataset.test_labels, about)
 
 
 def find_nearest(x: np.ndarray, train: np.ndarray, block: int = 10_000) -> np.ndarray:

@@ -16,6 +16,7 @@ from scipy.ndimage import gaussian_filter
 # at 30 it is 1.04 times.
 LEAST = 70
 PER_CLASS = 5  # as in the χ² test, whose statistic the reverse KL is; it is 0.1 of perfect samples
+OF_A_CLASS = 20  # the standard error of a share is 0.11 at most, and 0.03 of 98%
 PER_BLOCK, BLOCKS = 2, 10  # of the kernel distance
 
 BLUR = 1 / 8  # of an image's side, a standard deviation: of a digit a stain is left
@@ -60,6 +61,29 @@ def too_few(
             for what, count in counts.items():
                 if count < least:
                     notes[name] = f"no {name}: {count:,} {what} where it needs {least:,}: {why}"
+    return notes
+
+
+def too_few_of_a_class(asked: np.ndarray, held_out: np.ndarray, features: int) -> dict[str, str]:
+    """The scores by class whose rarest class has too few examples, each with a line that says why.
+
+    Args:
+      asked: the classes that the samples are asked for, `[n]`.
+      held_out: the classes of the held-out examples.
+      features: how many the classifier has.
+    """
+    classes, samples = np.unique(asked, return_counts=True)
+    sampled, real = samples.min(), min(np.sum(held_out == k) for k in classes)
+    notes = {}
+    if sampled < OF_A_CLASS:
+        notes["agreement_by_class"] = (
+            f"no agreement_by_class: a class has {sampled} samples where a share needs {OF_A_CLASS}"
+        )
+    if min(sampled, real) <= features:
+        notes["frechet_by_class"] = (
+            f"no frechet_by_class: a class has {sampled} samples and {real} held-out examples: "
+            f"the covariance of {features} features needs more than {features} of each"
+        )
     return notes
 
 
