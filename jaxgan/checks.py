@@ -202,7 +202,7 @@ def check_labels(labels: Any, num_classes: int | None) -> None:
         raise ValueError("labels are for models with classes: gan(..., num_classes=10).")
     check_array("labels", labels)
     if not jnp.issubdtype(labels.dtype, jnp.integer):
-        raise ValueError(f"labels must be integers; got {labels.dtype}.")
+        raise ValueError(f"labels must be integers, as labels.astype(int) is; got {labels.dtype}.")
     if isinstance(labels, jax.core.Tracer) or not labels.size:
         return
     low, high = int(labels.min()), int(labels.max())

@@ -136,7 +136,7 @@ def test_data_that_have_changed_since_training_are_noted(digits_run, scored, tmp
 def test_training_data_score_the_floor_and_are_found_out_as_copies(digits_run, scored, monkeypatch):
     digits = data.load("digits")
 
-    def draw(run, key, n, index):
+    def draw(run, key, n, index, labels=None):
         chosen = np.random.RandomState(0).permutation(len(digits.train))[:n]
         return np.asarray(data.to_float(digits.train[chosen]))
 
@@ -151,7 +151,7 @@ def test_training_data_score_the_floor_and_are_found_out_as_copies(digits_run, s
 def test_points_are_scored_seed_by_seed(ring_run, scored, monkeypatch):
     drawn, sample = [], Run.sample
 
-    def draw(run, key, n, index):
+    def draw(run, key, n, index, labels=None):
         drawn.append(index)
         return sample(run, key, n, index)
 
@@ -190,16 +190,33 @@ def test_a_conditional_run_is_scored_by_class(tmp_path, scored, monkeypatch):
     chosen = np.random.RandomState(0).permutation(len(digits.train))[:360]
     np.testing.assert_array_equal(asked, digits.train_labels[chosen])
     look, drawn = classifier.load(digits), draw(None, None, 360, 0, asked[:])
-    for row, images in (("scores", drawn), ("floor", digits.train[chosen])):
-        right = look(images).probabilities.argmax(axis=1) == digits.train_labels[chosen]
+    for row, images, labels in (
+        ("scores", drawn, digits.train_labels[chosen]),
+        ("floor", digits.test, digits.test_labels),
+    ):
+        right = look(images).probabilities.argmax(axis=1) == labels
         assert result[row]["agreement"] == pytest.approx(right.mean())
         for k, share in result[row]["agreement_by_class"].items():
-            assert share == pytest.approx(right[digits.train_labels[chosen] == int(k)].mean())
+            assert share == pytest.approx(right[labels == int(k)].mean())
         assert len(result[row]["agreement_by_class"]) == 10
     assert result["scores"]["agreement_by_class"]["3"] < 0.1
     assert result["scores"]["frechet_by_class"] is None
-    assert any("no frechet_by_class: a class has 2" in note for note in result["notes"])
+    assert any("no frechet_by_class: 2" in note for note in result["notes"])
     assert result["protocol"]["labels"] == "those of the floor's training examples"
+
+
+def test_points_are_asked_for_classes_as_frequent_as_in_the_data():
+    """And found by their nearest mode; of few samples no share is given."""
+    modes = np.float32([[0, 0], [9, 9]])
+    labels = np.arange(100) % 10 // 9
+    dataset = data.Dataset("two", *(modes[labels],) * 2, labels, labels, modes, 0.1)
+    score = scorer.Scorer(dataset, None, jax.random.key(0), 100, labels)
+    scores = score(modes[1 - labels])
+    assert scores["agreement"] == 0 and score(modes[labels])["agreement"] == 1
+    assert scores["agreement_by_class"] is None
+    assert "10 samples of the rarest class where a share needs 20" in str(score.withheld)
+    few = scorer.Scorer(dataset, None, jax.random.key(0), 50, labels[:50])
+    assert few(modes[labels[:50]])["agreement"] is None
 
 
 def test_distances_within_a_class_are_from_its_own_held_out_examples():
@@ -487,7 +504,7 @@ def test_images_that_are_not_square_keep_their_shape(tmp_path, monkeypatch):
 
 
 def test_samples_that_are_not_finite_are_refused_by_seed(ring_run, monkeypatch, capsys):
-    monkeypatch.setattr(Run, "sample", lambda run, key, n, index: np.full((n, 2), np.nan))
+    monkeypatch.setattr(Run, "sample", lambda run, key, n, index, labels: np.full((n, 2), np.nan))
     assert evaluate.main([f"--workdir={ring_run}"]) == 2
     assert "the samples of seed 3 are not finite" in capsys.readouterr().err
 

@@ -256,7 +256,7 @@ def test_numbers_that_break_are_found_with_their_labels(model):
         (LABELS + 1, "labels must be from 0 to 2, of num_classes=3; got 1 to 3"),
         (LABELS % 2, "class 2 of num_classes=3 has no example"),
         (LABELS - 1, "labels must be from 0 to 2.*; got -1 to 1"),
-        (LABELS * 1.0, "labels must be integers; got float64"),
+        (LABELS * 1.0, "labels must be integers, .* got float64"),
         (None, "trains on labels too, and array has none"),
         (np.eye(3)[LABELS], "labels must be one for each"),
     ],

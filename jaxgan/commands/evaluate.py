@@ -163,7 +163,7 @@ def evaluate(
     chosen = random.permutation(len(dataset.train))[:n]
     # The classes asked for are as frequent as in the data.
     labels = None
-    if run.model.game.num_classes and judge is not None and dataset.train_labels is not None:
+    if run.model.game.num_classes and dataset.train_labels is not None:
         labels = dataset.train_labels[chosen]
     score = Scorer(dataset, judge, directions, n, labels)
 

@@ -45,7 +45,7 @@ class Scorer:
     """Scores n samples against held-out examples.
 
     Args:
-      asked: the classes that the samples are asked for, `[n]`; None without classes or a judge.
+      asked: the classes that the samples are asked for, `[n]`; None without classes.
 
     Attributes:
       withheld: scores that cannot tell good samples from bad ones here, and so are None, each with
@@ -63,7 +63,9 @@ class Scorer:
         self._dataset, self._judge, self._directions = dataset, judge, directions
         self._asked = asked
         self._real = np.asarray(data.to_float(dataset.test[:DISTANCE_POINTS]))
-        self._real_features = np.empty((0, 0)) if judge is None else judge.look(self._real)[0]
+        self._real_features, self._real_classes = np.empty((0, 0)), np.empty(0)
+        if judge is not None:
+            self._real_features, self._real_classes, _ = judge.look(self._real)
         self._held_out = self._real[:NEIGHBOUR_POINTS]
         self._near_held_out = find_nearest(self._held_out, dataset.train)
         modes = None if dataset.modes is None else len(dataset.modes)
@@ -73,6 +75,8 @@ class Scorer:
             modes if judge is None else judge.classes,
             None if judge is None else judge.about["features"],
         )
+        if asked is not None:
+            self.withheld |= withheld.too_few_to_agree(asked)
         if judge is not None and asked is not None:
             real_labels, features = judge.held_out[:DISTANCE_POINTS], judge.about["features"]
             self.withheld |= withheld.too_few_of_a_class(asked, real_labels, features)
@@ -89,6 +93,10 @@ class Scorer:
         From here on those scores are withheld that cannot tell the two apart.
         """
         floor, controls = self(x), self._score_controls(x)
+        if self._judge is not None and self._asked is not None:
+            # The classifier knows the examples that it was trained on: those held out are a floor.
+            held_out = self._judge.held_out[: len(self._real)]
+            floor |= self._attempt(**score_agreement(self._real_classes, held_out))
         self.withheld |= withheld.fooled(floor, controls)
         return {
             name: None if name in self.withheld else score for name, score in floor.items()
@@ -166,7 +174,11 @@ class Scorer:
             metrics.mode_score(points, self._dataset.modes, self._dataset.sigma)
             for points in (x[:MODE_POINTS], x)
         )
-        return {
+        agreement = {}
+        if self._asked is not None:
+            _, nearest = metrics.nearest_neighbours(x, self._dataset.modes)
+            agreement = score_agreement(np.asarray(nearest), self._asked)
+        return agreement | {
             "modes_covered": lambda: int(few.covered),
             "high_quality": lambda: score.high_quality,
             "reverse_kl": lambda: score.reverse_kl,
@@ -201,19 +213,15 @@ class Scorer:
 
     def _score_each_class(self, features, found, asked, held_out):
         """How often the classifier finds the class asked for, and distances within each class."""
-        right, classes = found == asked, np.unique(asked)
         fake_labels, real_labels = asked[: len(features)], held_out[: len(self._real)]
+        scores, classes = score_agreement(found, asked), np.unique(asked)
 
         def frechet(k):
             fake, real = features[fake_labels == k], self._real_features[real_labels == k]
             return metrics.frechet_distance(fake, real)
 
-        scores: dict[str, Callable] = {"agreement": lambda: np.mean(right)}
         if len(classes) <= MOST_CLASSES:
-            scores |= {
-                "agreement_by_class": lambda: {str(k): np.mean(right[asked == k]) for k in classes},
-                "frechet_by_class": lambda: {str(k): frechet(k) for k in classes},
-            }
+            scores["frechet_by_class"] = lambda: {str(k): frechet(k) for k in classes}
         return scores
 
     def _attempt(self, **scores: Callable) -> dict:
@@ -222,6 +230,15 @@ class Scorer:
             name: None if name in self.withheld else to_json(score())
             for name, score in scores.items()
         }
+
+
+def score_agreement(found: np.ndarray, asked: np.ndarray) -> dict[str, Callable]:
+    """How often the class found is the one asked for, in all and by class."""
+    right, classes = found == asked, np.unique(asked)
+    scores: dict[str, Callable] = {"agreement": lambda: np.mean(right)}
+    if len(classes) <= MOST_CLASSES:
+        scores["agreement_by_class"] = lambda: {str(k): np.mean(right[asked == k]) for k in classes}
+    return scores
 
 
 def to_json(value: Any) -> Any:

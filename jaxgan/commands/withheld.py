@@ -64,8 +64,21 @@ def too_few(
     return notes
 
 
+def too_few_to_agree(asked: np.ndarray) -> dict[str, str]:
+    """The shares that there are too few samples for, with the classes `[n]` that were asked for."""
+    notes, rarest = {}, np.unique(asked, return_counts=True)[1].min()
+    for name, count, least in (
+        ("agreement", len(asked), LEAST),
+        ("agreement_by_class", rarest, OF_A_CLASS),
+    ):
+        if count < least:
+            of = "" if name == "agreement" else " of the rarest class"
+            notes[name] = f"no {name}: {count} samples{of} where a share needs {least}"
+    return notes
+
+
 def too_few_of_a_class(asked: np.ndarray, held_out: np.ndarray, features: int) -> dict[str, str]:
-    """The scores by class whose rarest class has too few examples, each with a line that says why.
+    """The distances within classes, if a class has too few examples, with a line that says why.
 
     Args:
       asked: the classes that the samples are asked for, `[n]`.
@@ -74,17 +87,12 @@ def too_few_of_a_class(asked: np.ndarray, held_out: np.ndarray, features: int) -
     """
     classes, samples = np.unique(asked, return_counts=True)
     sampled, real = samples.min(), min(np.sum(held_out == k) for k in classes)
-    notes = {}
-    if sampled < OF_A_CLASS:
-        notes["agreement_by_class"] = (
-            f"no agreement_by_class: a class has {sampled} samples where a share needs {OF_A_CLASS}"
-        )
-    if min(sampled, real) <= features:
-        notes["frechet_by_class"] = (
-            f"no frechet_by_class: a class has {sampled} samples and {real} held-out examples: "
-            f"the covariance of {features} features needs more than {features} of each"
-        )
-    return notes
+    if min(sampled, real) > features:
+        return {}
+    return {
+        "frechet_by_class": f"no frechet_by_class: {sampled} samples and {real} held-out examples "
+        f"of the rarest classes: the covariance of {features} features needs more than {features}"
+    }
 
 
 def blur(images: np.ndarray) -> np.ndarray:

@@ -23,7 +23,10 @@ def embed(labels: jax.Array | None, num_classes: int, features: int) -> jax.Arra
       ValueError: if there are no labels.
     """
     if labels is None:
-        raise ValueError(f"a network of num_classes={num_classes} needs labels; got none.")
+        raise ValueError(
+            f"a network of num_classes={num_classes} needs labels, which gan(..., "
+            f"num_classes={num_classes}) gives it; got none."
+        )
     known = (labels >= 0) & (labels < num_classes)
     return jnp.where(known[:, None], nn.Embed(num_classes, features)(labels), jnp.nan)
 

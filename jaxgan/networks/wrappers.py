@@ -31,7 +31,10 @@ class Packed(Wrapper):
         """The critic of packs; raises ValueError if it takes labels."""
         critic = network
         if critic.inputs > 1:
-            raise ValueError("a packed critic takes no labels: its packs are of several classes.")
+            raise ValueError(
+                "a packed critic takes no labels: its packs are of several classes. Leave out "
+                "num_classes, or the pack."
+            )
 
         def pack(x):
             if len(x) % self.m:
