@@ -149,6 +149,7 @@ def operations_by_xla(workload):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "workload",
     [
@@ -237,6 +238,7 @@ def test_a_program_too_slow_for_its_time_is_measured_once():
     assert measure.fastest([rates["fast"], rates["slow"]]) == [pytest.approx(100)]
 
 
+@pytest.mark.slow
 def test_our_program_trains_and_counts_its_memory():
     workload = MLP_GP
     program = ours.compile_ours(workload, make_data(workload))
@@ -248,6 +250,7 @@ def test_our_program_trains_and_counts_its_memory():
     assert floor <= program.memory < 3 * floor and program.compile_seconds > 0
 
 
+@pytest.mark.slow
 def test_plain_flax_trains():
     program = plain_flax.compile_plain_flax(TINY[1], make_data(TINY[1]))
     program.run(2)

@@ -136,6 +136,7 @@ def test_a_place_of_data_that_are_elsewhere_is_refused(dataset, words, capsys):
     assert words in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_beside_a_run_alone_another_model_is_refused(ring_run, capsys):
     config = (ring_run / "config.json").read_bytes()
     assert train.main([f"--workdir={ring_run}", "--model=dcgan"]) == 2

@@ -102,6 +102,7 @@ def test_pictures_that_have_changed_between_two_starts_are_refused(
     assert read_run(tmp_path / "run") == before
 
 
+@pytest.mark.slow
 def test_the_same_pictures_elsewhere_are_the_same_data(start, tmp_path):
     os.rename(tmp_path / "pictures", tmp_path / "other disk")
     status, out, _ = start(2, "other disk/")

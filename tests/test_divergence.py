@@ -214,6 +214,7 @@ def test_a_saved_iteration_comes_back_bitwise(tmp_path):
         assert_same(loaded.state, iteration.state)
 
 
+@pytest.mark.slow
 def test_replay_shows_the_operation_and_its_line(tmp_path, capsys):
     """Of a gradient's operation, the line that it is the gradient of."""
     nonfinite.save(BROKEN["critic's gradient"], epath.Path(tmp_path / "file.npz"))
@@ -345,6 +346,7 @@ def test_skipping_counts_every_broken_update(tmp_path, bad_image):
     assert read_rows(tmp_path / "parts") == rows
 
 
+@pytest.mark.slow
 def test_of_several_seeds_the_one_that_breaks_is_named(tmp_path, bad_image, capsys):
     first = {int(np.argmax(bad_updates(seed, 50))) + 1: seed for seed in (2, 3)}
     step = min(first)

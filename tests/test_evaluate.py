@@ -148,6 +148,7 @@ def test_training_data_score_the_floor_and_are_found_out_as_copies(digits_run, s
     assert memorisation["held_out_distance"] > 1
 
 
+@pytest.mark.slow
 def test_points_are_scored_seed_by_seed(ring_run, scored, monkeypatch):
     drawn, sample = [], Run.sample
 
@@ -371,6 +372,7 @@ def test_a_distance_is_given_where_bad_samples_are_further_than_data():
         assert again["w1"] == floor["w1"] and again["sliced_w1"] == floor["sliced_w1"]
 
 
+@pytest.mark.slow
 def test_scores_of_toys_and_digits_stand_beside_their_controls(result, ring_run, scored):
     floor, controls = result["floor"], result["controls"]
     assert controls.keys() == {"mean", "blurred"}

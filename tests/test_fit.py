@@ -400,11 +400,12 @@ def test_a_network_with_slow_convolutions_is_told_of_the_fast_ones():
         jaxgan.fit(make((4, 4, 1)), images(), **FAST | {"steps": 1})
 
 
-SHAPES = [(4, 4, 3), (4, 4, 2)]
-MORE = [(4, 4), (2,), (5, 4, 3, 2)]
+MORE = [(4, 4), (4, 4, 2), (2,), (5, 4, 3, 2)]
 
 
-@pytest.mark.parametrize("shape", SHAPES + [pytest.param(s, marks=pytest.mark.slow) for s in MORE])
+@pytest.mark.parametrize(
+    "shape", [(4, 4, 3), *(pytest.param(s, marks=pytest.mark.slow) for s in MORE)]
+)
 def test_pictures_are_drawn_of_what_can_be_drawn(shape, tmp_path):
     examples = np.random.default_rng(0).uniform(-1, 1, (16, *shape)).astype(np.float32)
     jaxgan.fit(make(shape), examples, **FAST | {"steps": 1}, workdir=tmp_path)
@@ -464,6 +465,7 @@ def test_numpys_whole_numbers_are_numbers(model, tmp_path):
     assert jaxgan.fit(model, POINTS, **plan, workdir=tmp_path).step == 6
 
 
+@pytest.mark.slow
 def test_examples_may_be_single_numbers(tmp_path):
     class Line(nn.Module):
         latent_dim: int = 1

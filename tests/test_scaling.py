@@ -152,6 +152,7 @@ def test_there_are_eight_devices():
     assert len(jax.local_devices()) == DEVICES
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", MLP)
 def test_gradients_and_metrics_are_summed_once_each_update(case):
     program = compiled(*case)
@@ -183,6 +184,7 @@ def test_each_network_is_summed_in_its_own_updates(case):
             assert len(shape) == 1 or summed[shape] == times
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", ALL)
 def test_bytes_are_those_of_the_formula(case):
     program = compiled(*case)
@@ -190,6 +192,7 @@ def test_bytes_are_those_of_the_formula(case):
     assert program.bytes == expected_bytes(*program[1:], N_CRITIC, wasserstein)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", ALL)
 def test_nothing_else_is_communicated(case):
     others = "all-gather|reduce-scatter|all-to-all|collective-permute|collective-broadcast"
@@ -215,6 +218,7 @@ def test_many_iterations_a_dispatch_add_nothing():
     assert program.summed == compiled("mlp", "bce", "pmap").summed
 
 
+@pytest.mark.slow
 def test_several_seeds_share_their_all_reduces(monkeypatch):
     """Where they are trained at once, as on all devices but CPUs."""
     monkeypatch.setattr(sys.modules["jaxgan.seeds"], "map_seeds", jax.vmap)

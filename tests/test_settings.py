@@ -570,6 +570,7 @@ def test_a_batch_is_split_over_all_devices_unless_by_jit(mode, runs_as, tmp_path
         assert state.step == 1 and len(state.step.sharding.device_set) == 8
 
 
+@pytest.mark.slow
 @shows("steps", "log_every", "sample_every", "checkpoint_every", "keep_every", "workdir")
 def test_a_folder_holds_what_is_due_at_its_steps(tmp_path):
     folder = tmp_path / "of my own"

@@ -126,6 +126,7 @@ def test_a_run_killed_thirty_times_ends_as_one_that_never_was(tmp_path):
     assert saving >= 5
 
 
+@pytest.mark.slow
 def test_a_run_killed_before_it_wrote_its_settings_starts_again(tmp_path):
     (tmp_path / "samples").mkdir()
     for name in (".lock", "config.json.part"):
@@ -133,6 +134,7 @@ def test_a_run_killed_before_it_wrote_its_settings_starts_again(tmp_path):
     assert not train_here(tmp_path, "--loss=bce", "--steps=1")
 
 
+@pytest.mark.slow
 def test_half_a_line_of_metrics_is_not_joined_to_the_next(tmp_path):
     assert not train_here(tmp_path, "--loss=bce", "--steps=2")
     with (tmp_path / "metrics.jsonl").open("a") as file:

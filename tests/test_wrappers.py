@@ -34,6 +34,7 @@ def assert_close(a, b):
 # Packing.
 
 
+@pytest.mark.slow
 def test_a_pack_of_one_is_the_critic_itself():
     one, plain = build(networks.packed(CRITIC, 1)), build(CRITIC)
     reals = POINTS[None, :8]
@@ -67,6 +68,7 @@ def test_images_are_joined_along_their_channels():
     assert scores.shape == (4,) and scores[2] != scores[0]
 
 
+@pytest.mark.slow
 def test_packs_are_the_same_on_several_devices():
     model, devices = build(networks.packed(CRITIC, 2)), jax.local_devices()[:2]
     step = parallel.wrap(model.step, "mesh", (1,), devices)
