@@ -136,6 +136,24 @@ def _check_batch(name, x):
         raise ValueError(f"{name} must be floating point; got {x.dtype}.")
 
 
+def generator_raises_scores(
+    critic_fn: CriticFn, real: chex.Array, fake: chex.Array, key: chex.PRNGKey
+) -> tuple[chex.Array, Metrics]:
+    """The generator's loss −E f(G(z)), which WGAN and the hinge loss share."""
+    del real, key
+    loss = -jnp.mean(scores(critic_fn, fake))
+    return loss, {"g_loss": loss}
+
+
+def check_finite(name: str, value: Any) -> None:
+    """Raises ValueError unless the value is a finite number; a traced one is taken."""
+    if isinstance(value, jax.core.Tracer) and value.shape == ():
+        return
+    number = isinstance(value, Real | jax.Array) and not isinstance(value, bool)
+    if not (number and jnp.shape(value) == () and math.isfinite(value)):
+        raise ValueError(f"{name} must be a finite number; got {value}.")
+
+
 def check_positive(name: str, value: Any, or_zero: bool = False) -> None:
     """Raises ValueError unless the value is a positive finite number, or zero where that is one.
 

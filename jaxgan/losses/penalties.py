@@ -30,6 +30,7 @@ def gradient_penalty(
     fake: chex.Array,
     key: chex.PRNGKey,
     target: float = 1.0,
+    one_sided: bool = False,
 ) -> chex.Array:
     """Mean squared deviation of the critic's gradient norm from `target`, unweighted.
 
@@ -43,6 +44,7 @@ def gradient_penalty(
       fake: the same shape.
       key: a typed PRNG key, or one key per example, `[B]`.
       target: the norm aimed at; 1 in the paper.
+      one_sided: whether only norms above it count, as in Petzka 2018.
 
     Returns:
       A scalar, in the square of the critic's unit per unit of data.
@@ -53,13 +55,37 @@ def gradient_penalty(
     References:
       Gulrajani 2017, eq. 3 and Algorithm 1, lines 4 to 7.
     """
+    deviations = slope_norms(critic_fn, interpolate(real, fake, key)) - target
+    return jnp.mean(jnp.square(jax.nn.relu(deviations) if one_sided else deviations))
+
+
+def slope_to_the_power(
+    critic_fn: CriticFn, real: chex.Array, fake: chex.Array, key: chex.PRNGKey, p: float
+) -> chex.Array:
+    """E ‖∇f(x̂)‖₂ᵖ at the interpolates of `gradient_penalty`, a scalar.
+
+    References:
+      Wu et al., Wasserstein Divergence for GANs, 2018. https://arxiv.org/abs/1712.01026
+    """
+    return jnp.mean(slope_norms(critic_fn, interpolate(real, fake, key)) ** p)
+
+
+def interpolate(real: chex.Array, fake: chex.Array, key: chex.PRNGKey) -> chex.Array:
+    """The x̂ = ε·x + (1 − ε)·G(z) of Gulrajani 2017, Algorithm 1, line 5, as `real`'s shape.
+
+    Raises:
+      ValueError: if real and fake differ in shape.
+    """
     check_same_shape(real, fake)
     batch = real.shape[0]
     epsilon = draw_epsilon(key, batch, at_least_float32(real))
     epsilon = epsilon.reshape((batch,) + (1,) * (real.ndim - 1))
-    interpolates = epsilon * real + (1 - epsilon) * fake
-    norms = optax.safe_norm(_slopes(critic_fn, interpolates), min_norm=0.0, axis=1)
-    return jnp.mean(jnp.square(norms - target))
+    return epsilon * real + (1 - epsilon) * fake
+
+
+def slope_norms(critic_fn: CriticFn, x: chex.Array) -> chex.Array:
+    """‖∇f(x)‖₂ at each example, `[B]`; its derivative is taken as 0 where it is 0."""
+    return optax.safe_norm(_slopes(critic_fn, x), min_norm=0.0, axis=1)
 
 
 def squared_slope(critic_fn: CriticFn, x: chex.Array) -> chex.Array:

@@ -1,15 +1,25 @@
-"""WGAN and WGAN-GP: critics whose scores estimate the Wasserstein-1 distance.
+"""WGAN, WGAN-GP, WGAN-LP and WGAN-div: critics whose scores estimate the Wasserstein-1 distance.
 
 References:
   Arjovsky et al., Wasserstein GAN, 2017. https://arxiv.org/abs/1701.07875
   Gulrajani et al., Improved Training of Wasserstein GANs, 2017. https://arxiv.org/abs/1704.00028
+  Petzka et al., On the Regularization of Wasserstein GANs, 2018. https://arxiv.org/abs/1709.08894
+  Wu et al., Wasserstein Divergence for GANs, 2018. https://arxiv.org/abs/1712.01026
 """
+
+import functools
 
 import jax
 import jax.numpy as jnp
 
-from jaxgan.losses.base import Loss, check_positive, check_same_shape, scores
-from jaxgan.losses.penalties import gradient_penalty
+from jaxgan.losses.base import (
+    Loss,
+    check_positive,
+    check_same_shape,
+    generator_raises_scores,
+    scores,
+)
+from jaxgan.losses.penalties import gradient_penalty, slope_to_the_power
 
 
 def wgan(clip: float = 0.01) -> Loss:
@@ -41,7 +51,7 @@ def wgan(clip: float = 0.01) -> Loss:
             lambda w: jnp.where(jnp.isfinite(w), jnp.clip(w, -clip, clip), w), params
         )
 
-    return Loss(critic, _wasserstein_generator, project)
+    return Loss(critic, generator_raises_scores, project)
 
 
 def wgan_gp(penalty: float = 10.0) -> Loss:
@@ -58,23 +68,63 @@ def wgan_gp(penalty: float = 10.0) -> Loss:
     References:
       Gulrajani 2017, eq. 3 and Algorithm 1.
     """
-    check_positive("penalty", penalty)
+    return _with_penalty("penalty", penalty, gradient_penalty, "gradient_penalty")
+
+
+def wgan_lp(penalty: float = 5.0) -> Loss:
+    """WGAN-LP: WGAN-GP that charges only slopes above 1, as Lipschitz continuity asks.
+
+    The critic minimises E f(G(z)) − E f(x) + λ·E max(0, ‖∇f(x̂)‖₂ − 1)². Where data and
+    samples agree a flat critic costs nothing, which WGAN-GP charges λ for.
+
+    Args:
+      penalty: λ, positive. The paper uses 5 to 100.
+
+    Raises:
+      ValueError: if penalty is not a positive finite number.
+
+    References:
+      Petzka 2018 (WGAN-LP).
+    """
+    one_sided = functools.partial(gradient_penalty, one_sided=True)
+    return _with_penalty("penalty", penalty, one_sided, "gradient_penalty")
+
+
+def wgan_div(k: float = 2.0, p: float = 6.0) -> Loss:
+    """WGAN-div: the Wasserstein divergence, which needs no Lipschitz critic.
+
+    The critic minimises E f(G(z)) − E f(x) + k·E ‖∇f(x̂)‖₂ᵖ, x̂ between data and samples, as
+    WGAN-GP's.
+
+    Args:
+      k: the weight of the term, positive.
+      p: its power, above 1. The paper finds k = 2, p = 6 best.
+
+    Raises:
+      ValueError: if k is not a positive finite number, or p not one above 1.
+
+    References:
+      Wu 2018 (WGAN-div), Algorithm 1.
+    """
+    check_positive("p", p)
+    if isinstance(p, float | int) and p <= 1:
+        raise ValueError(f"p must be above 1; got {p}.")
+    power = functools.partial(slope_to_the_power, p=p)
+    return _with_penalty("k", k, power, "slope_penalty")
+
+
+def _with_penalty(symbol, weight, penalise, name):
+    check_positive(symbol, weight)
 
     def critic(critic_fn, real, fake, key):
         wasserstein = _wasserstein(critic_fn, real, fake)
-        deviation = gradient_penalty(critic_fn, real, fake, key)
-        loss = -wasserstein + penalty * deviation
-        return loss, {"d_loss": loss, "wasserstein": wasserstein, "gradient_penalty": deviation}
+        penalty = penalise(critic_fn, real, fake, key)
+        loss = -wasserstein + weight * penalty
+        return loss, {"d_loss": loss, "wasserstein": wasserstein, name: penalty}
 
-    return Loss(critic, _wasserstein_generator, per_example=True)
+    return Loss(critic, generator_raises_scores, per_example=True)
 
 
 def _wasserstein(critic_fn, real, fake):
     check_same_shape(real, fake)
     return jnp.mean(scores(critic_fn, real)) - jnp.mean(scores(critic_fn, fake))
-
-
-def _wasserstein_generator(critic_fn, real, fake, key):
-    del real, key
-    loss = -jnp.mean(scores(critic_fn, fake))
-    return loss, {"g_loss": loss}
