@@ -294,6 +294,41 @@ def test_began_rests_where_the_errors_are_in_proportion_gamma():
     assert loss.update(jnp.float32(0), rest | {"fake_error": jnp.float32(9)}) == 0
 
 
+def test_began_trains_an_autoencoding_critic_towards_its_balance():
+    """The critic learns to copy the data, and k rises from 0 as samples are copied worse."""
+    generator, _ = networks.mlp((2,), latent_dim=2, width=16, depth=1)
+    critic = networks.autoencoder((2,), latent_dim=1, width=16, depth=1)
+    tx = optax.adam(3e-3)
+    model = jaxgan.gan(generator, critic, losses.began(0.5, rate=0.01), tx, tx, n_critic=1)
+    points = np.random.default_rng(0).normal(size=(64, 1)) @ np.array([[2.0, 1.0]])
+    run = jaxgan.fit(
+        model, np.float32(points), steps=300, batch_size=16, log_every=1, parallel="jit"
+    )
+    errors = [row["real_error"] for row in run.metrics]
+    assert np.mean(errors[-50:]) < 0.3 * np.mean(errors[:5])
+    balance = [row["k"] for row in run.metrics]
+    assert balance[0] == 0 and 0 < max(balance) <= 1
+    assert all(row["convergence"] >= row["real_error"] for row in run.metrics)
+
+
+def test_an_autoencoder_scores_by_the_mean_error_of_each_example():
+    x = np.random.default_rng(0).uniform(-1, 1, (5, 4, 4, 1)).astype(np.float32)
+    critic = networks.autoencoder((4, 4, 1), latent_dim=3, width=8, depth=2)
+    variables = critic.init(KEY, x)
+    zeroed = jax.tree.map(jnp.zeros_like, variables)  # decodes everything to 0
+    np.testing.assert_allclose(critic.apply(zeroed, x), np.abs(x).mean((1, 2, 3)), rtol=1e-6)
+    errors = critic.apply(variables, x)
+    assert errors.shape == (5,) and (errors > 0).all()
+    codes = [v.shape for v in jax.tree.leaves(variables) if v.ndim == 2]
+    assert (8, 3) in codes and (3, 8) in codes
+
+
+def test_began_refuses_what_is_no_error():
+    x = np.ones((4, 2), np.float32)
+    value, _ = losses.began().at(jnp.float32(0.5), 0).critic(lambda x: -x[:, 0], x, x, KEY)
+    assert np.isnan(value)
+
+
 # What is refused.
 
 

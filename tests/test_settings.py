@@ -124,17 +124,18 @@ COMMANDS = [
         **dict(log_every=18, sample_every=19, latent_dim=20, width=21, critic_norm=False),
         **dict(optimizer="adam", g_learning_rate=0.22, d_learning_rate=0.23, decay_steps=24),
         **dict(b1=0.25, b2=0.26, clip=0.27, ema_decay=0.28, image_size=32),
-        num_classes=30,
+        **dict(num_classes=30, r1=0.31, r2=0.32, spectral_norm=True),
     ),
     dict(loss="wgan-gp", dataset="digits", model="mlp", workdir="here", depth=29, penalty=0.3),
+    dict(loss="wgan", dataset="digits", model="mlp", workdir="here", batch_size=66, pack=33),
 ]
 
 
 def flags_of(settings):
-    """As a user writes them: --no-critic-norm, and names with hyphens."""
+    """As a user writes them: --spectral-norm, --no-critic-norm, and names with hyphens."""
     hyphened = {name.replace("_", "-"): value for name, value in settings.items()}
     return [
-        f"--no-{name}" if value is False else f"--{name}={value}"
+        f"--{'' if value else 'no-'}{name}" if isinstance(value, bool) else f"--{name}={value}"
         for name, value in hyphened.items()
     ]
 
@@ -205,7 +206,9 @@ def test_a_run_that_has_trained_does_not_go_on_with_another(chosen, names, tmp_p
     config = Config(**chosen, workdir=str(tmp_path))
     json_files.write(tmp_path / "config.json", configs.recorded(config))
     (tmp_path / "checkpoints" / "1").mkdir(parents=True)
-    others = COMMANDS[1] | COMMANDS[0] | dict(loss="bce", model="mlp", critic_norm=True)
+    others = (
+        COMMANDS[2] | COMMANDS[1] | COMMANDS[0] | dict(loss="bce", model="mlp", critic_norm=True)
+    )
     others["optimizer"] = "sgd"
     for name in names:
         assert getattr(config, name) != others[name]
@@ -359,6 +362,55 @@ def test_dcgan_has_the_parameters_of_its_sizes(latent_dim, width, critic_norm):
     assert count_parameters(state.critic) == (
         conv(3, width) + conv(width, wide) + critic_norm * norm * wide + dense(4 * 4 * wide, 1)
     )
+
+
+@shows("r1", "r2")
+def test_the_slopes_at_data_and_samples_are_charged_half_of_gamma():
+    loss = make_model(small(loss="wgan", r1=3.0, r2=5.0), (2,)).game.loss.at(None, 0)
+    data, samples = reals(), reals(seed=1)
+
+    def critic_fn(x):
+        return x[:, 0] ** 2
+
+    value, metrics = loss.critic(critic_fn, data, samples, KEY)
+    r1, r2 = ((4 * x[:, 0] ** 2).mean() for x in (data, samples))
+    charged = float(value + metrics["wasserstein"])
+    assert charged == pytest.approx(1.5 * r1 + 2.5 * r2, rel=1e-5)
+    assert [float(metrics[name]) for name in ("r1", "r2")] == pytest.approx([r1, r2])
+
+
+@shows("pack")
+def test_the_critic_sees_packs():
+    plain, packed = (make_model(small(pack=m), (2,)) for m in (1, 4))
+    kernels = [jax.tree.leaves(blank(m).critic.params)[1] for m in (plain, packed)]
+    assert [kernel.shape[0] for kernel in kernels] == [2, 8]
+    assert packed.game.critic.pack == 4
+
+
+@shows("spectral_norm")
+def test_the_critics_kernels_are_divided_by_their_norms():
+    model = make_model(small(spectral_norm=True), (2,))
+    kernels = [x for x in jax.tree.leaves(blank(model).critic.params) if x.ndim > 1]
+    vectors = jax.tree.leaves(blank(model).critic.stats)
+    assert [v.shape for v in vectors] == [kernel.shape[-1:] for kernel in kernels]
+    assert not jax.tree.leaves(blank(model).generator.stats)
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        (dict(r1=1.0, critic_norm=True, model="dcgan"), "--critic-norm cannot go with --r1=1.0"),
+        (dict(loss="wgan-gp", pack=2), "--pack=2 cannot go with --loss=wgan-gp"),
+        (dict(r2=1.0, pack=2), "--pack=2 cannot go with --r2=1.0"),
+        (dict(num_classes=3, pack=2), "--pack=2 cannot go with --num-classes"),
+        (dict(pack=3), "--pack=3 does not divide --batch-size=8"),
+        (dict(pack=0), "--pack must be from 1 to 2147483647; got 0"),
+        (dict(r1=-1.0), "--r1 must be 0, or 1e-37 to 1e38; got -1.0"),
+    ],
+)
+def test_settings_that_do_not_go_together_are_refused(settings, words):
+    with pytest.raises(ValueError, match=words):
+        configs.check(small(**settings))
 
 
 @shows("num_classes")

@@ -400,6 +400,7 @@ def test_a_setting_changes_the_program_just_where_its_flag_is_taken(choices):
 
     plain = program()
     others = {"clip": 0.5, "penalty": 3.0, "depth": 2, "b1": 0.3, "b2": 0.4}
+    others |= {"r1": 3.0, "r2": 3.0, "spectral_norm": True}
     if config.model == "dcgan":  # elsewhere it is refused in any case
         others["critic_norm"] = True
     for name, value in others.items():

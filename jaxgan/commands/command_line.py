@@ -13,11 +13,20 @@ from jaxgan.parallel import hosts
 GROUPS = {
     "what to train": (
         *("loss", "dataset", "data_dir", "image_size", "model", "width", "depth", "latent_dim"),
-        *("critic_norm", "num_classes"),
+        *("critic_norm", "spectral_norm", "pack", "num_classes"),
     ),
     "how to train it": (
-        *("steps", "batch_size", "n_critic", "clip", "penalty", "optimizer", "g_learning_rate"),
-        *("d_learning_rate", "decay_steps", "b1", "b2", "ema_decay", "precision", "seed"),
+        *("steps", "batch_size", "n_critic", "clip", "penalty", "r1", "r2", "optimizer"),
+        *(
+            "g_learning_rate",
+            "d_learning_rate",
+            "decay_steps",
+            "b1",
+            "b2",
+            "ema_decay",
+            "precision",
+            "seed",
+        ),
         *("num_seeds", "on_divergence"),
     ),
     "what to write": (
@@ -37,7 +46,7 @@ class Options:
     name: str = ""
     """Put the run into runs/NAME."""
     dry_run: bool = False
-    """Print settings, networks, and what training will cost."""
+    """Print settings, networks and costs, and stop."""
     replay: str = ""
     """Repeat the step of a diverged-STEP.npz, and show what breaks in it."""
     distributed: bool = False

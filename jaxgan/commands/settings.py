@@ -96,6 +96,14 @@ class Config:
     """Bound on the critic's weights (wgan)."""
     penalty: float = 10.0
     """Weight of the gradient penalty (wgan-gp)."""
+    r1: float = 0.0
+    """γ of R1, on the critic's slope at data; 0: none."""
+    r2: float = 0.0
+    """γ of R2, on its slope at samples; 0: none."""
+    pack: int = 1
+    """Samples that the critic sees at once (PacGAN)."""
+    spectral_norm: bool = False
+    """Normalise the critic's kernels (SNGAN)."""
     ema_decay: float = 0.999
     """Of the averaged generator; 0: no average."""
     image_size: int | None = None
@@ -119,7 +127,7 @@ def check(config: Config) -> None:
         "n_critic": 10_000,
         "num_seeds": 1000,
         "depth": 100,
-        **dict.fromkeys(("batch_size", "log_every", "latent_dim", "width"), 2**31 - 1),
+        **dict.fromkeys(("batch_size", "log_every", "latent_dim", "width", "pack"), 2**31 - 1),
         **{
             name: 2**31 - 1
             for name in ("image_size", "num_classes")
@@ -134,15 +142,36 @@ def check(config: Config) -> None:
     # In float32, which is what they are computed in.
     for name in ("g_learning_rate", "d_learning_rate", "clip", "penalty"):
         _check_range(config, name, lambda v: 1e-37 <= v <= 1e38, "from 1e-37 to 1e38")
+    for name in ("r1", "r2"):
+        _check_range(config, name, lambda v: v == 0 or 1e-37 <= v <= 1e38, "0, or 1e-37 to 1e38")
     for name in ("b1", "b2", "ema_decay"):
         _check_range(config, name, lambda v: 0 <= v <= 0.9999999, "from 0 to 0.9999999")
     if config.critic_norm and config.model == "mlp":
         raise ValueError("--critic-norm goes with --model=dcgan: the mlp has no BatchNorm.")
-    if config.loss == "wgan-gp" and config.critic_norm:
+    _check_penalties(config)
+
+
+def _check_penalties(config):
+    """A penalty is on each example's own gradient, of a score of its own."""
+    chosen = [assign(name, getattr(config, name)) for name in ("r1", "r2") if getattr(config, name)]
+    penalty = ["--loss=wgan-gp"] * (config.loss == "wgan-gp") + chosen
+    if penalty and config.critic_norm:
         raise ValueError(
-            "--critic-norm cannot go with --loss=wgan-gp: the penalty is on each example's own "
-            "gradient, and BatchNorm mixes the examples (Gulrajani 2017, sec. 4)."
+            f"--critic-norm cannot go with {penalty[0]}: the penalty is on each example's own "
+            "gradient, and BatchNorm mixes the examples (Gulrajani 2017, sec. 4). Add "
+            "--no-critic-norm."
         )
+    if penalty and config.pack > 1:
+        raise ValueError(
+            f"--pack={config.pack} cannot go with {penalty[0]}: the penalty is on each example's "
+            "own gradient, and a pack has one score."
+        )
+    if config.pack > 1 and config.num_classes is not None:
+        raise ValueError(
+            f"--pack={config.pack} cannot go with --num-classes: packs are of several classes."
+        )
+    if config.batch_size % config.pack:
+        raise ValueError(f"--pack={config.pack} does not divide --batch-size={config.batch_size}.")
 
 
 def check_choice(name: str, value: str, allowed: Iterable[str]) -> None:
@@ -201,11 +230,10 @@ def make_model(config: Config, data_shape: tuple[int, ...]) -> GAN:
     make_pair = networks.dcgan if config.model == "dcgan" else networks.mlp
     more = _own(config, (*MODELS[config.model], "num_classes"))
     generator, critic = make_pair(*sizes, dtype=dtype, **more)
-    make_loss = getattr(losses, config.loss.replace("-", "_"))
     return gan(
         generator,
-        critic,
-        make_loss(**_own(config, LOSSES[config.loss])),
+        _wrapped(config, critic),
+        _loss(config),
         g_tx=_optimizer(config, config.g_learning_rate),
         # The critic's optimizer counts its own updates.
         d_tx=_optimizer(config, config.d_learning_rate, updates_per_step=config.n_critic),
@@ -282,6 +310,18 @@ def model_of_run(folder: epath.PathLike) -> GAN:
     """
     path = epath.Path(folder).expanduser()
     return make_model(of_run(path), tuple(data_record.read(path)["shape"]))
+
+
+def _wrapped(config, critic):
+    critic = networks.packed(critic, config.pack) if config.pack > 1 else critic
+    return networks.spectral_norm(critic) if config.spectral_norm else critic
+
+
+def _loss(config):
+    make_loss = getattr(losses, config.loss.replace("-", "_"))
+    loss = make_loss(**_own(config, LOSSES[config.loss]))
+    loss = losses.with_r1(loss, config.r1) if config.r1 else loss
+    return losses.with_r2(loss, config.r2) if config.r2 else loss
 
 
 def _own(config, names):

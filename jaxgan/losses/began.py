@@ -5,6 +5,7 @@ References:
     https://arxiv.org/abs/1703.10717
 """
 
+import jax
 import jax.numpy as jnp
 
 from jaxgan.losses.base import Loss, StatefulLoss, check_positive, check_same_shape, scores
@@ -18,6 +19,8 @@ def began(gamma: float = 0.5, rate: float = 0.001) -> StatefulLoss:
     E L(G(z)) = γ·E L(x). The metric `convergence` is the paper's M,
     E L(x) + |γ·E L(x) − E L(G(z))|.
 
+    An error is never below 0: the loss of a critic with such a score is NaN, which stops the run.
+
     Args:
       gamma: γ, of (0, 1]: less gives better samples, of less variety. The paper uses 0.3 to 0.7.
       rate: λ, how fast k moves.
@@ -30,7 +33,7 @@ def began(gamma: float = 0.5, rate: float = 0.001) -> StatefulLoss:
     """
     check_positive("gamma", gamma)
     check_positive("rate", rate)
-    if isinstance(gamma, float | int) and gamma > 1:
+    if not isinstance(gamma, jax.core.Tracer) and gamma > 1:
         raise ValueError(f"gamma must be at most 1; got {gamma}.")
 
     def at(k, step):
@@ -39,7 +42,7 @@ def began(gamma: float = 0.5, rate: float = 0.001) -> StatefulLoss:
         def critic(critic_fn, real, fake, key):
             del key
             check_same_shape(real, fake)
-            of_data, of_samples = (jnp.mean(scores(critic_fn, x)) for x in (real, fake))
+            of_data, of_samples = (_error(critic_fn, x) for x in (real, fake))
             loss = of_data - k * of_samples
             convergence = of_data + jnp.abs(gamma * of_data - of_samples)
             errors = {"real_error": of_data, "fake_error": of_samples}
@@ -47,7 +50,7 @@ def began(gamma: float = 0.5, rate: float = 0.001) -> StatefulLoss:
 
         def generator(critic_fn, real, fake, key):
             del real, key
-            loss = jnp.mean(scores(critic_fn, fake))
+            loss = _error(critic_fn, fake)
             return loss, {"g_loss": loss}
 
         return Loss(critic, generator)
@@ -56,3 +59,9 @@ def began(gamma: float = 0.5, rate: float = 0.001) -> StatefulLoss:
         return jnp.clip(k + rate * (gamma * metrics["real_error"] - metrics["fake_error"]), 0, 1)
 
     return StatefulLoss(lambda: jnp.zeros(()), at, update)
+
+
+def _error(critic_fn, x):
+    """The mean of the errors; NaN where one is below 0, as only another kind of critic has."""
+    errors = scores(critic_fn, x)
+    return jnp.mean(jnp.where(errors < 0, jnp.nan, errors))

@@ -5,6 +5,7 @@ References:
     https://arxiv.org/abs/1611.04076
 """
 
+import jax
 import jax.numpy as jnp
 
 from jaxgan.losses.base import Loss, check_finite, check_same_shape, scores
@@ -32,7 +33,7 @@ def lsgan(a: float = 0.0, b: float = 1.0, c: float = 1.0) -> Loss:
     """
     for name, label in (("a", a), ("b", b), ("c", c)):
         check_finite(name, label)
-    if isinstance(a, float | int) and a == b:
+    if not isinstance(a, jax.core.Tracer) and not isinstance(b, jax.core.Tracer) and a == b:
         raise ValueError(f"a and b must differ, or data and samples have one label; got {a} twice.")
 
     def critic(critic_fn, real, fake, key):

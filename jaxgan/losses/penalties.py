@@ -6,7 +6,7 @@ References:
     https://arxiv.org/abs/1801.04406
 """
 
-from typing import Any
+from typing import Any, TypeVar
 
 import chex
 import jax
@@ -16,12 +16,15 @@ import optax
 from jaxgan.losses.base import (
     CriticFn,
     Loss,
+    StatefulLoss,
     at_least_float32,
     check_key,
     check_positive,
     check_same_shape,
     scores,
 )
+
+AnyLoss = TypeVar("AnyLoss", Loss, StatefulLoss)
 
 
 def gradient_penalty(
@@ -107,11 +110,11 @@ def squared_slope(critic_fn: CriticFn, x: chex.Array) -> chex.Array:
     return jnp.mean(jnp.sum(jnp.square(_slopes(critic_fn, x)), axis=1))
 
 
-def with_r1(loss: Loss, gamma: float) -> Loss:
+def with_r1(loss: AnyLoss, gamma: float) -> AnyLoss:
     """The loss with R1: the critic also minimises γ/2·E ‖∇f(x)‖² over the data.
 
     Args:
-      loss: any loss whose critic scores each example by itself.
+      loss: any `Loss` or `StatefulLoss` whose critic scores each example by itself.
       gamma: γ, not negative. Mescheder uses 10.
 
     Returns:
@@ -126,7 +129,7 @@ def with_r1(loss: Loss, gamma: float) -> Loss:
     return _with_penalty(loss, "r1", gamma, lambda real, fake: real)
 
 
-def with_r2(loss: Loss, gamma: float) -> Loss:
+def with_r2(loss: AnyLoss, gamma: float) -> AnyLoss:
     """The loss with R2, which is R1 on the generator's samples: see `with_r1`. It reports `r2`.
 
     References:
@@ -137,6 +140,11 @@ def with_r2(loss: Loss, gamma: float) -> Loss:
 
 def _with_penalty(loss, name, gamma, choose):
     check_positive("gamma", gamma, or_zero=True)
+    if isinstance(loss, StatefulLoss):
+        at = loss.at
+        return loss._replace(
+            at=lambda state, step: _with_penalty(at(state, step), name, gamma, choose)
+        )
     if not hasattr(loss, "critic"):
         raise ValueError(
             f"with_{name} must be given a Loss, as losses.bce() is; got {loss!r}. Where the loss "

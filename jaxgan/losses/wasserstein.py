@@ -107,7 +107,7 @@ def wgan_div(k: float = 2.0, p: float = 6.0) -> Loss:
       Wu 2018 (WGAN-div), Algorithm 1.
     """
     check_positive("p", p)
-    if isinstance(p, float | int) and p <= 1:
+    if not isinstance(p, jax.core.Tracer) and p <= 1:
         raise ValueError(f"p must be above 1; got {p}.")
     power = functools.partial(slope_to_the_power, p=p)
     return _with_penalty("k", k, power, "slope_penalty")

@@ -1,4 +1,4 @@
-"""Generator and critic networks: an MLP pair and a DCGAN pair.
+"""Generator and critic networks: an MLP pair, a DCGAN pair, and an autoencoding critic.
 
 Each pair is two flax modules. A generator maps latents `[B, latent_dim]` to samples
 `[B, *data_shape]` and carries both sizes as attributes; a critic maps samples to scores `[B]`.
@@ -10,7 +10,7 @@ Images are float32 in [−1, 1], NHWC, so an image generator ends in tanh.
 
 from jaxgan.networks.conv import Conv, ConvTranspose
 from jaxgan.networks.dcgan import DCGANCritic, DCGANGenerator, dcgan
-from jaxgan.networks.mlp import MLPCritic, MLPGenerator, mlp
+from jaxgan.networks.mlp import MLPAutoencoder, MLPCritic, MLPGenerator, autoencoder, mlp
 from jaxgan.networks.wrappers import packed, spectral_norm
 
 __all__ = [
@@ -18,8 +18,10 @@ __all__ = [
     "ConvTranspose",
     "DCGANCritic",
     "DCGANGenerator",
+    "MLPAutoencoder",
     "MLPCritic",
     "MLPGenerator",
+    "autoencoder",
     "dcgan",
     "mlp",
     "packed",
