@@ -1,4 +1,4 @@
-"""The programs of docs/own.md: each is whole, short, and runs."""
+"""The programs of docs/own.md and losses.md: each is whole, short, and runs."""
 
 import pathlib
 import re
@@ -7,16 +7,17 @@ import jax
 import numpy as np
 import pytest
 
-PAGE = pathlib.Path(__file__).parents[1] / "docs" / "own.md"
+DOCS = pathlib.Path(__file__).parents[1] / "docs"
 PROGRAMS = {
     part.partition("\n")[0].strip("# "): program
-    for part in re.split(r"\n(?=## )", PAGE.read_text())
+    for page in ("own.md", "losses.md")
+    for part in re.split(r"\n(?=## )", (DOCS / page).read_text())
     for program in re.findall(r"```python\n(import .*?)```", part, re.DOTALL)
 }
 
 
 def test_there_is_a_program_for_each_kind_of_own():
-    assert len(PROGRAMS) == 6
+    assert len(PROGRAMS) == 7
 
 
 @pytest.mark.parametrize("name", PROGRAMS)
