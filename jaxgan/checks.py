@@ -262,13 +262,14 @@ def check_axis(
 def _is_no_mean(grown, player, data_shape) -> bool:
     """Whether a player's loss of a batch is another than the mean of the losses of its halves.
 
-    Of a critic that any smooth function stands in for: the loss sees nothing else of it.
+    Of a critic that any smooth function stands in for: the loss sees nothing else of it. Its scores
+    are positive, as those of an autoencoder are.
     """
     random = np.random.default_rng(0)
     real, fake, weights = random.normal(size=(3, 4, *data_shape)).astype(np.float32)
 
     def critic_fn(x):
-        return 2 * jnp.tanh(
+        return 2 + 2 * jnp.tanh(
             jnp.mean(x * weights[0], axis=tuple(range(1, x.ndim))) * x[0].size ** 0.5
         )
 

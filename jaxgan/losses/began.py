@@ -19,7 +19,8 @@ def began(gamma: float = 0.5, rate: float = 0.001) -> StatefulLoss:
     E L(G(z)) = γ·E L(x). The metric `convergence` is the paper's M,
     E L(x) + |γ·E L(x) − E L(G(z))|.
 
-    An error is never below 0: the loss of a critic with such a score is NaN, which stops the run.
+    An error is never below 0: the loss of a critic with such a score is NaN, and so diverges. The
+    L(G(z)) that moves k is that of the critic's update.
 
     Args:
       gamma: γ, of (0, 1]: less gives better samples, of less variety. The paper uses 0.3 to 0.7.

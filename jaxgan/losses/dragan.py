@@ -18,7 +18,7 @@ def dragan(penalty: float = 10.0) -> StatefulLoss:
 
     x̂ = x + ε·½σ·u, with one ε ~ U[0, 1) per example and one u ~ U[0, 1) per number, as in the
     authors' code; f is the score, before the sigmoid. σ is the standard deviation of all numbers in
-    the batch of the update before, 0 at the first: so several devices share it.
+    the batch of the update before, 0 at the first, so that several devices share it.
 
     Args:
       penalty: λ, positive. The paper uses 10.
@@ -32,25 +32,30 @@ def dragan(penalty: float = 10.0) -> StatefulLoss:
     check_positive("penalty", penalty)
     gan = bce()
 
-    def at(deviation, step):
+    def at(state, step):
         del step
+        mean, deviation = state
 
         def critic(critic_fn, real, fake, key):
             value, metrics = gan.critic(critic_fn, real, fake, key)
             norms = slope_norms(critic_fn, perturb(real, deviation, key))
             charged = jnp.mean(jnp.square(norms - 1))
             loss = value + penalty * charged
-            moments = {"real_mean": jnp.mean(real), "real_square": jnp.mean(jnp.square(real))}
+            # About the last batch's mean: E x² − (E x)² would cancel far from zero.
+            centred = real.astype(at_least_float32(real)) - mean
+            moments = {
+                "real_shift": jnp.mean(centred),
+                "real_square": jnp.mean(jnp.square(centred)),
+            }
             return loss, metrics | {"d_loss": loss, "gradient_penalty": charged} | moments
 
         return Loss(critic, gan.generator, per_example=True)
 
-    def update(deviation, metrics):
-        del deviation
-        variance = metrics["real_square"] - jnp.square(metrics["real_mean"])
-        return jnp.sqrt(jnp.maximum(variance, 0))
+    def update(state, metrics):
+        shift, square = metrics["real_shift"], metrics["real_square"]
+        return state[0] + shift, jnp.sqrt(jnp.maximum(square - jnp.square(shift), 0))
 
-    return StatefulLoss(lambda: jnp.zeros(()), at, update)
+    return StatefulLoss(lambda: (jnp.zeros(()), jnp.zeros(())), at, update)
 
 
 def perturb(real: chex.Array, deviation: chex.Array, key: chex.PRNGKey) -> chex.Array:

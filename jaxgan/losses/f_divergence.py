@@ -65,7 +65,7 @@ def f_gan(divergence: str = "kl") -> Loss:
     References:
       Nowozin 2016, eq. 4 and 6, tab. 1 and 2; the generator as in sec. 3.2.
     """
-    if divergence not in DIVERGENCES:
+    if not isinstance(divergence, str) or divergence not in DIVERGENCES:
         near = difflib.get_close_matches(str(divergence).lower(), DIVERGENCES, n=1)
         meant = f"did you mean {near[0]}? " if near else ""
         raise ValueError(
