@@ -128,6 +128,9 @@ COMMANDS = [
     ),
     dict(loss="wgan-gp", dataset="digits", model="mlp", workdir="here", depth=29, penalty=0.3),
     dict(loss="wgan", dataset="digits", model="mlp", workdir="here", batch_size=66, pack=33),
+    dict(loss="wgan-div", dataset="digits", model="mlp", workdir="here", k=0.34, p=3.5),
+    dict(loss="f-gan", dataset="digits", model="mlp", workdir="here", divergence="js"),
+    dict(loss="began", dataset="digits", model="mlp", workdir="here", gamma=0.36),
 ]
 
 
@@ -194,21 +197,27 @@ MAY_CHANGE = {"workdir", "data_dir", "dataset", "steps", "log_every", "sample_ev
 MAY_CHANGE |= {"checkpoint_every", "keep_every"}
 
 
+# Settings of other losses, or of the other model.
+OF_OTHERS = {"depth", "penalty", "k", "p", "divergence", "gamma"}
+
+
 @pytest.mark.parametrize(
     ("chosen", "names"),
     [
-        (dict(loss="wgan", model="dcgan"), FIELDS - MAY_CHANGE - {"depth", "penalty"}),
+        (dict(loss="wgan", model="dcgan"), FIELDS - MAY_CHANGE - OF_OTHERS),
         (dict(loss="wgan-gp", model="mlp"), {"depth", "penalty"}),
+        (dict(loss="wgan-div", model="mlp"), {"k", "p"}),
+        (dict(loss="f-gan", model="mlp"), {"divergence"}),
+        (dict(loss="began", model="mlp"), {"gamma"}),
     ],
-    ids=["dcgan", "mlp"],
+    ids=["dcgan", "mlp", "wgan-div", "f-gan", "began"],
 )
 def test_a_run_that_has_trained_does_not_go_on_with_another(chosen, names, tmp_path):
     config = Config(**chosen, workdir=str(tmp_path))
     json_files.write(tmp_path / "config.json", configs.recorded(config))
     (tmp_path / "checkpoints" / "1").mkdir(parents=True)
-    others = (
-        COMMANDS[2] | COMMANDS[1] | COMMANDS[0] | dict(loss="bce", model="mlp", critic_norm=True)
-    )
+    others = {k: v for each in COMMANDS[::-1] for k, v in each.items()}
+    others |= dict(loss="bce", model="mlp", critic_norm=True)
     others["optimizer"] = "sgd"
     for name in names:
         assert getattr(config, name) != others[name]
@@ -236,7 +245,7 @@ def test_images_are_trained_with_the_papers_numbers():
 # The loss.
 
 
-@shows("loss", "penalty")
+@shows("loss", "penalty", "k", "p", "divergence", "gamma")
 @pytest.mark.parametrize(
     ("settings", "d_loss", "g_loss"),
     [
@@ -249,6 +258,19 @@ def test_images_are_trained_with_the_papers_numbers():
         ),
         (dict(loss="wgan"), 0, -0.7),
         (dict(loss="wgan-gp", penalty=2.5), 2.5, -0.7),  # λ (0 − 1)²
+        (dict(loss="wgan-lp", penalty=2.5), 0, -0.7),
+        (dict(loss="wgan-div", k=2.5, p=3.0), 0, -0.7),
+        (dict(loss="hinge"), 0.3 + 1.7, -0.7),
+        (dict(loss="lsgan"), 0.3**2 / 2 + 0.7**2 / 2, 0.3**2 / 2),
+        (dict(loss="f-gan", divergence="kl"), np.exp(-0.3) - 0.7, -0.7),
+        (dict(loss="f-gan", divergence="pearson"), 0.7**2 / 4, -0.7),
+        (
+            dict(loss="dragan", penalty=2.5),
+            np.log1p(np.exp(-0.7)) + np.log1p(np.exp(0.7)) + 2.5,
+            np.log1p(np.exp(-0.7)),
+        ),
+        (dict(loss="rpgan"), np.log(2), np.log(2)),
+        (dict(loss="r3gan", r1=2.0, r2=3.0), np.log(2), np.log(2)),
     ],
     ids=str,
 )

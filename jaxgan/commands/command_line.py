@@ -16,7 +16,8 @@ GROUPS = {
         *("critic_norm", "spectral_norm", "pack", "num_classes"),
     ),
     "how to train it": (
-        *("steps", "batch_size", "n_critic", "clip", "penalty", "r1", "r2", "optimizer"),
+        *("steps", "batch_size", "n_critic", "clip", "penalty", "k", "p", "divergence"),
+        *("gamma", "r1", "r2", "optimizer"),
         *(
             "g_learning_rate",
             "d_learning_rate",

@@ -21,11 +21,17 @@ def preset(loss: str, dataset: str, model: str = "auto") -> Config:
     """
     check_choice("--loss", loss, LOSSES)
     check_choice("--model", model, MODELS)
-    family = {"bce": "gan", "minimax": "gan", "wgan": "wgan", "wgan-gp": "wgan_gp"}[loss]
+    family = {
+        "wgan": "wgan",
+        "wgan-gp": "wgan_gp",
+        "wgan-lp": "wgan_gp",
+        "wgan-div": "wgan_gp",
+    }.get(loss, "gan")
     kind = "toy" if dataset in TOYS else "digits" if dataset == "digits" else "images"
     name = dataset.partition(":")[0]  # tensorflow-datasets take a version, as mnist:3.0.1
     kind = name if (name, family) in _PRESETS else kind
-    settings = dataclasses.replace(_PRESETS[kind, family](), loss=loss, dataset=dataset)
+    base = dataclasses.replace(_PRESETS[kind, family](), **_OF_LOSS.get(loss, {}))
+    settings = dataclasses.replace(base, loss=loss, dataset=dataset)
     if model in ("auto", settings.model):
         return settings
     critic_norm = settings.critic_norm and model == "dcgan"
@@ -68,6 +74,14 @@ def default_workdir(config: Config) -> str:
 _GAN: dict = {"n_critic": 1, "optimizer": "adam", "b1": 0.5, "b2": 0.999}
 _WGAN: dict = {"n_critic": 5, "optimizer": "rmsprop", "b2": 0.99}
 _WGAN_GP: dict = {"n_critic": 5, "optimizer": "adam", "b2": 0.9}
+
+# What a loss changes of its family's presets. A penalty takes no BatchNorm.
+_OF_LOSS: dict[str, dict] = {
+    "wgan-div": {"penalty": 10.0},  # it has none: the default
+    "dragan": {"critic_norm": False},
+    "r3gan": {"critic_norm": False, "r1": 1.0, "r2": 1.0},
+    "began": {"critic_norm": False, "model": "mlp", "width": 256},
+}
 
 # What the data fix, whatever the loss.
 _TOYS: dict = {

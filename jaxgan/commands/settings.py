@@ -18,12 +18,29 @@ from etils import epath
 from jaxgan import losses, networks, parallel
 from jaxgan.data import TOYS
 from jaxgan.gan import GAN, gan
+from jaxgan.losses.f_divergence import DIVERGENCES
 from jaxgan.training import data_record
 from jaxgan.training.run_folder import read_settings
 
 ON_DIVERGENCE = ("stop", "skip")
 # Choices, each with the settings that are its own.
-LOSSES = {"bce": (), "minimax": (), "wgan": ("clip",), "wgan-gp": ("penalty",)}
+LOSSES: dict[str, tuple[str, ...]] = {
+    "bce": (),
+    "minimax": (),
+    "wgan": ("clip",),
+    "wgan-gp": ("penalty",),
+    "wgan-lp": ("penalty",),
+    "wgan-div": ("k", "p"),
+    "hinge": (),
+    "lsgan": (),
+    "f-gan": ("divergence",),
+    "dragan": ("penalty",),
+    "rpgan": (),
+    "r3gan": (),  # rpgan with R1 and R2
+    "began": ("gamma",),
+}
+# Those with a penalty on the slope at each example.
+PENALISED = ("wgan-gp", "wgan-lp", "wgan-div", "dragan")
 MODELS = {"auto": ("depth",), "mlp": ("depth",), "dcgan": ("critic_norm",)}
 OPTIMIZERS = {"adam": ("b1", "b2"), "rmsprop": ("b2",), "sgd": ()}
 PRECISIONS = ("float32", "bfloat16")
@@ -37,7 +54,8 @@ class Config:
     """
 
     loss: str
-    """bce, minimax, wgan or wgan-gp."""
+    """bce, minimax, wgan, wgan-gp, wgan-lp, wgan-div, hinge, lsgan, f-gan, dragan, rpgan, r3gan or
+    began."""
     dataset: str = "digits"
     """digits, ring8, grid25, swissroll, stacked_mnist, an image set of tensorflow-datasets such as
     mnist or cifar10, folder:PATH of images, or npy:FILE of an array."""
@@ -79,7 +97,7 @@ class Config:
     depth: int = 3
     """Hidden layers (mlp)."""
     critic_norm: bool = False
-    """BatchNorm in the critic (dcgan, not wgan-gp)."""
+    """BatchNorm in the critic (dcgan, without a penalty)."""
     optimizer: str = "adam"
     """adam, rmsprop or sgd."""
     g_learning_rate: float = 1e-4
@@ -95,7 +113,15 @@ class Config:
     clip: float = 0.01
     """Bound on the critic's weights (wgan)."""
     penalty: float = 10.0
-    """Weight of the gradient penalty (wgan-gp)."""
+    """Weight of the gradient penalty (wgan-gp, wgan-lp, dragan)."""
+    k: float = 2.0
+    """Weight of the slope's power (wgan-div)."""
+    p: float = 6.0
+    """That power (wgan-div)."""
+    divergence: str = "kl"
+    """kl, reverse_kl, pearson, hellinger or js (f-gan)."""
+    gamma: float = 0.5
+    """Samples' error over the data's (began)."""
     r1: float = 0.0
     """γ of R1, on the critic's slope at data; 0: none."""
     r2: float = 0.0
@@ -140,7 +166,7 @@ def check(config: Config) -> None:
     last = 2**32 - config.num_seeds
     _check_range(config, "seed", lambda v: 0 <= v <= last, f"from 0 to {last}")
     # In float32, which is what they are computed in.
-    for name in ("g_learning_rate", "d_learning_rate", "clip", "penalty"):
+    for name in ("g_learning_rate", "d_learning_rate", "clip", "penalty", "k", "gamma"):
         _check_range(config, name, lambda v: 1e-37 <= v <= 1e38, "from 1e-37 to 1e38")
     for name in ("r1", "r2"):
         _check_range(config, name, lambda v: v == 0 or 1e-37 <= v <= 1e38, "0, or 1e-37 to 1e38")
@@ -148,13 +174,18 @@ def check(config: Config) -> None:
         _check_range(config, name, lambda v: 0 <= v <= 0.9999999, "from 0 to 0.9999999")
     if config.critic_norm and config.model == "mlp":
         raise ValueError("--critic-norm goes with --model=dcgan: the mlp has no BatchNorm.")
+    _check_range(config, "p", lambda v: 1 < v <= 100, "above 1 and at most 100")
+    _check_range(config, "gamma", lambda v: v <= 1, "at most 1")
+    check_choice("--divergence", config.divergence, DIVERGENCES)
     _check_penalties(config)
+    if config.loss == "began" and config.model == "dcgan":
+        raise ValueError("--loss=began goes with --model=mlp: its critic is an autoencoder.")
 
 
 def _check_penalties(config):
     """A penalty is on each example's own gradient, of a score of its own."""
     chosen = [assign(name, getattr(config, name)) for name in ("r1", "r2") if getattr(config, name)]
-    penalty = ["--loss=wgan-gp"] * (config.loss == "wgan-gp") + chosen
+    penalty = [f"--loss={config.loss}"] * (config.loss in PENALISED) + chosen
     if penalty and config.critic_norm:
         raise ValueError(
             f"--critic-norm cannot go with {penalty[0]}: the penalty is on each example's own "
@@ -232,7 +263,7 @@ def make_model(config: Config, data_shape: tuple[int, ...]) -> GAN:
     generator, critic = make_pair(*sizes, dtype=dtype, **more)
     return gan(
         generator,
-        _wrapped(config, critic),
+        _critic(config, critic, sizes, more | {"dtype": dtype}),
         _loss(config),
         g_tx=_optimizer(config, config.g_learning_rate),
         # The critic's optimizer counts its own updates.
@@ -312,14 +343,16 @@ def model_of_run(folder: epath.PathLike) -> GAN:
     return make_model(of_run(path), tuple(data_record.read(path)["shape"]))
 
 
-def _wrapped(config, critic):
+def _critic(config, critic, sizes, more):
+    if config.loss == "began":
+        critic = networks.autoencoder(*sizes, **{k: v for k, v in more.items() if v is not None})
     critic = networks.packed(critic, config.pack) if config.pack > 1 else critic
     return networks.spectral_norm(critic) if config.spectral_norm else critic
 
 
 def _loss(config):
-    make_loss = getattr(losses, config.loss.replace("-", "_"))
-    loss = make_loss(**_own(config, LOSSES[config.loss]))
+    name = "rpgan" if config.loss == "r3gan" else config.loss.replace("-", "_")
+    loss = getattr(losses, name)(**_own(config, LOSSES[config.loss]))
     loss = losses.with_r1(loss, config.r1) if config.r1 else loss
     return losses.with_r2(loss, config.r2) if config.r2 else loss
 
