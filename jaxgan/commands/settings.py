@@ -43,6 +43,8 @@ LOSSES: dict[str, tuple[str, ...]] = {
 PENALISED = ("wgan-gp", "wgan-lp", "wgan-div", "dragan")
 MODELS = {"auto": ("depth",), "mlp": ("depth",), "dcgan": ("critic_norm",)}
 OPTIMIZERS = {"adam": ("b1", "b2"), "rmsprop": ("b2",), "sgd": ()}
+# Without effect, and so in no run's config: folders of before these settings go on.
+OFF: dict[str, Any] = {"r1": 0.0, "r2": 0.0, "pack": 1, "spectral_norm": False}
 PRECISIONS = ("float32", "bfloat16")
 
 
@@ -278,6 +280,7 @@ def make_model(config: Config, data_shape: tuple[int, ...]) -> GAN:
 def recorded(config: Config) -> dict[str, Any]:
     """The settings that a run's `config.json` holds: those that have an effect."""
     without = unused(config)
+    without |= {k: "" for k, off in OFF.items() if getattr(config, k) == off}
     return {k: v for k, v in dataclasses.asdict(config).items() if k not in without}
 
 

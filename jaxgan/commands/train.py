@@ -100,9 +100,11 @@ def check_folder(config: Config) -> None:
             settings.of_run(folder)
     except ChangedError as error:
         settings.of_run(folder)  # what is no run of ours says so itself
-        remedy = f"set {assign(error.name, error.before)} to go on"
+        off = settings.OFF.get(error.name)
+        before, now = (off if value is None else value for value in (error.before, error.now))
+        remedy = f"set {assign(error.name, before)} to go on"
         raise ValueError(
-            f"{folder} holds a run with {flag(error.name)}={error.before}, not {error.now}: "
+            f"{folder} holds a run with {flag(error.name)}={before}, not {now}: "
             f"{'raise it' if error.name == 'steps' else remedy}, or use another --workdir."
         ) from error
     if config.image_size and config.dataset not in data.TOYS:
