@@ -211,6 +211,35 @@ def save_curves(
     _save_figure(path, figure)
 
 
+def save_comparison(
+    path: str | os.PathLike, values: Mapping[str, Sequence[float]], label: str
+) -> None:
+    """Draws a row of points for each name, the best row on top.
+
+    Args:
+      path: the PNG file to write.
+      values: of each name, its values, smaller ones better; those that are not finite are left out.
+      label: what they are.
+    """
+    from matplotlib.figure import Figure
+
+    rows = {name: [v for v in found if math.isfinite(v)] for name, found in values.items()}
+    rows = dict(sorted(rows.items(), key=lambda row: -np.mean(row[1] or [math.inf])))
+    figure = Figure(figsize=(8, 1.2 + 0.3 * len(rows)), dpi=120, layout="constrained")
+    axes = figure.subplots()
+    for height, found in enumerate(rows.values()):
+        axes.plot(found, [height] * len(found), "o", color="tab:blue", alpha=0.45, markersize=5)
+        if found:
+            axes.plot([np.mean(found)], [height], "|", color="black", markersize=14)
+    axes.axvline(1, color="0.6", linewidth=0.8)
+    if max((v for found in rows.values() for v in found), default=1) > 3:
+        axes.set_xscale("log")
+    axes.set_yticks(range(len(rows)), rows)
+    axes.set_xlabel(f"{label}: each point, and the mean; 1 is training data")
+    axes.grid(axis="x", linewidth=0.3)
+    _save_figure(path, figure)
+
+
 def _draw_curve(axes: Any, steps: np.ndarray, values: np.ndarray) -> None:
     axes.grid(color="0.9", linewidth=0.6)
     axes.set_axisbelow(True)

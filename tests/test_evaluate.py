@@ -315,9 +315,9 @@ def test_each_score_has_a_least_number_of_examples(samples, held_out, classes, f
 
 def test_images_without_labels_have_distances_only(digits_run):
     unlabelled = data.load("digits")._replace(train_labels=None, test_labels=None)
-    options = evaluate.Arguments(workdir="")
     run, config = jaxgan.load(digits_run), settings.of_run(digits_run)
-    evaluation, _ = evaluate.evaluate(run, config, unlabelled, 200, options, None)
+    exam = evaluate.set_exam(unlabelled, 200, 0, config)
+    evaluation, _ = evaluate.evaluate(run, config, exam)
     assert evaluation["scores"].keys() == {"w1", "sliced_w1", "memorisation"}
     assert "classifier" not in evaluation["protocol"] and not evaluation["notes"]
 

@@ -6,7 +6,7 @@ import shlex
 
 import pytest
 
-from jaxgan.commands import results
+from jaxgan.commands import evaluate, results, tables
 from jaxgan.commands import settings as configs
 from jaxgan.commands.command_line import parse
 from jaxgan.commands.presets import preset
@@ -32,15 +32,18 @@ def write_run(folder, config, evaluation, resumed_from=0, devices=1):
 
 def ring(first, second):
     """An evaluation of two seeds that cover so many modes."""
-    scores = {"modes_covered": (first + second) / 2, "high_quality": 0.9712, "reverse_kl": 0.00031}
-    scores |= {"reverse_kl_pacgan": 0.0021, "w1": 0.05}
-    errors = {"modes_covered": 0.5, "high_quality": 0.0013, "reverse_kl": 0.00012}
+    seeds = [
+        {"modes_covered": n, "high_quality": 0.9712 + 0.0013 * sign}
+        | {"reverse_kl": 0.00031 + 0.00012 * sign, "reverse_kl_pacgan": 0.0021 + 0.0004 * sign}
+        | {"w1": 0.05 + 0.004 * sign}
+        for n, sign in ((first, -1), (second, 1))
+    ]
     floor = {"modes_covered": 8, "high_quality": 0.9889, "reverse_kl": 0.00014}
     return {
         "seeds": [0, 1],
-        "scores": scores,
-        "standard_error": errors | {"reverse_kl_pacgan": 0.0004, "w1": 0.004},
-        "scores_of_seeds": [scores | {"modes_covered": n} for n in (first, second)],
+        "scores": evaluate.combine(evaluate.mean, seeds),
+        "standard_error": evaluate.combine(evaluate.standard_error, seeds),
+        "scores_of_seeds": seeds,
         "floor": floor | {"reverse_kl_pacgan": 0.0014, "w1": 0.04},
         "protocol": {"modes": 8},
     }
@@ -59,7 +62,7 @@ def test_points_by_mode_with_errors_over_seeds_and_the_floor_last(tmp_path, caps
         "|---|---|---|---|---|---|---|---|",
         f"| `{command}` | 2 | 8/8 | {rest} | 42 |",
         f"| `{command}` | 2 | 7.5/8, worst 7 | {rest} | — |",
-        "| *training data of ring8* |  | 8 | 98.9% | 0.00014 | 0.001 | 1 |  |",
+        "| *training data of ring8* |  | 8 | 98.9% | 0.00014 | 0.001 | 1 (= 0.04) |  |",
         "",
     ]
 
@@ -70,8 +73,8 @@ def test_images_by_distance_over_its_floor(tmp_path, capsys):
     evaluation |= {"floor": {"modes_covered": 10, "w1": 2.5}, "protocol": {"modes": 10}}
     assert results.main([write_run(tmp_path / "run", preset("wgan", "digits"), evaluation)]) == 0
     row, floor = capsys.readouterr().out.splitlines()[2:4]
-    assert row.endswith("| 1 | 10/10 | 1.200 | 3.000 | 0.0123 | — | 0.39 | 42 |")
-    assert floor == "| *training data of digits* |  | 10 | 1 | 2.500 | — | — | — |  |"
+    assert row.endswith("| 1 | 10/10 | 1.200 | — | 0.0123 | — | — | 0.39 | 42 |")
+    assert floor == "| *training data of digits* |  | 10 | 1 (= 2.5) | — | — | — | — | — |  |"
 
 
 def test_stacked_digits_by_modes_and_their_balance_in_a_table_of_their_own(tmp_path, capsys):
@@ -88,7 +91,7 @@ def test_stacked_digits_by_modes_and_their_balance_in_a_table_of_their_own(tmp_p
         "|---|---|---|---|---|---|---|",
     ]
     assert lines[7].endswith("| 1 | 987/1000 | 0.123 | 1.200 | 0.39 | 42 |")
-    assert lines[8] == "| *training data of stacked_mnist* |  | 1000 | 0.019 | 1 | — |  |"
+    assert lines[8] == "| *training data of stacked_mnist* |  | 1000 | 0.019 | 1 (= 2.5) | — |  |"
 
 
 @pytest.mark.parametrize(
@@ -103,21 +106,22 @@ def test_stacked_digits_by_modes_and_their_balance_in_a_table_of_their_own(tmp_p
 )
 def test_the_command_beside_a_row_repeats_it(arguments):
     config, _ = parse(arguments)
-    again, _ = parse(shlex.split(results.command(config))[1:])
+    again, _ = parse(shlex.split(tables.command(config))[1:])
     assert again == config
 
 
 def test_the_command_leaves_out_what_has_no_effect():
     config = dataclasses.replace(preset("bce", "digits"), clip=3.0, depth=7)
-    again, _ = parse(shlex.split(results.command(config))[1:])
+    again, _ = parse(shlex.split(tables.command(config))[1:])
     assert dataclasses.replace(again, workdir=None) == preset("bce", "digits")
 
 
 def test_a_score_of_nothing_is_a_score(tmp_path, capsys):
     evaluation = ring(0, 0)
-    evaluation["scores"] |= {"high_quality": 0.0, "reverse_kl": None}
+    for scores in evaluation["scores_of_seeds"]:
+        scores |= {"high_quality": 0.0, "reverse_kl": None}
     assert results.main([write_run(tmp_path / "a", preset("wgan", "ring8"), evaluation)]) == 0
-    assert "| 0.0/8, worst 0 | 0.0 ± 0.1% | — |" in capsys.readouterr().out
+    assert "| 0.0/8, worst 0 | 0.0 ± 0.0% | — |" in capsys.readouterr().out
 
 
 def test_points_without_modes_have_their_distance(tmp_path, capsys):
@@ -125,7 +129,7 @@ def test_points_without_modes_have_their_distance(tmp_path, capsys):
     assert results.main([write_run(tmp_path / "a", preset("wgan", "swissroll"), evaluation)]) == 0
     row, floor = capsys.readouterr().out.splitlines()[2:4]
     assert row.endswith("| 1 | — | — | — | — | 1.500 | 42 |")
-    assert floor == "| *training data of swissroll* |  | — | — | — | — | 1 |  |"
+    assert floor == "| *training data of swissroll* |  | — | — | — | — | 1 (= 0.2) |  |"
 
 
 @pytest.mark.parametrize(

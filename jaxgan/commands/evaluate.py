@@ -12,7 +12,7 @@ import math
 import platform
 import sys
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -56,14 +56,21 @@ def main(arguments: list[str]) -> int:
     dataset = data.load(name, data_dir, image_size=config.image_size)
     run = load(folder, settings.make_model(config, dataset.train.shape[1:]))
     n = count_samples(options.samples, dataset)
-    evaluation, picture = evaluate(run, config, dataset, n, options, data_dir)
-    evaluation["notes"] += note_on_data(folder, dataset, evaluation["protocol"]["data"])
-    json_files.write(folder / "evaluation.json", evaluation)
-    (folder / "nearest.png").write_bytes(picture)
+    exam = set_exam(dataset, n, options.seed, config, data_dir)
+    evaluation = score(folder, run if options.ema else run.without_average(), config, exam)
     print("\n".join(tabulate(evaluation)))
     print(f"samples beside their nearest training examples: {folder / 'nearest.png'}")
     print(f"all numbers: {folder / 'evaluation.json'}")
     return 0
+
+
+def score(folder: epath.Path, run: Run, config: Config, exam: "Exam") -> dict:
+    """Scores the run in a folder, and writes `evaluation.json` and `nearest.png` there."""
+    evaluation, picture = evaluate(run, config, exam)
+    evaluation["notes"] += note_on_data(folder, exam.dataset, evaluation["protocol"]["data"])
+    json_files.write(folder / "evaluation.json", evaluation)
+    (folder / "nearest.png").write_bytes(picture)
+    return evaluation
 
 
 def tabulate(evaluation: dict) -> list[str]:
@@ -144,10 +151,48 @@ def count_samples(asked: int | None, dataset: Dataset) -> int:
     return min(10_000, held_out, train)
 
 
-def evaluate(
-    run: Run, config: Config, dataset: Dataset, n: int, options: Arguments, data_dir: str | None
-) -> tuple[dict, bytes]:
-    """Scores n samples of each seed, and as many training examples.
+class Exam(NamedTuple):
+    """What runs on a data set are scored by.
+
+    Attributes:
+      dataset: their data.
+      n: how many samples of each seed are scored.
+      seed: of their latents, and of the examples in the floor.
+      labels: the classes that they are asked for, `[n]`; None without classes.
+      scorer: scores them.
+      floor: what training examples score in their place.
+      controls: what samples do that are known to be bad.
+    """
+
+    dataset: Dataset
+    n: int
+    seed: int
+    labels: np.ndarray | None
+    scorer: Scorer
+    floor: dict
+    controls: dict
+
+
+def set_exam(
+    dataset: Dataset, n: int, seed: int, config: Config, data_dir: str | None = None
+) -> Exam:
+    """Scores the floor and the controls for runs with these settings."""
+    judge = make_judge(dataset, data_dir, config.image_size)
+    print(f"scoring {n:,} samples against {len(dataset.test):,} held-out examples", flush=True)
+    random = np.random.RandomState(seed % 2**32)  # the same under every numpy
+    chosen = random.permutation(len(dataset.train))[:n]
+    # The classes asked for are as frequent as in the data.
+    labels = None
+    if config.num_classes and dataset.train_labels is not None:
+        labels = dataset.train_labels[chosen]
+    scorer = Scorer(dataset, judge, jax.random.split(jax.random.key(seed))[1], n, labels)
+    print("training examples, for the floor", flush=True)
+    floor, controls = scorer.floor(np.asarray(data.to_float(dataset.train[chosen])))
+    return Exam(dataset, n, seed, labels, scorer, floor, controls)
+
+
+def evaluate(run: Run, config: Config, exam: Exam) -> tuple[dict, bytes]:
+    """Scores the samples of each seed of a run.
 
     Returns:
       What `evaluation.json` holds, and a PNG of samples with their nearest training examples.
@@ -155,31 +200,17 @@ def evaluate(
     Raises:
       ValueError: if samples are not finite.
     """
-    run = run if options.ema else run.without_average()
-    key, directions = jax.random.split(jax.random.key(options.seed))
-    judge = make_judge(dataset, data_dir, config.image_size)
-    print(f"scoring {n:,} samples against {len(dataset.test):,} held-out examples", flush=True)
-    random = np.random.RandomState(options.seed % 2**32)  # the same under every numpy
-    chosen = random.permutation(len(dataset.train))[:n]
-    # The classes asked for are as frequent as in the data.
-    labels = None
-    if run.model.game.num_classes and dataset.train_labels is not None:
-        labels = dataset.train_labels[chosen]
-    score = Scorer(dataset, judge, directions, n, labels)
-
-    print("training examples, for the floor", flush=True)
-    floor, controls = score.floor(np.asarray(data.to_float(dataset.train[chosen])))
-
+    key, scorer = jax.random.split(jax.random.key(exam.seed))[0], exam.scorer
     seeds = [config.seed + index for index in range(config.num_seeds)]
     scores, picture = [], b""
     for index, seed in enumerate(seeds):
         print(f"seed {seed}: drawing and scoring", flush=True)
-        x = run.sample(jax.random.fold_in(key, seed), n, index, labels)
+        x = run.sample(jax.random.fold_in(key, seed), exam.n, index, exam.labels)
         if not np.isfinite(x).all():
             raise ValueError(f"the samples of seed {seed} are not finite: its training diverged")
-        memorisation, neighbours = score.copies(x)
-        scores.append(score(x) | {"memorisation": memorisation})
-        picture = picture or draw_neighbours(x, neighbours, dataset)
+        memorisation, neighbours = scorer.copies(x)
+        scores.append(scorer(x) | {"memorisation": memorisation})
+        picture = picture or draw_neighbours(x, neighbours, exam.dataset)
     summary: dict = {"scores": scores[0]}
     if len(seeds) > 1:
         summary = {
@@ -193,17 +224,17 @@ def evaluate(
         "seeds": seeds,
         "step": run.step,
         **summary,
-        "floor": floor,
-        "controls": controls,
+        "floor": exam.floor,
+        "controls": exam.controls,
         "protocol": {
-            "samples": n,
-            "seed": options.seed,
-            "data": data.fingerprint(dataset),
+            "samples": exam.n,
+            "seed": exam.seed,
+            "data": data.fingerprint(exam.dataset),
             "generator": "last" if run.state.ema is None else "averaged",
-            **score.protocol(n),
+            **scorer.protocol(exam.n),
         },
-        "notes": [note for name, note in score.withheld.items() if name in scores[0]]
-        + withheld.below_floor(summary["scores"], floor),
+        "notes": [note for name, note in scorer.withheld.items() if name in scores[0]]
+        + withheld.below_floor(summary["scores"], exam.floor),
         "versions": versions(),
     }
     return clean(evaluation), picture

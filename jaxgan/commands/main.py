@@ -1,14 +1,15 @@
-"""The command `jaxgan train|sample|evaluate|results`, which an installed package has."""
+"""The command `jaxgan train|sample|evaluate|results|compare`, which an installed package has."""
 
 import sys
 
-from jaxgan.commands import endings, evaluate, results, sample, train
+from jaxgan.commands import compare, endings, evaluate, results, sample, train
 
 PROGRAMS = {
     "train": train.main,
     "sample": sample.main,
     "evaluate": evaluate.main,
     "results": results.main,
+    "compare": compare.main,
 }
 
 

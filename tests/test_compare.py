@@ -1,0 +1,177 @@
+"""Comparisons of losses: trained under one budget, scored alike, and gone on with."""
+
+import dataclasses
+import json
+import os
+import signal
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from jaxgan.commands import compare, contest
+from jaxgan.commands.contest import Arguments, check_protocol, choose, draw, make_entries
+from jaxgan.commands.presets import preset
+from jaxgan.commands.settings import LOSSES, check
+
+SCRIPT = Path(__file__).parent.parent / "experiments" / "compare.py"
+# Networks and a budget that train in no time.
+SMALL = [
+    *("--dataset=digits", "--model=mlp", "--width=8", "--depth=1", "--latent-dim=2"),
+    *("--batch-size=8", "--updates=12"),
+]
+
+
+def scores_of(folder):
+    """The W1 over its floor of each seed in the folders of a loss."""
+    found = []
+    for path in sorted(folder.glob("*/evaluation.json")):
+        evaluation = json.loads(path.read_text())
+        for scores in evaluation.get("scores_of_seeds", [evaluation["scores"]]):
+            found.append(scores["w1"] / evaluation["floor"]["w1"])
+    return found
+
+
+def test_losses_are_trained_scored_and_tabulated_and_more_seeds_join_them(tmp_path, capsys):
+    command = [*SMALL, "--losses=bce,wgan-gp", f"--workdir={tmp_path}"]
+    assert compare.main([*command, "--num-seeds=2"]) == 0
+    first = capsys.readouterr().out
+    assert "[0 of 2 done] bce, seeds 0 to 1" in first
+    assert "[1 of 2 done; about " in first and "wgan-gp, seeds 0 to 1" in first
+    assert compare.main([*command, "--num-seeds=3"]) == 0
+    second = capsys.readouterr().out
+    assert "[2 of 4 done] bce, seeds 2 to 2" in second and "seeds 0 to 1" not in second
+    table = (tmp_path / "compare.md").read_text()
+    for loss in ("bce", "wgan-gp"):
+        scores = scores_of(tmp_path / loss)
+        mean, error = statistics.mean(scores), statistics.stdev(scores) / 3**0.5
+        [row] = [line for line in table.splitlines() if f"--loss={loss} " in line]
+        assert "--num-seeds=3" in row and "| 3 | " in row
+        assert f" | {mean:.3f} ± {error:.3f} | " in row
+    assert (tmp_path / "compare.png").stat().st_size > 10_000
+    assert compare.main([*command, "--num-seeds=3"]) == 0  # nothing is left to do
+    assert " done" not in capsys.readouterr().out
+    # A folder holds one comparison.
+    assert compare.main([*command, "--num-seeds=3", "--latent-dim=3"]) == 2
+    assert "holds a run with --latent-dim=2, not 3" in capsys.readouterr().err
+
+
+def test_each_loss_has_its_best_median_and_worst_setting(tmp_path, capsys, monkeypatch):
+    # So high that float32 has no number for what comes of it.
+    monkeypatch.setitem(contest.RANGES, "d_learning_rate", (1e30, 1e30))
+    command = [*SMALL, "--losses=wgan-gp,lsgan", f"--workdir={tmp_path}", "--num-seeds=1"]
+    assert compare.main([*command, "--settings=2"]) == 2
+    told = capsys.readouterr()
+    assert "diverged" in told.err and "no distance tells these runs apart" in told.err
+    monkeypatch.undo()
+    for path in tmp_path.glob("lsgan-*/*"):
+        for file in sorted(path.rglob("*"), reverse=True):
+            file.unlink() if file.is_file() else file.rmdir()
+        path.rmdir()
+    monkeypatch.setattr(compare, "check_folder", lambda config: None)
+    assert compare.main([*command, "--settings=2"]) == 0
+    lines = (tmp_path / "compare.md").read_text().splitlines()
+    assert lines[0] == "| loss | settings | best W1 / floor | median | worst | the best |"
+    values = sorted(scores_of(tmp_path / f"lsgan-{i}")[0] for i in range(2))
+    cells = f"{values[0]:.3f} | {statistics.mean(values):.3f} | {values[1]:.3f}"
+    assert lines[2].startswith(f"| lsgan | 2 | {cells} | `train.py --loss=lsgan ")
+    assert lines[3] == "| wgan-gp | 2 | inf | inf | inf |  |"
+    assert [line for line in lines if line.startswith("- wgan-gp-1, seeds 0 to 0: diverged at")]
+
+
+def test_all_losses_train_with_the_same_random_rates_within_the_ranges():
+    rates = ("g_learning_rate", "d_learning_rate", "n_critic")
+    for index in range(20):
+        drawn = {loss: draw(preset(loss, "ring8"), index) for loss in LOSSES}
+        for loss, config in drawn.items():
+            check(config)
+            assert [getattr(config, name) for name in rates] == [
+                getattr(drawn["bce"], name) for name in rates
+            ]
+            for name, values in contest.RANGES.items():
+                if getattr(config, name) != getattr(preset(loss, "ring8"), name):
+                    low, high = min(values), max(values)
+                    assert low <= getattr(config, name) <= high
+        assert drawn["r3gan"].r1 == drawn["r3gan"].r2 > 0 and drawn["bce"].r1 == 0
+    clips = {draw(preset("wgan", "ring8"), index).clip for index in range(20)}
+    assert len(clips) > 10 and max(clips) > 10 * min(clips)
+
+
+def test_names_choose_losses():
+    assert list(choose("wgan,bce")) == ["wgan", "bce"]
+    assert choose("f-gan-js") == {"f-gan-js": ("f-gan", {"divergence": "js"})}
+    assert len(choose("f-gan")) == 5
+    assert len(choose("all")) == len(LOSSES) - 1 + 5
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--losses=wgan,hing"], "did you mean hinge"),
+        (["--losses="], "unknown --losses="),
+        (["--num-seeds=0"], "--num-seeds must be from 1 up; got 0"),
+        (["--settings=-1"], "--settings must be"),
+        (["--updates=1"], "--updates must be"),
+        (["--dataset=ring9"], "ring9"),
+        (["--width=0"], "--width must be"),
+        (["--clip=3"], "unknown flag --clip=3"),
+        (["--losses=began", "--model=dcgan"], "--loss=began goes with --model=mlp"),
+    ],
+)
+def test_a_mistake_is_one_line(flags, words, tmp_path, capsys):
+    assert compare.main([*flags, f"--workdir={tmp_path / 'new'}"]) == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert words in line
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"width": 7}, "--width=7"),
+        ({"batch_size": 7}, "--batch-size=7"),
+        ({"ema_decay": 0.0}, "--ema-decay=0.0"),
+        ({"steps": 7}, "Give --updates for all"),
+    ],
+)
+def test_losses_on_different_protocols_are_refused(change, words):
+    first = preset("bce", "ring8")
+    with pytest.raises(ValueError, match="not on one protocol") as error:
+        check_protocol([first, dataclasses.replace(preset("wgan", "ring8"), **change)])
+    assert words in str(error.value)
+
+
+@pytest.mark.parametrize("dataset", ["ring8", "grid25", "digits"])
+def test_the_presets_of_all_losses_are_on_one_protocol(dataset, tmp_path):
+    entries = make_entries(Arguments(dataset), tmp_path)
+    assert len(entries) == len(choose("all"))
+    check_protocol([entry.config for entry in entries])
+
+
+def run_script(*flags, **options):
+    environment = os.environ | {"PYTHONUNBUFFERED": "1"}
+    return subprocess.Popen(
+        [sys.executable, SCRIPT, *flags], stdout=subprocess.PIPE, text=True, env=environment
+    )
+
+
+@pytest.mark.slow
+def test_a_first_look_goes_on_after_an_interrupt(tmp_path):
+    flags = ["--quick", f"--workdir={tmp_path}"]
+    process = run_script(*flags)
+    for line in process.stdout:
+        if "[1 of 5 done" in line:
+            process.send_signal(signal.SIGINT)
+            break
+    process.stdout.read()
+    assert process.wait() == 130
+    done = (tmp_path / "bce" / "0to1" / "evaluation.json").stat().st_mtime_ns
+    process = run_script(*flags)
+    told = process.stdout.read()
+    assert process.wait() == 0 and "[1 of 5 done]" in told
+    assert (tmp_path / "bce" / "0to1" / "evaluation.json").stat().st_mtime_ns == done
+    table = (tmp_path / "compare.md").read_text()
+    for loss in contest.QUICK.split(","):
+        assert f"--loss={loss} " in table
