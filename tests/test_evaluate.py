@@ -215,7 +215,7 @@ def test_points_are_asked_for_classes_as_frequent_as_in_the_data():
     scores = score(modes[1 - labels])
     assert scores["agreement"] == 0 and score(modes[labels])["agreement"] == 1
     assert scores["agreement_by_class"] is None
-    assert "10 samples of the rarest class where a share needs 20" in str(score.withheld)
+    assert "10 samples of the rarest class where it needs 20" in str(score.withheld)
     few = scorer.Scorer(dataset, None, jax.random.key(0), 50, labels[:50])
     assert few(modes[labels[:50]])["agreement"] is None
 

@@ -64,8 +64,10 @@ class Scorer:
         self._asked = asked
         self._real = np.asarray(data.to_float(dataset.test[:DISTANCE_POINTS]))
         self._real_features, self._real_classes = np.empty((0, 0)), np.empty(0)
+        self._real_labels = None
         if judge is not None:
             self._real_features, self._real_classes, _ = judge.look(self._real)
+            self._real_labels = judge.held_out[: len(self._real)]
         self._held_out = self._real[:NEIGHBOUR_POINTS]
         self._near_held_out = find_nearest(self._held_out, dataset.train)
         modes = None if dataset.modes is None else len(dataset.modes)
@@ -74,12 +76,9 @@ class Scorer:
             len(self._real),
             modes if judge is None else judge.classes,
             None if judge is None else judge.about["features"],
+            asked,
+            self._real_labels,
         )
-        if asked is not None:
-            self.withheld |= withheld.too_few_to_agree(asked)
-        if judge is not None and asked is not None:
-            real_labels, features = judge.held_out[:DISTANCE_POINTS], judge.about["features"]
-            self.withheld |= withheld.too_few_of_a_class(asked, real_labels, features)
 
     def __call__(self, x: np.ndarray) -> dict:
         """The scores of x, by name."""
@@ -93,10 +92,9 @@ class Scorer:
         From here on those scores are withheld that cannot tell the two apart.
         """
         floor, controls = self(x), self._score_controls(x)
-        if self._judge is not None and self._asked is not None:
+        if self._real_labels is not None and self._asked is not None:
             # The classifier knows the examples that it was trained on: those held out are a floor.
-            held_out = self._judge.held_out[: len(self._real)]
-            floor |= self._attempt(**score_agreement(self._real_classes, held_out))
+            floor |= self._attempt(**score_agreement(self._real_classes, self._real_labels))
         self.withheld |= withheld.fooled(floor, controls)
         return {
             name: None if name in self.withheld else score for name, score in floor.items()
@@ -204,16 +202,16 @@ class Scorer:
         if probabilities is not None:
             scores["classifier_score"] = lambda: classifier.classifier_score(probabilities)
         if self._asked is not None:
-            scores |= self._score_each_class(fake, labels, self._asked, self._judge.held_out)
+            scores |= self._score_each_class(fake, labels, self._asked)
         return scores | {
             "frechet_classifier": lambda: metrics.frechet_distance(fake, real),
             "kernel_classifier": lambda: metrics.kernel_distance(fake, real, withheld.BLOCKS),
             "manifold_classifier": lambda: manifold(real, fake, NEIGHBOURS),
         }
 
-    def _score_each_class(self, features, found, asked, held_out):
+    def _score_each_class(self, features, found, asked):
         """How often the classifier finds the class asked for, and distances within each class."""
-        fake_labels, real_labels = asked[: len(features)], held_out[: len(self._real)]
+        fake_labels, real_labels = asked[: len(features)], self._real_labels
         scores, classes = score_agreement(found, asked), np.unique(asked)
 
         def frechet(k):

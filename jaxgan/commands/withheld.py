@@ -27,7 +27,12 @@ CONTROLS = {"mean": "the mean example", "blurred": "blurred examples"}
 
 
 def too_few(
-    samples: int, held_out: int, classes: int | None = None, features: int | None = None
+    samples: int,
+    held_out: int,
+    classes: int | None = None,
+    features: int | None = None,
+    asked: np.ndarray | None = None,
+    held_out_classes: np.ndarray | None = None,
 ) -> dict[str, str]:
     """The scores that there are too few examples for, each with a line that says why.
 
@@ -36,6 +41,8 @@ def too_few(
       held_out: how many examples there are to score them against.
       classes: how many modes or classes are counted, if any are.
       features: how many the classifier has, if there is one.
+      asked: the classes that the samples are asked for, if they are.
+      held_out_classes: the classes of the held-out examples, if the classifier knows them.
     """
     noise = "with fewer its own error is as large as what it has to show"
     against = {"w1": (LEAST, noise), "sliced_w1": (LEAST, noise), "memorisation": (LEAST, noise)}
@@ -44,54 +51,36 @@ def too_few(
         few = f"{PER_CLASS} for each of {classes:,} classes, below which even data miss some"
         names = ("modes_covered", "reverse_kl", "reverse_kl_pacgan", "entropy", "classifier_score")
         alone = dict.fromkeys(names, (PER_CLASS * classes, few)) | {"high_quality": (LEAST, noise)}
+    rank = f"the covariance of {features} features needs more than {features}"
     if features is not None:
-        rank = f"the covariance of {features} features needs more than {features}"
         blocks = f"{PER_BLOCK} in each of {BLOCKS} blocks, whose spread is its error"
         against |= {
             "frechet_classifier": (features + 1, rank),
             "kernel_classifier": (PER_BLOCK * BLOCKS, blocks),
             "manifold_classifier": (LEAST, noise),
         }
-    notes = {}
-    for needs, counts in (
-        (against, {"samples": samples, "held-out examples": held_out}),
-        (alone, {"samples": samples}),
-    ):
-        for name, (least, why) in needs.items():
-            for what, count in counts.items():
-                if count < least:
-                    notes[name] = f"no {name}: {count:,} {what} where it needs {least:,}: {why}"
-    return notes
-
-
-def too_few_to_agree(asked: np.ndarray) -> dict[str, str]:
-    """The shares that there are too few samples for, with the classes `[n]` that were asked for."""
-    notes, rarest = {}, np.unique(asked, return_counts=True)[1].min()
-    for name, count, least in (
-        ("agreement", len(asked), LEAST),
-        ("agreement_by_class", rarest, OF_A_CLASS),
-    ):
-        if count < least:
-            of = "" if name == "agreement" else " of the rarest class"
-            notes[name] = f"no {name}: {count} samples{of} where a share needs {least}"
-    return notes
-
-
-def too_few_of_a_class(asked: np.ndarray, held_out: np.ndarray, features: int) -> dict[str, str]:
-    """The distances within classes, if a class has too few examples, with a line that says why.
-
-    Args:
-      asked: the classes that the samples are asked for, `[n]`.
-      held_out: the classes of the held-out examples.
-      features: how many the classifier has.
-    """
-    classes, samples = np.unique(asked, return_counts=True)
-    sampled, real = samples.min(), min(np.sum(held_out == k) for k in classes)
-    if min(sampled, real) > features:
-        return {}
+    counts = {"samples": samples}
+    table = [(against, counts | {"held-out examples": held_out}), (alone, counts)]
+    if asked is not None:
+        found, of_each = np.unique(asked, return_counts=True)
+        rarest = {"samples of the rarest class": int(of_each.min())}
+        table += [
+            ({"agreement": (LEAST, "with fewer its standard error may be 0.06")}, counts),
+            (
+                {"agreement_by_class": (OF_A_CLASS, "with fewer its standard error may be 0.11")},
+                rarest,
+            ),
+        ]
+        if features is not None and held_out_classes is not None:
+            real = min(int(np.sum(held_out_classes == k)) for k in found)
+            both = rarest | {"held-out examples of the rarest class": real}
+            table.append(({"frechet_by_class": (features + 1, rank)}, both))
     return {
-        "frechet_by_class": f"no frechet_by_class: {sampled} samples and {real} held-out examples "
-        f"of the rarest classes: the covariance of {features} features needs more than {features}"
+        name: f"no {name}: {count:,} {what} where it needs {least:,}: {why}"
+        for needs, counts in table
+        for name, (least, why) in needs.items()
+        for what, count in counts.items()
+        if count < least
     }
 
 

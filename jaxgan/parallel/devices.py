@@ -66,7 +66,7 @@ def _wrap_for_pmap(per_device, split, devices):
 
     def run(state, *args):
         parts = [
-            x if axis is None else jax.tree.map(lambda leaf, a=axis: _split_axis(leaf, a, own), x)
+            x if axis is None else _split_axis(x, axis, own)
             for x, axis in zip(args, split, strict=True)
         ]
         # Where there are several processes pmap's results are each one's own.
@@ -257,10 +257,14 @@ def _join(tree, devices, spec):
     return jax.tree.map(join, tree)
 
 
-def _split_axis(x, axis, parts):
+def _split_axis(tree, axis, parts):
     """Splits one axis in two, `[..., B, ...]` to `[..., parts, B / parts, ...]`, for pmap."""
-    check_divides(x.shape[axis], parts)
-    return x.reshape(*x.shape[:axis], parts, x.shape[axis] // parts, *x.shape[axis + 1 :])
+
+    def split(x):
+        check_divides(x.shape[axis], parts)
+        return x.reshape(*x.shape[:axis], parts, x.shape[axis] // parts, *x.shape[axis + 1 :])
+
+    return jax.tree.map(split, tree)
 
 
 def _check_mode(mode):
