@@ -130,7 +130,7 @@ COMMANDS = [
     dict(loss="wgan", dataset="digits", model="mlp", workdir="here", batch_size=66, pack=33),
     dict(loss="wgan-div", dataset="digits", model="mlp", workdir="here", k=0.34, p=3.5),
     dict(loss="f-gan", dataset="digits", model="mlp", workdir="here", divergence="js"),
-    dict(loss="began", dataset="digits", model="mlp", workdir="here", gamma=0.36),
+    dict(loss="began", dataset="digits", model="mlp", workdir="here", gamma=0.36, rate=0.37),
 ]
 
 
@@ -198,7 +198,7 @@ MAY_CHANGE |= {"checkpoint_every", "keep_every"}
 
 
 # Settings of other losses, or of the other model.
-OF_OTHERS = {"depth", "penalty", "k", "p", "divergence", "gamma"}
+OF_OTHERS = {"depth", "penalty", "k", "p", "divergence", "gamma", "rate"}
 
 
 @pytest.mark.parametrize(
@@ -208,7 +208,7 @@ OF_OTHERS = {"depth", "penalty", "k", "p", "divergence", "gamma"}
         (dict(loss="wgan-gp", model="mlp"), {"depth", "penalty"}),
         (dict(loss="wgan-div", model="mlp"), {"k", "p"}),
         (dict(loss="f-gan", model="mlp"), {"divergence"}),
-        (dict(loss="began", model="mlp"), {"gamma"}),
+        (dict(loss="began", model="mlp"), {"gamma", "rate"}),
     ],
     ids=["dcgan", "mlp", "wgan-div", "f-gan", "began"],
 )
@@ -245,7 +245,7 @@ def test_images_are_trained_with_the_papers_numbers():
 # The loss.
 
 
-@shows("loss", "penalty", "k", "p", "divergence", "gamma")
+@shows("loss", "penalty", "k", "p", "divergence")
 @pytest.mark.parametrize(
     ("settings", "d_loss", "g_loss"),
     [
@@ -280,6 +280,23 @@ def test_the_loss_is_the_named_one_with_its_penalty(settings, d_loss, g_loss):
     state.critic.params["Dense_1"]["bias"] += 0.7
     np.testing.assert_allclose(model.d_step(state, reals(), KEY)[1]["d_loss"], d_loss, atol=1e-6)
     np.testing.assert_allclose(model.g_step(state, reals(), KEY)[1]["g_loss"], g_loss, atol=1e-6)
+
+
+@shows("gamma", "rate")
+def test_the_balance_of_began_moves_at_its_rate_to_samples_of_gamma_times_the_error():
+    model = make_model(small(loss="began", gamma=0.3, rate=0.25), (2,))
+    state = model.init(KEY)._replace(loss=jnp.asarray(0.5))
+    after, metrics = model.d_step(state, reals(), KEY)
+    moved = 0.25 * (0.3 * metrics["real_error"] - metrics["fake_error"])
+    assert abs(moved) > 1e-3
+    np.testing.assert_allclose(after.loss, 0.5 + moved, rtol=1e-6)
+
+
+@pytest.mark.parametrize(("shape", "latent_dim", "code"), [((2,), 2, 1), ((8, 8, 1), 10, 10)])
+def test_the_autoencoder_of_began_cannot_copy_everything(shape, latent_dim, code):
+    config = small(loss="began", latent_dim=latent_dim, depth=1)
+    kernels = jax.tree.leaves(make_model(config, shape).init(KEY).critic.params)
+    assert code in {kernel.shape[-1] for kernel in kernels}
 
 
 @shows("clip")

@@ -18,13 +18,14 @@ RANGES: dict[str, Any] = {
     "g_learning_rate": (1e-4, 1e-2),
     "d_learning_rate": (2e-4, 5e-3),
     "n_critic": [1, 2, 5],
-    "b1": [0.0, 0.5],
+    "b1": [0.0, 0.5, 0.9],
     "b2": [0.9, 0.99, 0.999],
     "clip": (0.01, 1.0),
     "penalty": (0.1, 10.0),
     "k": (0.2, 20.0),
     "p": [2.0, 4.0, 6.0],
-    "gamma": [0.3, 0.5, 0.7],
+    "gamma": [0.3, 0.5, 0.7, 0.9],
+    "rate": (0.001, 0.1),
     "r1": (0.01, 10.0),
 }
 # What all losses of a comparison share, and `updates`.

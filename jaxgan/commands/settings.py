@@ -7,6 +7,7 @@ to rebuild the model.
 
 import dataclasses
 import difflib
+import math
 import shlex
 from collections.abc import Iterable
 from typing import Any
@@ -37,7 +38,7 @@ LOSSES: dict[str, tuple[str, ...]] = {
     "dragan": ("penalty",),
     "rpgan": (),
     "r3gan": (),  # rpgan with R1 and R2
-    "began": ("gamma",),
+    "began": ("gamma", "rate"),
 }
 # Those with a penalty on the slope at each example.
 PENALISED = ("wgan-gp", "wgan-lp", "wgan-div", "dragan")
@@ -124,6 +125,8 @@ class Config:
     """kl, reverse_kl, pearson, hellinger or js (f-gan)."""
     gamma: float = 0.5
     """Samples' error over the data's (began)."""
+    rate: float = 0.001
+    """How fast the balance k moves (began)."""
     r1: float = 0.0
     """γ of R1, on the critic's slope at data; 0: none."""
     r2: float = 0.0
@@ -168,7 +171,7 @@ def check(config: Config) -> None:
     last = 2**32 - config.num_seeds
     _check_range(config, "seed", lambda v: 0 <= v <= last, f"from 0 to {last}")
     # In float32, which is what they are computed in.
-    for name in ("g_learning_rate", "d_learning_rate", "clip", "penalty", "k", "gamma"):
+    for name in ("g_learning_rate", "d_learning_rate", "clip", "penalty", "k", "gamma", "rate"):
         _check_range(config, name, lambda v: 1e-37 <= v <= 1e38, "from 1e-37 to 1e38")
     for name in ("r1", "r2"):
         _check_range(config, name, lambda v: v == 0 or 1e-37 <= v <= 1e38, "0, or 1e-37 to 1e38")
@@ -348,7 +351,11 @@ def model_of_run(folder: epath.PathLike) -> GAN:
 
 def _critic(config, critic, sizes, more):
     if config.loss == "began":
-        critic = networks.autoencoder(*sizes, **{k: v for k, v in more.items() if v is not None})
+        shape, code, width = sizes
+        # With a code as large as the data it would copy anything.
+        code = min(code, max(1, math.prod(shape) // 2))
+        more = {name: value for name, value in more.items() if value is not None}
+        critic = networks.autoencoder(shape, code, width, **more)
     critic = networks.packed(critic, config.pack) if config.pack > 1 else critic
     return networks.spectral_norm(critic) if config.spectral_norm else critic
 
