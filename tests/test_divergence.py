@@ -17,7 +17,8 @@ from etils import epath
 import jaxgan
 from jaxgan import data, losses, networks
 from jaxgan.commands import train
-from jaxgan.commands.settings import Config, make_model, make_model_of, recorded
+from jaxgan.commands.config import Config
+from jaxgan.commands.settings import make_model, make_model_of, recorded
 from jaxgan.state import all_finite
 from jaxgan.training import log, nonfinite
 
@@ -359,11 +360,13 @@ def test_of_several_seeds_the_one_that_breaks_is_named(tmp_path, bad_image, caps
     assert f"seed {seed}" in capsys.readouterr().out
 
 
-def test_several_seeds_skip_each_its_own(tmp_path, bad_image):
+def test_several_seeds_skip_each_its_own_and_the_end_says_so(tmp_path, bad_image, capsys):
     assert not run(tmp_path, "--loss=bce", "--steps=12", "--num-seeds=2", "--on-divergence=skip")
     counts = [int(bad_updates(seed, 12).sum()) for seed in (0, 1)]
     assert counts[0] != counts[1]
     assert read_rows(tmp_path)[-1]["skipped_seeds"] == counts
+    words = f"{sum(counts)} of 72 updates were not finite, and skipped"
+    assert words in capsys.readouterr().out
 
 
 @pytest.mark.slow

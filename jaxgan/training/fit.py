@@ -124,7 +124,7 @@ def start(job: Job):
         return
     with hosts.together():
         if hosts.is_first():
-            job.folder.metrics()  # fail now if they are damaged
+            job.folder.metrics.read()  # fail now if they are damaged
             job.folder.create()
     with contextlib.closing(job.folder):
         with hosts.together():
@@ -156,7 +156,7 @@ def train(
     first = current_step(state)
     if first >= plan.steps and folder is not None and folder.finished:
         hosts.say(f"{folder.path} is finished: {first} steps. Raise steps to go on.")
-        return job.run(state, folder.metrics(), finished=True)
+        return job.run(state, folder.metrics.read(), finished=True)
     hosts.say(job.describe())
     if folder is not None and folder.resumes and first == 0:
         hosts.say("it has no checkpoint yet: from the beginning")
@@ -187,6 +187,9 @@ def train(
         folder.finish(first, seconds, compile_seconds)
     where = f"; samples in {picture}" if picture else ""
     hosts.say(f"{step - first} steps in {seconds:.0f} s{where}")
+    if skipped := 0 if run.state.skipped is None else int(jnp.sum(run.state.skipped)):
+        updates = plan.num_seeds * step * (job.model.game.n_critic + 1)
+        hosts.say(f"{skipped:,} of {updates:,} updates were not finite, and skipped")
     return run
 
 

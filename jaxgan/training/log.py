@@ -17,7 +17,7 @@ from tensorboardX.proto.event_pb2 import Event, SessionLog
 from tensorboardX.record_writer import RecordWriter
 
 from jaxgan.parallel import hosts
-from jaxgan.training.run_folder import is_logged, is_remote
+from jaxgan.training.metrics_file import is_logged, is_remote
 
 # So long may pass before others see what was logged: an object in a store is written whole.
 PUBLISH_SECONDS = 30
@@ -51,7 +51,7 @@ class Log:
 
     def __init__(self, job, step: int):
         self._plan, self._folder, self._dataset = job.plan, job.folder, job.dataset
-        self.rows = [] if job.folder is None else job.folder.metrics()
+        self.rows = [] if job.folder is None else job.folder.metrics.read()
         self._pending: collections.deque = collections.deque()
         self._events = Events(job.folder.path, step) if job.folder and hosts.is_first() else None
         self._published = self._began = time.monotonic()
@@ -108,7 +108,7 @@ class Log:
     def publish(self) -> None:
         """Lets others see all that is written."""
         if self._events:
-            self._folder.flush()
+            self._folder.metrics.flush()
             self._events.flush()
         self._published = time.monotonic()
 
@@ -130,7 +130,7 @@ class Log:
             return
         self.rows += rows
         if self._events:
-            self._folder.append(rows)
+            self._folder.metrics.append(rows)
         for row in rows:
             for name in columns:
                 if self._events and row[name] is not None:

@@ -152,5 +152,11 @@ def load(workdir: epath.PathLike, model: GAN, warn: Callable[[str], None] = prin
         raise ValueError(f"{path} has no checkpoint yet")
     folder = RunFolder(path, settings)
     return Run(
-        model, state, settings["num_seeds"], folder.metrics(), folder.finished, settings, str(path)
+        model,
+        state,
+        settings["num_seeds"],
+        folder.metrics.read(),
+        folder.finished,
+        settings,
+        str(path),
     )

@@ -3,10 +3,9 @@
 import contextlib
 import fcntl
 import importlib.metadata
-import json
 import os
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import IO, Any
 
 import jax
@@ -17,6 +16,7 @@ from jaxgan.data import Dataset
 from jaxgan.gan import GAN
 from jaxgan.parallel import hosts
 from jaxgan.training import data_record, json_files, model_record
+from jaxgan.training.metrics_file import MetricsFile, is_logged, is_remote
 
 # These may change between two starts of a run: where things are, and what changes no result. Of a
 # data set another name is another place: its record says whether the data are the same.
@@ -61,6 +61,12 @@ class RunFolder:
       settings: what `config.json` holds. Another value of one, but of those in `FREE`, is another
         run.
 
+    Attributes:
+      path: the folder.
+      settings: those that were asked for.
+      resumes: whether the folder holds a run.
+      metrics: the metrics logged.
+
     Raises:
       ChangedError: if the folder holds a run with other settings.
       ValueError: if it holds something else.
@@ -70,7 +76,7 @@ class RunFolder:
         self.settings = settings
         self._lock: IO | None = None
         self.path = epath.Path(workdir).expanduser()
-        self._held = ""
+        self.metrics = MetricsFile(self.path / "metrics.jsonl")
         self._data: dict[str, Any] = {}
         self._model: dict[str, Any] = {}
         try:
@@ -206,55 +212,15 @@ class RunFolder:
             logged = is_logged(row["step"], self.settings["log_every"], self.settings["steps"])
             return row["step"] <= (step or 0) and (not only_last or logged)
 
-        path = self.path / "metrics.jsonl"
-        kept = "".join(json.dumps(row) + "\n" for row in self.metrics() if belongs(row))
-        # Also where only half a line is too much: the next one would be joined to it.
-        if path.exists() and path.read_text() != kept:
-            json_files.write_whole(path, kept)
+        self.metrics.keep(belongs)
         if step is None and former != self.settings:
             for picture in (self.path / "samples").glob("step_*.png"):  # another run's
                 picture.unlink()
-
-    def metrics(self) -> list[dict]:
-        """The logged rows, oldest first."""
-        path = self.path / "metrics.jsonl"
-        if not path.exists():
-            return []
-        try:
-            lines = path.read_bytes().decode(errors="replace").split("\n")
-        except OSError as error:
-            raise ValueError(f"{path} cannot be read: {error.strerror}") from error
-        rows = []
-        for line in lines[:-1]:  # the last is empty, or cut short by a kill
-            try:
-                row = json.loads(line)
-            except (ValueError, RecursionError):
-                row = None
-            if not isinstance(row, dict) or not isinstance(row.get("step"), int):
-                raise ValueError(f"{path} holds a line that is no metrics: {line[:60]!r}")
-            rows.append(row)
-        return rows
 
     def close(self) -> None:
         """Lets other runs train in the folder."""
         if self._lock:
             self._lock.close()
-
-    def append(self, rows: Sequence[Mapping]) -> None:
-        """Adds rows to the metrics; in an object store with the next `flush`."""
-        self._held += "".join(json.dumps(row) + "\n" for row in rows)
-        if not is_remote(self.path):
-            self.flush()
-
-    def flush(self) -> None:
-        """Writes the rows that are held back."""
-        path = self.path / "metrics.jsonl"
-        if self._held and is_remote(self.path):  # objects in a store cannot grow
-            path.write_text((path.read_text() if path.exists() else "") + self._held)
-        elif self._held:
-            with path.open("a") as file:
-                file.write(self._held)
-        self._held = ""
 
     def save_samples(self, step: int, samples, dataset: Dataset) -> epath.Path:
         """Draws the samples of a step, and says where."""
@@ -264,7 +230,7 @@ class RunFolder:
 
     def finish(self, start: int, seconds: float, compile_seconds: float) -> None:
         """Draws the curves and writes the summary."""
-        rows = self.metrics()
+        rows = self.metrics.read()
         plots.save_curves(self.path / "curves.png", rows)
         summary = {
             "steps": self.settings["steps"],
@@ -334,16 +300,6 @@ def read_settings(path: epath.Path) -> dict[str, Any]:
         if not isinstance(value, int) or isinstance(value, bool) or value < 1:
             raise ValueError(f"{path / 'config.json'} is no run's config: it has no {name}")
     return settings
-
-
-def is_logged(step: int, log_every: int, steps: int) -> bool:
-    """Whether a step's metrics are logged: one in `log_every`, and the last."""
-    return step % log_every == 0 or step == steps
-
-
-def is_remote(path: epath.Path) -> bool:
-    """Whether it is in an object store, as gs://BUCKET/FOLDER is."""
-    return "://" in str(path)
 
 
 def lock(folder: epath.Path) -> IO | None:
