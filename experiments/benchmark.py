@@ -26,7 +26,7 @@ from benchmarks.workloads import (
 )
 
 from jaxgan.commands import endings
-from jaxgan.commands.settings import PRECISIONS, check_choice
+from jaxgan.commands.config import PRECISIONS, check_choice
 
 OURS = "jaxgan"
 PYTORCH = ("pytorch", "torch.compile")

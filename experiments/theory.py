@@ -30,8 +30,8 @@ from etils import epath
 from tqdm import tqdm
 
 from jaxgan.commands import endings
+from jaxgan.commands.config import check_choice
 from jaxgan.commands.flags import read
-from jaxgan.commands.settings import check_choice
 
 # In the order of docs/theory.md.
 CLAIMS: dict[str, ModuleType] = {

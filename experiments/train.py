@@ -8,7 +8,8 @@ import functools
 import script
 
 import jaxgan
-from jaxgan.commands.settings import Config, fit_arguments, make_model
+from jaxgan.commands.config import Config
+from jaxgan.commands.settings import fit_arguments, make_model
 from jaxgan.commands.train import load_data, main
 
 

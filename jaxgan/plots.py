@@ -222,20 +222,25 @@ def save_comparison(
       label: what they are.
     """
     from matplotlib.figure import Figure
+    from matplotlib.ticker import LogLocator, NullFormatter
 
     rows = {name: [v for v in found if math.isfinite(v)] for name, found in values.items()}
-    rows = dict(sorted(rows.items(), key=lambda row: -np.mean(row[1] or [math.inf])))
+    rows = dict(sorted(rows.items(), key=lambda row: -np.median(row[1] or [math.inf])))
     figure = Figure(figsize=(8, 1.2 + 0.3 * len(rows)), dpi=120, layout="constrained")
     axes = figure.subplots()
     for height, found in enumerate(rows.values()):
         axes.plot(found, [height] * len(found), "o", color="tab:blue", alpha=0.45, markersize=5)
         if found:
-            axes.plot([np.mean(found)], [height], "|", color="black", markersize=14)
+            axes.plot([np.median(found)], [height], "|", color="black", markersize=14)
     axes.axvline(1, color="0.6", linewidth=0.8)
-    if max((v for found in rows.values() for v in found), default=1) > 3:
+    if max((v for found in rows.values() for v in found), default=1) > 2:
         axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 1.2, 1.5, 2, 3, 5)))
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_yticks(range(len(rows)), rows)
-    axes.set_xlabel(f"{label}: each point, and the mean; 1 is training data")
+    axes.set_ylim(-0.6, len(rows) - 0.4)
+    axes.set_xlabel(f"{label}: each, and their median; 1 is training data")
     axes.grid(axis="x", linewidth=0.3)
     _save_figure(path, figure)
 

@@ -22,6 +22,7 @@ import theory
 import jaxgan
 from jaxgan.commands import endings, evaluate, flags, results, sample, train
 from jaxgan.commands.command_line import Arguments, parse
+from jaxgan.commands.presets import preset
 
 SCRIPTS = [benchmark, evaluate, results, sample, theory, train]
 SMALL = ["--loss=wgan", "--dataset=ring8", "--width=8", "--depth=1", "--batch-size=8"]
@@ -86,7 +87,8 @@ def test_help_has_every_flag_once_and_the_defaults_of_what_stands_beside_it(caps
     assert sorted(shown) == sorted(
         field.name.replace("_", "-") for field in dataclasses.fields(Arguments)
     )
-    assert "The critic's learning rate. [0.0002]" in text and text.count("\n") < 80
+    rate = preset("bce", "digits").d_learning_rate
+    assert f"The critic's learning rate. [{rate}]" in text and text.count("\n") < 80
 
 
 @pytest.mark.parametrize(

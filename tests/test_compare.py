@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from jaxgan.commands import compare, contest
+from jaxgan.commands.config import LOSSES, check
 from jaxgan.commands.contest import Arguments, check_protocol, choose, draw, make_entries
 from jaxgan.commands.presets import preset
-from jaxgan.commands.settings import LOSSES, check
 
 SCRIPT = Path(__file__).parent.parent / "experiments" / "compare.py"
 # Networks and a budget that train in no time.
@@ -58,6 +58,7 @@ def test_losses_are_trained_scored_and_tabulated_and_more_seeds_join_them(tmp_pa
     assert "holds a run with --latent-dim=2, not 3" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_each_loss_has_its_best_median_and_worst_setting(tmp_path, capsys, monkeypatch):
     # So high that float32 has no number for what comes of it.
     monkeypatch.setitem(contest.RANGES, "d_learning_rate", (1e30, 1e30))
@@ -77,7 +78,7 @@ def test_each_loss_has_its_best_median_and_worst_setting(tmp_path, capsys, monke
     values = sorted(scores_of(tmp_path / f"lsgan-{i}")[0] for i in range(2))
     cells = f"{values[0]:.3f} | {statistics.mean(values):.3f} | {values[1]:.3f}"
     assert lines[2].startswith(f"| lsgan | 2 | {cells} | `train.py --loss=lsgan ")
-    assert lines[3] == "| wgan-gp | 2 | inf | inf | inf |  |"
+    assert lines[3] == "| wgan-gp | 2 | diverged | diverged | diverged |  |"
     assert [line for line in lines if line.startswith("- wgan-gp-1, seeds 0 to 0: diverged at")]
 
 
@@ -143,7 +144,7 @@ def test_losses_on_different_protocols_are_refused(change, words):
     assert words in str(error.value)
 
 
-@pytest.mark.parametrize("dataset", ["ring8", "grid25", "digits"])
+@pytest.mark.parametrize("dataset", ["ring8", "digits"])
 def test_the_presets_of_all_losses_are_on_one_protocol(dataset, tmp_path):
     entries = make_entries(Arguments(dataset), tmp_path)
     assert len(entries) == len(choose("all"))

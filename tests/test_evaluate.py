@@ -14,7 +14,7 @@ from scipy.ndimage import gaussian_filter
 import jaxgan
 from jaxgan import data, metrics, over_seeds
 from jaxgan.commands import evaluate, scorer, settings, train, withheld
-from jaxgan.commands.settings import Config
+from jaxgan.commands.config import Config
 from jaxgan.metrics import classifier
 from jaxgan.training import Run
 from jaxgan.training.checkpoints import Checkpoints

@@ -63,6 +63,16 @@ BY_HAND = {
         softplus(G).mean() + softplus(-F).mean() - 2 * np.log(2),
         softplus(-G).mean() - np.log(2),
     ),
+    "reverse_kl, direct": (
+        losses.f_gan("reverse_kl", direct=True),
+        np.exp(-F).mean() + (G - 1).mean(),
+        (1 - G).mean(),
+    ),
+    "js, direct": (  # minimax
+        losses.f_gan("js", direct=True),
+        softplus(G).mean() + softplus(-F).mean() - 2 * np.log(2),
+        np.log(2) - softplus(G).mean(),
+    ),
     "rpgan": (losses.rpgan(), softplus(G - F).mean(), softplus(F - G).mean()),
 }
 each = pytest.mark.parametrize("name", BY_HAND)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from jaxgan.commands import endings, train
 from jaxgan.commands.command_line import Options
-from jaxgan.commands.settings import Config
+from jaxgan.commands.config import Config
 
 FLAGS = [
     "--" + field.name.replace("_", "-")

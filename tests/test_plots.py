@@ -1,3 +1,4 @@
+import math
 import subprocess
 import sys
 import warnings
@@ -154,6 +155,22 @@ def test_a_moving_average_skips_what_is_not_finite():
     values = np.array([1.0, np.nan, 3.0, np.inf, np.nan, np.nan, np.nan, 5.0])
     expected = [1, 2, 3, 3, np.nan, np.nan, 5, 5]
     np.testing.assert_allclose(plots._moving_average(values, window=3), expected)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"bce": [1.0, 1.2, math.inf], "wgan": [30.0], "diverged": [math.inf]},
+        {"bce": [1.01]},
+        {"none": []},
+    ],
+    ids=["far apart", "one", "nothing"],
+)
+def test_a_comparison_has_a_row_for_each_name(values, tmp_path):
+    plots.save_comparison(tmp_path / "c.png", values, "W1 / floor")
+    with Image.open(tmp_path / "c.png") as image:
+        height = image.height
+    assert height == pytest.approx(120 * (1.2 + 0.3 * len(values)), abs=1)
 
 
 def test_figures_leave_pyplot_alone(tmp_path):

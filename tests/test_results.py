@@ -99,7 +99,7 @@ def test_stacked_digits_by_modes_and_their_balance_in_a_table_of_their_own(tmp_p
     [
         ["--loss=wgan-gp", "--dataset=grid25", "--num-seeds=10", "--seed=3"],
         ["--loss=bce", "--model=mlp", "--ema-decay=0.9"],
-        ["--loss=bce", "--no-critic-norm"],
+        ["--loss=bce", "--model=dcgan", "--no-critic-norm"],
         ["--loss=wgan-gp", "--dataset=mnist", "--data-dir=DIR", "--steps=7"],
         ["--loss=wgan", "--dataset=folder:my photos"],
     ],
@@ -111,7 +111,7 @@ def test_the_command_beside_a_row_repeats_it(arguments):
 
 
 def test_the_command_leaves_out_what_has_no_effect():
-    config = dataclasses.replace(preset("bce", "digits"), clip=3.0, depth=7)
+    config = dataclasses.replace(preset("bce", "digits"), clip=3.0, critic_norm=True)
     again, _ = parse(shlex.split(tables.command(config))[1:])
     assert dataclasses.replace(again, workdir=None) == preset("bce", "digits")
 

@@ -13,7 +13,7 @@ from PIL import Image
 import jaxgan
 from jaxgan import data, over_seeds, plots
 from jaxgan.commands import sample, settings, train
-from jaxgan.commands.settings import Config
+from jaxgan.commands.config import Config
 from jaxgan.training import run as runs
 from jaxgan.training.checkpoints import Checkpoints
 from jaxgan.training.run_folder import RunFolder
@@ -379,7 +379,7 @@ def test_a_label_that_is_none_is_refused(label, words, conditional, capsys):
 
 
 def test_labels_are_refused_where_there_are_no_classes(tmp_path, capsys):
-    config = settings.Config("bce", "ring8")
+    config = Config("bce", "ring8")
     with pytest.raises(ValueError, match="the run was trained without --num-classes"):
         sample.choose_labels(3, config.num_classes, 4)
     flags = [*SMALL, "--loss=bce", "--model=mlp", "--num-classes=5"]

@@ -18,8 +18,9 @@ import jaxgan
 from jaxgan import data, losses, networks
 from jaxgan.commands import settings as configs
 from jaxgan.commands import train
+from jaxgan.commands.config import LOSSES, Config, check
 from jaxgan.commands.presets import preset
-from jaxgan.commands.settings import LOSSES, Config, make_model
+from jaxgan.commands.settings import make_model
 from jaxgan.training import json_files
 from jaxgan.training.fit import draw_samples
 from jaxgan.training.program import make_program
@@ -129,7 +130,7 @@ COMMANDS = [
     dict(loss="wgan-gp", dataset="digits", model="mlp", workdir="here", depth=29, penalty=0.3),
     dict(loss="wgan", dataset="digits", model="mlp", workdir="here", batch_size=66, pack=33),
     dict(loss="wgan-div", dataset="digits", model="mlp", workdir="here", k=0.34, p=3.5),
-    dict(loss="f-gan", dataset="digits", model="mlp", workdir="here", divergence="js"),
+    dict(loss="f-gan", dataset="digits", model="mlp", workdir="here", divergence="js", direct=True),
     dict(loss="began", dataset="digits", model="mlp", workdir="here", gamma=0.36, rate=0.37),
 ]
 
@@ -171,12 +172,17 @@ def test_what_no_flag_says_is_what_the_preset_says(loss):
 
 
 def test_another_model_than_the_presets_has_its_own_width_and_norm():
-    for loss, own, other, width in (("bce", "dcgan", "mlp", 256), ("wgan", "mlp", "dcgan", 64)):
-        default = preset(loss, "digits")
-        assert default == preset(loss, "digits", own)
-        assert preset(loss, "digits", other) == dataclasses.replace(
+    for dataset, own, other, width in (
+        ("digits", "mlp", "dcgan", 64),
+        ("mnist", "dcgan", "mlp", 256),
+    ):
+        default = preset("wgan-gp", dataset)
+        assert default == preset("wgan-gp", dataset, own)
+        assert preset("wgan-gp", dataset, other) == dataclasses.replace(
             default, model=other, width=width, critic_norm=False
         )
+    assert preset("bce", "digits").model == "mlp"
+    assert preset("bce", "digits", "dcgan").critic_norm
 
 
 def test_without_workdir_a_run_has_a_folder_of_its_own():
@@ -198,7 +204,7 @@ MAY_CHANGE |= {"checkpoint_every", "keep_every"}
 
 
 # Settings of other losses, or of the other model.
-OF_OTHERS = {"depth", "penalty", "k", "p", "divergence", "gamma", "rate"}
+OF_OTHERS = {"depth", "penalty", "k", "p", "divergence", "direct", "gamma", "rate"}
 
 
 @pytest.mark.parametrize(
@@ -207,7 +213,7 @@ OF_OTHERS = {"depth", "penalty", "k", "p", "divergence", "gamma", "rate"}
         (dict(loss="wgan", model="dcgan"), FIELDS - MAY_CHANGE - OF_OTHERS),
         (dict(loss="wgan-gp", model="mlp"), {"depth", "penalty"}),
         (dict(loss="wgan-div", model="mlp"), {"k", "p"}),
-        (dict(loss="f-gan", model="mlp"), {"divergence"}),
+        (dict(loss="f-gan", model="mlp"), {"divergence", "direct"}),
         (dict(loss="began", model="mlp"), {"gamma", "rate"}),
     ],
     ids=["dcgan", "mlp", "wgan-div", "f-gan", "began"],
@@ -245,7 +251,7 @@ def test_images_are_trained_with_the_papers_numbers():
 # The loss.
 
 
-@shows("loss", "penalty", "k", "p", "divergence")
+@shows("loss", "penalty", "k", "p", "divergence", "direct")
 @pytest.mark.parametrize(
     ("settings", "d_loss", "g_loss"),
     [
@@ -264,6 +270,7 @@ def test_images_are_trained_with_the_papers_numbers():
         (dict(loss="lsgan"), 0.3**2 / 2 + 0.7**2 / 2, 0.3**2 / 2),
         (dict(loss="f-gan", divergence="kl"), np.exp(-0.3) - 0.7, -0.7),
         (dict(loss="f-gan", divergence="pearson"), 0.7**2 / 4, -0.7),
+        (dict(loss="f-gan", divergence="kl", direct=True), np.exp(-0.3) - 0.7, -np.exp(-0.3)),
         (
             dict(loss="dragan", penalty=2.5),
             np.log1p(np.exp(-0.7)) + np.log1p(np.exp(0.7)) + 2.5,
@@ -280,6 +287,29 @@ def test_the_loss_is_the_named_one_with_its_penalty(settings, d_loss, g_loss):
     state.critic.params["Dense_1"]["bias"] += 0.7
     np.testing.assert_allclose(model.d_step(state, reals(), KEY)[1]["d_loss"], d_loss, atol=1e-6)
     np.testing.assert_allclose(model.g_step(state, reals(), KEY)[1]["g_loss"], g_loss, atol=1e-6)
+
+
+def test_a_loss_of_its_own_takes_one_line_of_the_registry(monkeypatch):
+    """As docs/own.md says."""
+
+    def mine(penalty):
+        return losses.with_r1(losses.hinge(), penalty)
+
+    monkeypatch.setattr(losses, "mine", mine, raising=False)
+    monkeypatch.setitem(LOSSES, "mine", ("penalty",))
+    config, _ = train.parse(["--loss=mine", "--dataset=ring8", "--penalty=3"])
+    model = make_model(dataclasses.replace(config, width=8), (2,))
+    _, metrics = model.d_step(model.init(KEY), reals(), KEY)
+    assert {"d_loss", "r1"} <= metrics.keys() and configs.recorded(config)["penalty"] == 3
+    with pytest.raises(ValueError, match="--clip has no effect with --loss=mine"):
+        train.parse(["--loss=mine", "--dataset=ring8", "--clip=3"])
+
+
+def test_the_help_names_every_loss(capsys):
+    with pytest.raises(SystemExit):
+        train.parse(["--help"])
+    words = re.split(r"[\s,.]+", capsys.readouterr().out)
+    assert set(LOSSES) <= set(words)
 
 
 @shows("gamma", "rate")
@@ -449,7 +479,7 @@ def test_the_critics_kernels_are_divided_by_their_norms():
 )
 def test_settings_that_do_not_go_together_are_refused(settings, words):
     with pytest.raises(ValueError, match=words):
-        configs.check(small(**settings))
+        check(small(**settings))
 
 
 @shows("num_classes")

@@ -18,7 +18,7 @@ import optax
 
 from benchmarks.ours import count_bytes, first_state, temporary_bytes
 from benchmarks.workloads import Program, Workload
-from jaxgan.commands.settings import Config
+from jaxgan.commands.config import Config
 
 _normal = nn.initializers.normal(0.02)
 

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from jaxgan.commands.config import Config
 from jaxgan.commands.presets import preset
-from jaxgan.commands.settings import Config
 
 EXAMPLES = 2048
 
@@ -116,7 +116,7 @@ def workloads(precision: str) -> list[Workload]:
             for loss in ("wgan", "wgan-gp")
         ),
         workload("dcgan28", (28, 28, 1), preset("wgan-gp", "mnist"), **dcgan, n_critic=5),
-        workload("digits", (8, 8, 1), preset("wgan", "digits")),
+        workload("digits", (8, 8, 1), preset("wgan", "digits"), n_critic=5),
     ]
 
 

@@ -5,9 +5,9 @@ import dataclasses
 from etils import epath
 
 from jaxgan.commands import settings
+from jaxgan.commands.config import LOSSES, Config, assign, check, flag, unused
 from jaxgan.commands.flags import asks_for_help, given, read
 from jaxgan.commands.presets import default_workdir, preset
-from jaxgan.commands.settings import LOSSES, Config, check, flag, unused
 from jaxgan.parallel import hosts
 
 GROUPS = {
@@ -16,7 +16,7 @@ GROUPS = {
         *("critic_norm", "spectral_norm", "pack", "num_classes"),
     ),
     "how to train it": (
-        *("steps", "batch_size", "n_critic", "clip", "penalty", "k", "p", "divergence"),
+        *("steps", "batch_size", "n_critic", "clip", "penalty", "k", "p", "divergence", "direct"),
         *("gamma", "rate", "r1", "r2", "optimizer"),
         *(
             "g_learning_rate",
@@ -113,7 +113,8 @@ def _defaults(said, help_alone):
     """The settings that flags override; those of a WGAN where only help is wanted."""
     loss = said.get("loss") or ("wgan" if help_alone else "")
     if loss:
-        chosen = (said.get(name, getattr(Config, name)) for name in ("dataset", "model"))
+        names = ("dataset", "model", "divergence")
+        chosen = (said.get(name, getattr(Config, name)) for name in names)
         return preset(loss, *chosen)
     folder = said.get("workdir")
     if folder and (epath.Path(folder) / "config.json").exists():
@@ -138,7 +139,7 @@ def parse_replay(arguments: list[str]) -> str:
     said = given(Arguments, arguments)
     file = said.pop("replay", "")
     if file and said:
-        others = " ".join(settings.assign(name, value) for name, value in said.items())
+        others = " ".join(assign(name, value) for name, value in said.items())
         raise ValueError(f"--replay={file} goes without other flags; got {others}.")
     return file
 

@@ -10,6 +10,7 @@ from etils import epath
 
 from jaxgan import plots
 from jaxgan.commands import endings, evaluate, settings, tables
+from jaxgan.commands.config import Config
 from jaxgan.commands.contest import (
     QUICK,
     SHARED,
@@ -19,7 +20,6 @@ from jaxgan.commands.contest import (
     make_entries,
 )
 from jaxgan.commands.flags import read
-from jaxgan.commands.settings import Config
 from jaxgan.commands.tables import Scored
 from jaxgan.commands.train import check_folder, load_data, use_cores
 from jaxgan.training import DivergedError, fit, json_files
@@ -181,6 +181,7 @@ def tabulate_settings(
         three = (scores[0], statistics.median(scores), scores[-1])
         best = joined.get(entries[0])
         command = f"`{tables.command(best.config)}`" if best else ""
-        rows.append([loss, f"{len(entries)}", *(f"{score:.3f}" for score in three), command])
+        cells = (f"{score:.3f}" if math.isfinite(score) else "diverged" for score in three)
+        rows.append([loss, f"{len(entries)}", *cells, command])
     head = ["loss", "settings", f"best {label}", "median", "worst", "the best"]
     return tables.table(head, rows), values

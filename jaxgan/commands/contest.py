@@ -1,15 +1,13 @@
 """What `compare` compares: losses with their presets or with random settings, on one protocol."""
 
 import dataclasses
-from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 from etils import epath
 
-from jaxgan.commands import settings
+from jaxgan.commands.config import LOSSES, Config, assign, check, check_choice, flag, unused
 from jaxgan.commands.presets import preset
-from jaxgan.commands.settings import LOSSES, Config, assign, check_choice, flag
 from jaxgan.losses.f_divergence import DIVERGENCES
 
 # What --settings draws from: a range, evenly in its logarithm, or one of several values. A setting
@@ -97,14 +95,14 @@ def make_entries(options: Arguments, folder: epath.Path) -> list[Entry]:
             raise ValueError(f"{flag(name)} must be from {least} up; got {value}.")
     entries = []
     for name, (loss, own) in choose(options.losses).items():
-        config = with_shared(preset(loss, options.dataset, options.model), options, own)
+        config = with_shared(preset(loss, options.dataset, options.model, **own), options)
         if not options.settings:
             entries.append(Entry(name, folder / name, config))
         for index in range(options.settings):
-            drawn = with_shared(draw(config, index), options, {})
+            drawn = with_shared(draw(config, index), options)
             entries.append(Entry(name, folder / f"{name}-{index}", drawn))
     for entry in entries:
-        settings.check(entry.config)
+        check(entry.config)
     return entries
 
 
@@ -125,7 +123,7 @@ def choose(names: str) -> dict[str, tuple[str, dict]]:
     return chosen
 
 
-def with_shared(config: Config, options: Arguments, own: Mapping[str, Any]) -> Config:
+def with_shared(config: Config, options: Arguments) -> Config:
     """The settings with what all losses share, and the budget in steps."""
     shared = {name: getattr(options, name, None) for name in SHARED[1:]}
     changes = {name: value for name, value in shared.items() if value is not None}
@@ -133,14 +131,14 @@ def with_shared(config: Config, options: Arguments, own: Mapping[str, Any]) -> C
         changes["steps"] = max(1, options.updates // (config.n_critic + 1))
         changes["decay_steps"] = changes["steps"] if config.decay_steps else 0
     return dataclasses.replace(
-        config, **own, **changes, data_dir=options.data_dir, sample_every=0, keep_every=0
+        config, **changes, data_dir=options.data_dir, sample_every=0, keep_every=0
     )
 
 
 def draw(config: Config, index: int) -> Config:
     """One of the random settings, within `RANGES`."""
     random = np.random.RandomState(index)
-    changes, without = {}, settings.unused(config)
+    changes, without = {}, unused(config)
     for name, values in RANGES.items():
         where = random.uniform()
         if isinstance(values, list):
@@ -166,7 +164,7 @@ def check_protocol(configs: list[Config]) -> None:
     for config in configs[1:]:
         for name in SHARED:
             here, there = getattr(config, name), getattr(first, name)
-            if here != there and name not in settings.unused(config):
+            if here != there and name not in unused(config):
                 raise ValueError(
                     f"{config.loss} and {first.loss} are not on one protocol on {config.dataset}: "
                     f"{assign(name, here)} and {there}. Give {flag(name)} for all."

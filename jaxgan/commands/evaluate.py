@@ -21,9 +21,9 @@ from etils import epath
 from jaxgan import data, plots
 from jaxgan.commands import endings, settings, withheld
 from jaxgan.commands.command_line import check_seed
+from jaxgan.commands.config import Config
 from jaxgan.commands.flags import read
 from jaxgan.commands.scorer import Scorer, make_judge
-from jaxgan.commands.settings import Config
 from jaxgan.data import Dataset, names
 from jaxgan.training import Run, data_record, json_files, load
 

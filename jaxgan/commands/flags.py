@@ -14,7 +14,7 @@ import typing
 from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
-from jaxgan.commands.settings import flag
+from jaxgan.commands.config import flag
 
 _HELP = {"-h", "--help"}
 # A shell leaves the ~ of --workdir=~/run to the program.

@@ -17,8 +17,8 @@ from PIL import Image, ImageDraw, ImageFont
 from jaxgan import data, plots
 from jaxgan.commands import endings, settings
 from jaxgan.commands.command_line import check_seed
+from jaxgan.commands.config import Config, check_choice, flag
 from jaxgan.commands.flags import given, read
-from jaxgan.commands.settings import Config
 from jaxgan.training import Run, load
 
 GIF_FRAMES, GIF_MILLISECONDS, GIF_LAST_MILLISECONDS = 60, 6000, 2000
@@ -59,10 +59,10 @@ class Arguments:
 def main(arguments: list[str]) -> int:
     """Runs the command line; returns 0, 2 for bad input, or 130 if interrupted."""
     options = read(Arguments, arguments, "sample.py")
-    settings.check_choice("--what", options.what, tuple(OUTPUTS))
+    check_choice("--what", options.what, tuple(OUTPUTS))
     for name in {"n", "seed", "seed_index", "label", "ema"} & given(Arguments, arguments).keys():
         if options.what == "gif":
-            raise ValueError(f"{settings.flag(name)} has no effect with --what=gif: leave it out.")
+            raise ValueError(f"{flag(name)} has no effect with --what=gif: leave it out.")
     check_seed(options.seed)
     if options.n is not None and options.n < 1:
         raise ValueError(f"--n must be at least 1, got {options.n}")

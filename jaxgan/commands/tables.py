@@ -8,8 +8,8 @@ from typing import Any
 from etils import epath
 
 from jaxgan.commands import evaluate, settings
-from jaxgan.commands.presets import preset
-from jaxgan.commands.settings import Config, assign, unused
+from jaxgan.commands.config import Config, assign, unused
+from jaxgan.commands.presets import usual
 from jaxgan.data import TOYS
 from jaxgan.training import json_files
 
@@ -138,10 +138,8 @@ def columns_of(dataset: str) -> dict:
 def command(config: Config) -> str:
     """The command whose settings are these, presets left unsaid."""
     words = [f"train.py --loss={config.loss} --dataset={shlex.quote(config.dataset)}"]
-    default = preset(config.loss, config.dataset)
-    if config.model != default.model:
-        words.append(f"--model={config.model}")
-        default = preset(config.loss, config.dataset, config.model)
+    default, named = usual(config)
+    words += [f"--model={config.model}"] * named
     unsaid = {*_NOT_IN_COMMAND, *unused(config)}
     for field in dataclasses.fields(Config):
         value = getattr(config, field.name)

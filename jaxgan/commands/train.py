@@ -12,7 +12,8 @@ from etils import epath
 from jaxgan import data, parallel
 from jaxgan.commands import endings, settings
 from jaxgan.commands.command_line import parse, parse_replay
-from jaxgan.commands.settings import Config, assign, flag, make_model
+from jaxgan.commands.config import OFF, Config, assign, flag
+from jaxgan.commands.settings import make_model
 from jaxgan.data import Dataset
 from jaxgan.data.dataset import count_classes
 from jaxgan.gan import abstract_state
@@ -100,7 +101,7 @@ def check_folder(config: Config) -> None:
             settings.of_run(folder)
     except ChangedError as error:
         settings.of_run(folder)  # what is no run of ours says so itself
-        off = settings.OFF.get(error.name)
+        off = OFF.get(error.name)
         before, now = (off if value is None else value for value in (error.before, error.now))
         remedy = f"set {assign(error.name, before)} to go on"
         raise ValueError(

@@ -48,22 +48,25 @@ DIVERGENCES = {
 }
 
 
-def f_gan(divergence: str = "kl") -> Loss:
+def f_gan(divergence: str = "kl", direct: bool = False) -> Loss:
     """f-GAN: the critic bounds an f-divergence from below, the generator lowers it.
 
     The critic ascends E g(f(x)) − E f*(g(f(G(z)))), f here its score; the metric `divergence` is
     that bound. The generator ascends E g(f(G(z))), which is to E f*(g(f(G(z)))) what the
-    non-saturating loss is to minimax.
+    non-saturating loss is to minimax. With the best critic of the reverse KL that is ∫ q²/p, which
+    is infinite where samples lie far from data, and training diverges: use `direct` there.
 
     Args:
       divergence: "kl", "reverse_kl", "pearson" (χ², ∫ (p − q)²/q), "hellinger" (squared,
         ∫ (√p − √q)²) or "js" (twice the Jensen–Shannon divergence, as the paper has it).
+      direct: the generator ascends E f*(g(f(G(z)))), and so lowers the bound itself, as in the
+        paper's Algorithm 1.
 
     Raises:
       ValueError: for another divergence.
 
     References:
-      Nowozin 2016, eq. 4 and 6, tab. 1 and 2; the generator as in sec. 3.2.
+      Nowozin 2016, eq. 4 and 6, tab. 1 and 2; the generator as in sec. 3.2, or Algorithm 1.
     """
     if not isinstance(divergence, str) or divergence not in DIVERGENCES:
         near = difflib.get_close_matches(str(divergence).lower(), DIVERGENCES, n=1)
@@ -72,6 +75,7 @@ def f_gan(divergence: str = "kl") -> Loss:
             f"unknown divergence {divergence!r}: {meant}One of {', '.join(DIVERGENCES)}."
         )
     activation, conjugate = DIVERGENCES[divergence]
+    ascended = conjugate if direct else activation
 
     def critic(critic_fn, real, fake, key):
         del key
@@ -82,7 +86,7 @@ def f_gan(divergence: str = "kl") -> Loss:
 
     def generator(critic_fn, real, fake, key):
         del real, key
-        loss = -jnp.mean(activation(scores(critic_fn, fake)))
+        loss = -jnp.mean(ascended(scores(critic_fn, fake)))
         return loss, {"g_loss": loss}
 
     return Loss(critic, generator)
