@@ -1,7 +1,7 @@
 """Default settings for each loss on each kind of data, from the papers where they have them.
 
-Each preset is a function to a `Config`, whose docstring says where its numbers come from, how to
-run it and what to expect. Flags override single settings.
+Each preset is a row of `tuned`, or a function to a `Config`, whose docstring says where its numbers
+come from, how to run it and what to expect. Flags override single settings.
 """
 
 import dataclasses
@@ -11,7 +11,7 @@ from jaxgan.commands import tuned
 from jaxgan.commands.config import LOSSES, MODELS, Config, check_choice
 
 _WIDTHS = {"mlp": 256, "dcgan": 64}
-# Presets of WGAN-GP for them.
+# Losses that take WGAN-GP's presets where they have none.
 _LIKE_WGAN_GP = ("wgan-gp", "wgan-lp", "wgan-div")
 _TUNED_AS = {"swissroll": "ring8"}
 
