@@ -151,27 +151,26 @@ def test_the_presets_of_all_losses_are_on_one_protocol(dataset, tmp_path):
     check_protocol([entry.config for entry in entries])
 
 
-def run_script(*flags, **options):
+def run_script(*flags, until=""):
+    """What the program prints and its exit status; interrupted after a line that holds `until`."""
     environment = os.environ | {"PYTHONUNBUFFERED": "1"}
-    return subprocess.Popen(
-        [sys.executable, SCRIPT, *flags], stdout=subprocess.PIPE, text=True, env=environment
-    )
+    command, lines = [sys.executable, SCRIPT, *flags], []
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
+        for line in process.stdout:
+            lines.append(line)
+            if until and until in line:
+                process.send_signal(signal.SIGINT)
+    return "".join(lines), process.returncode
 
 
 @pytest.mark.slow
 def test_a_first_look_goes_on_after_an_interrupt(tmp_path):
     flags = ["--quick", f"--workdir={tmp_path}"]
-    process = run_script(*flags)
-    for line in process.stdout:
-        if "[1 of 5 done" in line:
-            process.send_signal(signal.SIGINT)
-            break
-    process.stdout.read()
-    assert process.wait() == 130
+    _, status = run_script(*flags, until="[1 of 5 done")
+    assert status == 130
     done = (tmp_path / "bce" / "0to1" / "evaluation.json").stat().st_mtime_ns
-    process = run_script(*flags)
-    told = process.stdout.read()
-    assert process.wait() == 0 and "[1 of 5 done]" in told
+    told, status = run_script(*flags)
+    assert status == 0 and "[1 of 5 done]" in told
     assert (tmp_path / "bce" / "0to1" / "evaluation.json").stat().st_mtime_ns == done
     table = (tmp_path / "compare.md").read_text()
     for loss in contest.QUICK.split(","):
