@@ -173,5 +173,5 @@ def test_a_first_look_goes_on_after_an_interrupt(tmp_path):
     assert status == 0 and "[1 of 5 done]" in told
     assert (tmp_path / "bce" / "0to1" / "evaluation.json").stat().st_mtime_ns == done
     table = (tmp_path / "compare.md").read_text()
-    for loss in contest.QUICK.split(","):
+    for loss in contest.QUICK["losses"].split(","):
         assert f"--loss={loss} " in table

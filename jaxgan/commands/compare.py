@@ -11,14 +11,7 @@ from etils import epath
 from jaxgan import plots
 from jaxgan.commands import endings, evaluate, settings, tables
 from jaxgan.commands.config import Config
-from jaxgan.commands.contest import (
-    QUICK,
-    SHARED,
-    Arguments,
-    Entry,
-    check_protocol,
-    make_entries,
-)
+from jaxgan.commands.contest import QUICK, SHARED, Arguments, Entry, check_protocol, make_entries
 from jaxgan.commands.flags import read
 from jaxgan.commands.tables import Scored
 from jaxgan.commands.train import check_folder, load_data, use_cores
@@ -28,17 +21,13 @@ from jaxgan.training import DivergedError, fit, json_files
 SEEDS_AT_ONCE = 2
 
 
-@endings.ends_in_a_line(
-    "compare.py", "lower --batch-size or --width", mistakes=(ValueError, OSError)
-)
+@endings.ends_in_a_line("compare.py", "lower --batch-size or --width")
 def main(arguments: list[str]) -> int:
     """Runs the command line; returns 0, 2 for bad input, or 128 plus the signal if interrupted."""
     options = read(Arguments, arguments, "compare.py")
     if options.quick:
-        quick = {"losses": QUICK, "num_seeds": 2, "updates": 1000}
-        said = {name: getattr(options, name) for name in quick}
-        kept = {name: v for name, v in said.items() if v != getattr(Arguments, name)}
-        options = dataclasses.replace(options, **(quick | kept))
+        unsaid = {name for name in QUICK if getattr(options, name) == getattr(Arguments, name)}
+        options = dataclasses.replace(options, **{name: QUICK[name] for name in unsaid})
     folder = epath.Path(options.workdir or default_folder(options))
     entries = make_entries(options, folder)
     check_protocol([entry.config for entry in entries])

@@ -28,8 +28,8 @@ RANGES: dict[str, Any] = {
 }
 # What all losses of a comparison share, and `updates`.
 SHARED = ("model", "width", "depth", "latent_dim", "batch_size", "ema_decay", "image_size")
-# One loss of each idea, for a first look.
-QUICK = "bce,wgan,wgan-gp,hinge,rpgan"
+# A first look: one loss of each idea.
+QUICK: dict[str, Any] = {"losses": "bce,wgan,wgan-gp,hinge,rpgan", "num_seeds": 2, "updates": 1000}
 
 
 @dataclasses.dataclass(frozen=True)
