@@ -16,6 +16,7 @@ from jaxgan.commands.flags import read
 from jaxgan.commands.tables import Scored
 from jaxgan.commands.train import check_folder, load_data, use_cores
 from jaxgan.training import DivergedError, fit, json_files
+from jaxgan.training.run_folder import FREE
 
 # A comparison grows by so many seeds of every loss, so that its table is complete early.
 SEEDS_AT_ONCE = 2
@@ -92,7 +93,8 @@ def train_and_score(configs: list[tuple[Entry, Config]]) -> int:
             run = fit(model, dataset, **settings.fit_arguments(config))
         except DivergedError as error:
             endings.report("compare.py", error)
-            json_files.write(folder / "diverged.json", {"step": error.step})
+            end = {"step": error.step, "settings": fixed(config)}
+            json_files.write(folder / "diverged.json", end)
             continue
         if run.stopped_by:
             return run.stopped_by
@@ -104,11 +106,22 @@ def train_and_score(configs: list[tuple[Entry, Config]]) -> int:
 
 def is_done(config: Config) -> bool:
     """Whether a run is trained to its end and scored there, or has diverged."""
-    folder = epath.Path(config.workdir)
-    if (folder / "diverged.json").exists():
+    scores = epath.Path(config.workdir) / "evaluation.json"
+    if diverged_at(config) is not None:
         return True
-    scores = folder / "evaluation.json"
     return scores.exists() and json_files.read(scores).get("step") == config.steps
+
+
+def diverged_at(config: Config) -> int | None:
+    """The step at which a run with these settings diverged; None if it did not."""
+    path = epath.Path(config.workdir) / "diverged.json"
+    end = json_files.read(path) if path.exists() else {}
+    return end.get("step") if end.get("settings") == fixed(config) else None
+
+
+def fixed(config: Config) -> dict:
+    """The settings that make another run if they change."""
+    return {k: v for k, v in settings.recorded(config).items() if k not in FREE}
 
 
 def report(
@@ -123,8 +136,7 @@ def report(
     notes = []
     for entry, config in configs:
         place = epath.Path(config.workdir)
-        if (place / "diverged.json").exists():
-            step = json_files.read(place / "diverged.json")["step"]
+        if (step := diverged_at(config)) is not None:
             notes.append(f"- {entry.folder.name}, {seeds_of(config)}: diverged at step {step}")
             continue
         run = tables.read(place)

@@ -27,7 +27,10 @@ RANGES: dict[str, Any] = {
     "r1": (0.01, 10.0),
 }
 # What all losses of a comparison share, and `updates`.
-SHARED = ("model", "width", "depth", "latent_dim", "batch_size", "ema_decay", "image_size")
+SHARED = (
+    *("model", "width", "depth", "critic_norm", "latent_dim", "batch_size", "ema_decay"),
+    "image_size",
+)
 # A first look: one loss of each idea.
 QUICK: dict[str, Any] = {"losses": "bce,wgan,wgan-gp,hinge,rpgan", "num_seeds": 2, "updates": 1000}
 
@@ -57,6 +60,8 @@ class Arguments:
     """Their units of a layer, or channels."""
     depth: int | None = None
     """Their hidden layers (mlp)."""
+    critic_norm: bool | None = None
+    """BatchNorm in all critics or in none (dcgan). A penalty takes none."""
     latent_dim: int | None = None
     """Size of their latents."""
     batch_size: int | None = None
@@ -167,7 +172,7 @@ def check_protocol(configs: list[Config]) -> None:
             if here != there and name not in unused(config):
                 raise ValueError(
                     f"{config.loss} and {first.loss} are not on one protocol on {config.dataset}: "
-                    f"{assign(name, here)} and {there}. Give {flag(name)} for all."
+                    f"{assign(name, here)} and {assign(name, there)}. Give one of them for all."
                 )
         here, there = updates_of(config), updates_of(first)
         if abs(here - there) > max(config.n_critic, first.n_critic) + 1:

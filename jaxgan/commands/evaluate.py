@@ -158,6 +158,7 @@ class Exam(NamedTuple):
       dataset: their data.
       n: how many samples of each seed are scored.
       seed: of their latents, and of the examples in the floor.
+      key: of their latents.
       labels: the classes that they are asked for, `[n]`; None without classes.
       scorer: scores them.
       floor: what training examples score in their place.
@@ -167,6 +168,7 @@ class Exam(NamedTuple):
     dataset: Dataset
     n: int
     seed: int
+    key: jax.Array
     labels: np.ndarray | None
     scorer: Scorer
     floor: dict
@@ -185,10 +187,11 @@ def set_exam(
     labels = None
     if config.num_classes and dataset.train_labels is not None:
         labels = dataset.train_labels[chosen]
-    scorer = Scorer(dataset, judge, jax.random.split(jax.random.key(seed))[1], n, labels)
+    key, own = jax.random.split(jax.random.key(seed))
+    scorer = Scorer(dataset, judge, own, n, labels)
     print("training examples, for the floor", flush=True)
     floor, controls = scorer.floor(np.asarray(data.to_float(dataset.train[chosen])))
-    return Exam(dataset, n, seed, labels, scorer, floor, controls)
+    return Exam(dataset, n, seed, key, labels, scorer, floor, controls)
 
 
 def evaluate(run: Run, config: Config, exam: Exam) -> tuple[dict, bytes]:
@@ -200,12 +203,12 @@ def evaluate(run: Run, config: Config, exam: Exam) -> tuple[dict, bytes]:
     Raises:
       ValueError: if samples are not finite.
     """
-    key, scorer = jax.random.split(jax.random.key(exam.seed))[0], exam.scorer
+    scorer = exam.scorer
     seeds = [config.seed + index for index in range(config.num_seeds)]
     scores, picture = [], b""
     for index, seed in enumerate(seeds):
         print(f"seed {seed}: drawing and scoring", flush=True)
-        x = run.sample(jax.random.fold_in(key, seed), exam.n, index, exam.labels)
+        x = run.sample(jax.random.fold_in(exam.key, seed), exam.n, index, exam.labels)
         if not np.isfinite(x).all():
             raise ValueError(f"the samples of seed {seed} are not finite: its training diverged")
         memorisation, neighbours = scorer.copies(x)
