@@ -212,35 +212,47 @@ def save_curves(
 
 
 def save_comparison(
-    path: str | os.PathLike, values: Mapping[str, Sequence[float]], label: str
+    path: str | os.PathLike, values: Mapping[str, Sequence[float]], label: str, settings: bool
 ) -> None:
     """Draws a row of points for each name, the best row on top.
 
     Args:
       path: the PNG file to write.
-      values: of each name, its values, smaller ones better; those that are not finite are left out.
+      values: of each name, its values, smaller ones better. How many are not finite is said.
       label: what they are.
+      settings: whether each is a setting's, whose median counts, or a seed's, whose mean does.
     """
     from matplotlib.figure import Figure
     from matplotlib.ticker import LogLocator, NullFormatter
 
-    rows = {name: [v for v in found if math.isfinite(v)] for name, found in values.items()}
-    rows = dict(sorted(rows.items(), key=lambda row: -np.median(row[1] or [math.inf])))
+    middle = np.median if settings else np.mean
+    rows = sorted(values.items(), key=lambda row: -float(middle(row[1] or [math.inf])))
     figure = Figure(figsize=(8, 1.2 + 0.3 * len(rows)), dpi=120, layout="constrained")
     axes = figure.subplots()
-    for height, found in enumerate(rows.values()):
+    for height, (_, of_row) in enumerate(rows):
+        found = [value for value in of_row if math.isfinite(value)]
         axes.plot(found, [height] * len(found), "o", color="tab:blue", alpha=0.45, markersize=5)
-        if found:
-            axes.plot([np.median(found)], [height], "|", color="black", markersize=14)
+        if lost := len(of_row) - len(found):
+            at_the_edge = axes.get_yaxis_transform()
+            text = axes.text(0.99, height, f"{lost} diverged", transform=at_the_edge)
+            text.set(ha="right", va="center", color="tab:red", fontsize="small")
+        if found and (settings or len(found) == 1):
+            axes.plot([middle(found)], [height], "|", color="black", markersize=14)
+        elif found:
+            error = np.std(found, ddof=1) / len(found) ** 0.5
+            axes.errorbar(np.mean(found), height, xerr=error, color="black", capsize=5)
     axes.axvline(1, color="0.6", linewidth=0.8)
-    if max((v for found in rows.values() for v in found), default=1) > 2:
+    everything = [value for of_row in values.values() for value in of_row if math.isfinite(value)]
+    if (largest := max(everything, default=1)) > 2:
         axes.set_xscale("log")
-        axes.xaxis.set_major_locator(LogLocator(subs=(1, 1.2, 1.5, 2, 3, 5)))
+        subs = (1, 1.2, 1.5, 2, 3, 5) if largest < 1000 else (1,)
+        axes.xaxis.set_major_locator(LogLocator(subs=subs))
         axes.xaxis.set_major_formatter("{x:g}")
         axes.xaxis.set_minor_formatter(NullFormatter())
-    axes.set_yticks(range(len(rows)), rows)
+    axes.set_yticks(range(len(rows)), [name for name, _ in rows])
     axes.set_ylim(-0.6, len(rows) - 0.4)
-    axes.set_xlabel(f"{label}: each, and their median; 1 is training data")
+    shown = "settings, and their median" if settings else "seeds, their mean ± standard error"
+    axes.set_xlabel(f"{label}: {shown}; 1 is training data")
     axes.grid(axis="x", linewidth=0.3)
     _save_figure(path, figure)
 

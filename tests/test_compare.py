@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from jaxgan.commands import compare, contest
@@ -55,7 +56,7 @@ def test_losses_are_trained_scored_and_tabulated_and_more_seeds_join_them(tmp_pa
     assert " done" not in capsys.readouterr().out
     # A folder holds one comparison.
     assert compare.main([*command, "--num-seeds=3", "--latent-dim=3"]) == 2
-    assert "holds a run with --latent-dim=2, not 3" in capsys.readouterr().err
+    assert "is of another comparison, with --latent-dim=2, not 3" in capsys.readouterr().err
 
 
 @pytest.mark.slow
@@ -112,6 +113,9 @@ def test_names_choose_losses():
         (["--losses=wgan,hing"], "did you mean hinge"),
         (["--losses="], "unknown --losses="),
         (["--num-seeds=0"], "--num-seeds must be from 1 up; got 0"),
+        (["--num-seeds=1000000000"], "--num-seeds must be"),
+        (["--seed=-1"], "--seed must be"),
+        (["--steps=30"], "did you mean --updates?"),
         (["--settings=-1"], "--settings must be"),
         (["--updates=1"], "--updates must be"),
         (["--dataset=ring9"], "ring9"),
@@ -143,13 +147,88 @@ def test_losses_on_different_protocols_are_refused(change, words):
     assert words in str(error.value)
 
 
-def test_critics_with_and_without_batchnorm_are_refused(tmp_path):
-    options = Arguments("cifar10", losses="bce,wgan-gp", updates=60, batch_size=8)
+@pytest.mark.parametrize("dataset", ["cifar10", "mnist", "npy:images.npy"])
+def test_where_the_papers_differ_all_take_the_gans_networks_and_budget(dataset, tmp_path):
+    options = Arguments(dataset, losses="bce,wgan,wgan-gp,r3gan")
     configs = [entry.config for entry in make_entries(options, tmp_path)]
-    with pytest.raises(ValueError, match="--no-critic-norm and --critic-norm. Give one of them"):
-        check_protocol(configs)
-    without = dataclasses.replace(options, latent_dim=8, critic_norm=False)
-    check_protocol([entry.config for entry in make_entries(without, tmp_path)])
+    check_protocol(configs)
+    gan = preset("bce", dataset)
+    assert {config.batch_size for config in configs} == {gan.batch_size}
+    assert not any(config.critic_norm for config in configs)  # a penalty takes none
+    for config in configs:
+        assert 0 <= 2 * gan.steps - config.steps * (config.n_critic + 1) <= config.n_critic
+
+
+def test_of_rows_that_diverged_the_others_are_not_the_mean(tmp_path, capsys):
+    command = [*SMALL, "--losses=bce,wgan-gp", f"--workdir={tmp_path}", "--num-seeds=5"]
+    assert compare.main(command) == 0
+    rows = (tmp_path / "compare.md").read_text().splitlines()[2:4]
+    best = "bce" if "--loss=bce" in rows[0] else "wgan-gp"
+    scored = [statistics.mean(scores_of(tmp_path / loss)) for loss in ("bce", "wgan-gp")]
+    assert best == ("bce" if scored[0] < scored[1] else "wgan-gp")
+    # As if seeds 2 and 3 of the best had diverged: it is the last.
+    [config] = [
+        config
+        for entry in make_entries(compare.read(Arguments, command, ""), tmp_path)
+        for config in [compare.with_seeds(entry, 2, 2)]
+        if entry.loss == best
+    ]
+    end = {"step": 3, "settings": compare.fixed(config)}
+    (tmp_path / best / "2to3" / "diverged.json").write_text(json.dumps(end))
+    assert compare.main(command) == 0
+    lines = (tmp_path / "compare.md").read_text().splitlines()
+    assert f"--loss={best} " in lines[3] and f"- {best}, seeds 2 to 3: diverged at step 3" in lines
+    # A loss that the table leaves out is named.
+    assert compare.main([*SMALL, "--losses=bce", *command[-2:]]) == 0
+    assert f"- in {tmp_path} too, and not asked for: wgan-gp" in capsys.readouterr().out
+
+
+def test_more_updates_are_trained_and_scored(tmp_path):
+    command = [*SMALL[:-1], "--losses=bce", f"--workdir={tmp_path}", "--num-seeds=1"]
+    assert compare.main([*command, "--updates=12"]) == 0
+    first = scores_of(tmp_path / "bce")
+    assert compare.main([*command, "--updates=24"]) == 0
+    assert scores_of(tmp_path / "bce") != first
+    evaluation = json.loads((tmp_path / "bce" / "0to0" / "evaluation.json").read_text())
+    assert evaluation["step"] == 8  # n_critic is 2
+    # What is damaged is made again; what was scored otherwise is refused.
+    (tmp_path / "bce" / "0to0" / "evaluation.json").write_text("{")
+    assert compare.main([*command, "--updates=24"]) == 0
+    evaluation["floor"]["w1"] *= 1.1
+    (tmp_path / "bce" / "0to0" / "evaluation.json").write_text(json.dumps(evaluation))
+    assert (
+        compare.main([*command[:-1], "--num-seeds=1", "--updates=24", "--losses=bce,minimax"]) == 2
+    )
+
+
+def test_data_that_changed_or_cannot_tell_are_refused_before_training(tmp_path, capsys):
+    points = np.random.RandomState(0).normal(size=(800, 5)).astype("float32")
+    np.save(tmp_path / "points.npy", points)
+    command = [f"--dataset=npy:{tmp_path / 'points.npy'}", *SMALL[1:], "--losses=bce"]
+    command += ["--num-seeds=1", f"--workdir={tmp_path / 'new'}"]
+    assert compare.main(command) == 0  # neither images nor points of the plane: no picture
+    np.save(tmp_path / "points.npy", points + 1)
+    assert compare.main(command) == 2
+    assert "is not what the run in" in capsys.readouterr().err
+    np.save(tmp_path / "points.npy", points[:300])
+    assert compare.main([*command[:-1], f"--workdir={tmp_path / 'other'}"]) == 2
+    assert "cannot be compared on: no w1: 30 held-out examples" in capsys.readouterr().err
+    assert not (tmp_path / "other").exists()
+
+
+def test_samples_that_are_not_finite_are_a_divergence(tmp_path, capsys, monkeypatch):
+    draw = compare.evaluate.Run.sample
+    monkeypatch.setattr(
+        compare.evaluate.Run,
+        "sample",
+        lambda run, *rest, **labels: (
+            draw(run, *rest, **labels) * (np.nan if "bce" in str(run.workdir) else 1)
+        ),
+    )
+    command = [*SMALL, "--losses=bce,lsgan", f"--workdir={tmp_path}", "--num-seeds=1"]
+    assert compare.main(command) == 0
+    lines = (tmp_path / "compare.md").read_text().splitlines()
+    assert "--loss=lsgan" in lines[2] and "- bce, seeds 0 to 0: diverged at step 4" in lines
 
 
 @pytest.mark.parametrize("dataset", ["ring8", "grid25", "digits"])

@@ -157,17 +157,18 @@ def test_a_moving_average_skips_what_is_not_finite():
     np.testing.assert_allclose(plots._moving_average(values, window=3), expected)
 
 
+@pytest.mark.parametrize("settings", [True, False])
 @pytest.mark.parametrize(
     "values",
     [
-        {"bce": [1.0, 1.2, math.inf], "wgan": [30.0], "diverged": [math.inf]},
+        {"bce": [1.0, 1.2, math.inf], "wgan": [3e9], "diverged": [math.inf]},
         {"bce": [1.01]},
         {"none": []},
     ],
     ids=["far apart", "one", "nothing"],
 )
-def test_a_comparison_has_a_row_for_each_name(values, tmp_path):
-    plots.save_comparison(tmp_path / "c.png", values, "W1 / floor")
+def test_a_comparison_has_a_row_for_each_name(values, settings, tmp_path):
+    plots.save_comparison(tmp_path / "c.png", values, "W1 / floor", settings)
     with Image.open(tmp_path / "c.png") as image:
         height = image.height
     assert height == pytest.approx(120 * (1.2 + 0.3 * len(values)), abs=1)

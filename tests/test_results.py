@@ -24,7 +24,8 @@ def write_run(folder, config, evaluation, resumed_from=0, devices=1):
         "device": {"platform": "cpu", "kind": "cpu", "count": devices},
     }
     (folder / "summary.json").write_text(json.dumps(summary))
-    evaluation = {"step": config.steps} | evaluation
+    seeds = [config.seed + index for index in range(config.num_seeds)]
+    evaluation = {"step": config.steps} | evaluation | {"seeds": seeds}
     evaluation["protocol"] = {"seed": 0, "generator": "averaged"} | evaluation["protocol"]
     (folder / "evaluation.json").write_text(json.dumps(evaluation))
     return str(folder)

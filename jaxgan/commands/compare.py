@@ -10,13 +10,13 @@ from etils import epath
 
 from jaxgan import plots
 from jaxgan.commands import endings, evaluate, settings, tables
-from jaxgan.commands.config import Config
+from jaxgan.commands.config import Config, assign
 from jaxgan.commands.contest import QUICK, SHARED, Arguments, Entry, check_protocol, make_entries
-from jaxgan.commands.flags import read
+from jaxgan.commands.flags import given, read
 from jaxgan.commands.tables import Scored
 from jaxgan.commands.train import check_folder, load_data, use_cores
-from jaxgan.training import DivergedError, fit, json_files
-from jaxgan.training.run_folder import FREE
+from jaxgan.training import DivergedError, data_record, fit, json_files
+from jaxgan.training.run_folder import FREE, ChangedError
 
 # A comparison grows by so many seeds of every loss, so that its table is complete early.
 SEEDS_AT_ONCE = 2
@@ -27,16 +27,14 @@ def main(arguments: list[str]) -> int:
     """Runs the command line; returns 0, 2 for bad input, or 128 plus the signal if interrupted."""
     options = read(Arguments, arguments, "compare.py")
     if options.quick:
-        unsaid = {name for name in QUICK if getattr(options, name) == getattr(Arguments, name)}
-        options = dataclasses.replace(options, **{name: QUICK[name] for name in unsaid})
+        options = dataclasses.replace(options, **(QUICK | given(Arguments, arguments)))
     folder = epath.Path(options.workdir or default_folder(options))
     entries = make_entries(options, folder)
     check_protocol([entry.config for entry in entries])
     rounds = [(entry, run) for run in seed_runs(options) for entry in entries]
     configs = [(entry, with_seeds(entry, *run)) for entry, run in rounds]
     use_cores(configs[0][1])
-    stopped = train_and_score(configs)
-    if stopped:
+    if stopped := train_and_score(folder, configs, options):
         return 128 + stopped
     print("\n".join(report(folder, configs, options)))
     return 0
@@ -70,46 +68,83 @@ def seeds_of(config: Config) -> str:
     return f"seeds {config.seed} to {config.seed + config.num_seeds - 1}"
 
 
-def train_and_score(configs: list[tuple[Entry, Config]]) -> int:
-    """Does what is not done yet; returns the signal that interrupted it, or 0."""
+def train_and_score(
+    folder: epath.Path, configs: list[tuple[Entry, Config]], options: Arguments
+) -> int:
+    """Does what is not done yet; returns the signal that interrupted it, or 0.
+
+    The table is written anew when all losses have a few seeds more.
+    """
+    dataset = load_data(configs[0][1])
     for _, config in configs:
-        check_folder(config)
+        check_same(config, data_record.describe(dataset))
     left = [(entry, config) for entry, config in configs if not is_done(config)]
     if not left:
         return 0
-    dataset, exam, began = load_data(left[0][1]), None, time.perf_counter()
+    n, config = evaluate.count_samples(None, dataset), configs[0][1]
+    exam, began = evaluate.set_exam(dataset, n, 0, config, config.data_dir), time.perf_counter()
+    check_told(exam)
     for index, (entry, config) in enumerate(left):
         ready, about = len(configs) - len(left) + index, ""
         if index:
             minutes = (time.perf_counter() - began) / 60 / index * (len(left) - index)
             about = f"; about {minutes:.0f} min left"
+            if config.seed != left[index - 1][1].seed:
+                report(folder, configs[:ready], options)
         print(
             f"\n[{ready} of {len(configs)} done{about}] {entry.folder.name}, {seeds_of(config)}",
             flush=True,
         )
-        folder = epath.Path(config.workdir)
+        place = epath.Path(config.workdir)
         model = settings.make_model(config, dataset.train.shape[1:])
         try:
             run = fit(model, dataset, **settings.fit_arguments(config))
-        except DivergedError as error:
+            if run.stopped_by:
+                return run.stopped_by
+            evaluate.score(place, run, config, exam)
+        except (DivergedError, evaluate.NotFiniteError) as error:
             endings.report("compare.py", error)
-            end = {"step": error.step, "settings": fixed(config)}
-            json_files.write(folder / "diverged.json", end)
-            continue
-        if run.stopped_by:
-            return run.stopped_by
-        n = evaluate.count_samples(None, dataset)
-        exam = exam or evaluate.set_exam(dataset, n, 0, config, config.data_dir)
-        evaluate.score(folder, run, config, exam)
+            json_files.write(
+                place / "diverged.json", {"step": error.step, "settings": fixed(config)}
+            )
     return 0
+
+
+def check_same(config: Config, data: dict) -> None:
+    """Raises ValueError if a run's folder holds a run with other settings, or on other data."""
+    try:
+        check_folder(config)
+    except ValueError as error:
+        changed = error.__cause__
+        if not isinstance(changed, ChangedError):
+            raise
+        before = assign(changed.name, changed.before)
+        raise ValueError(
+            f"{changed.path} is of another comparison, with {before}, not {changed.now}. "
+            "Use another --workdir, or delete that folder."
+        ) from error
+    place = epath.Path(config.workdir)
+    if (place / "data.json").exists():
+        data_record.check(place, data)
+
+
+def check_told(exam: evaluate.Exam) -> None:
+    """Raises ValueError if no distance can tell good samples from bad ones on these data."""
+    if exam.floor.get("w1") is None and exam.floor.get("frechet_classifier") is None:
+        why = exam.scorer.withheld
+        reasons = [why[name] for name in ("w1", "frechet_classifier") if name in why]
+        raise ValueError(f"{exam.dataset.name} cannot be compared on: {'; '.join(reasons)}")
 
 
 def is_done(config: Config) -> bool:
     """Whether a run is trained to its end and scored there, or has diverged."""
-    scores = epath.Path(config.workdir) / "evaluation.json"
     if diverged_at(config) is not None:
         return True
-    return scores.exists() and json_files.read(scores).get("step") == config.steps
+    try:
+        scores = json_files.read(epath.Path(config.workdir) / "evaluation.json")
+    except ValueError:  # none, or a damaged one: it can be made again
+        return False
+    return scores.get("step") == config.steps
 
 
 def diverged_at(config: Config) -> int | None:
@@ -129,41 +164,64 @@ def report(
 ) -> list[str]:
     """Writes `compare.md` and `compare.png`, and returns the lines of the former.
 
+    A loss or setting of which a run diverged scores infinity, and its row is of its other runs.
+
     Raises:
       ValueError: if runs were not scored alike.
     """
-    runs: list[tuple[Entry, Scored]] = []
+    runs: dict[Entry, list[Scored]] = {entry: [] for entry, _ in configs}
+    lost: dict[Entry, int] = dict.fromkeys(runs, 0)
     notes = []
     for entry, config in configs:
-        place = epath.Path(config.workdir)
         if (step := diverged_at(config)) is not None:
+            lost[entry] += config.num_seeds
             notes.append(f"- {entry.folder.name}, {seeds_of(config)}: diverged at step {step}")
             continue
-        run = tables.read(place)
-        tables.check_comparable(run, [other for _, other in runs])
-        runs.append((entry, run))
-    joined = {
-        entry: tables.join([run for other, run in runs if other is entry])
-        for entry in dict.fromkeys(entry for entry, _ in runs)
-    }
+        run = tables.read(epath.Path(config.workdir))
+        tables.check_comparable(run, [other for of_entry in runs.values() for other in of_entry])
+        runs[entry].append(run)
+    joined = {entry: tables.join(of_entry) for entry, of_entry in runs.items() if of_entry}
     label, path = tables.main_score(list(joined.values()))
-    means = {
-        entry: statistics.mean(joined[entry].over_floor(*path) or [])
-        if entry in joined
-        else math.inf
-        for entry in dict.fromkeys(entry for entry, _ in configs)
+    scores = {
+        entry: ((joined[entry].over_floor(*path) or [math.inf]) if entry in joined else [])
+        + [math.inf] * lost[entry]
+        for entry in runs
     }
+    means = {entry: statistics.mean(of_entry) for entry, of_entry in scores.items()}
     if options.settings:
         lines, values = tabulate_settings(joined, means, label)
     else:
         lines = tables.tabulate(
             [joined[entry] for entry in sorted(joined, key=lambda entry: means[entry])]
         )
-        values = {entry.loss: run.over_floor(*path) or [] for entry, run in joined.items()}
-    plots.save_comparison(folder / "compare.png", values, f"{label} on {options.dataset}")
-    lines += notes
+        values = {entry.loss: of_entry for entry, of_entry in scores.items()}
+    title = f"{label} on {options.dataset}"
+    plots.save_comparison(folder / "compare.png", values, title, bool(options.settings))
+    lines += notes + notes_of(runs) + note_on_others(folder, list(runs))
     json_files.write_whole(folder / "compare.md", "\n".join(lines) + "\n")
     return [*lines, f"table and figure: {folder / 'compare.md'}, {folder / 'compare.png'}"]
+
+
+def notes_of(runs: Mapping[Entry, list[Scored]]) -> list[str]:
+    """What the runs' scores note: what all note once, the rest with the loss's name."""
+    of_all = [(entry, run) for entry, of_entry in runs.items() for run in of_entry]
+    shared = [note for note in of_all[0][1].notes if all(note in run.notes for _, run in of_all)]
+    own = [
+        f"- {entry.folder.name}, {seeds_of(run.config)}: {note}"
+        for entry, run in of_all
+        for note in run.notes
+        if note not in shared
+    ]
+    return [f"- {note}" for note in shared] + own
+
+
+def note_on_others(folder: epath.Path, entries: list[Entry]) -> list[str]:
+    """A line for the losses that are in the folder too, and not in the table."""
+    here = {entry.folder.name for entry in entries}
+    others = sorted(
+        path.name for path in folder.iterdir() if path.is_dir() and path.name not in here
+    )
+    return [f"- in {folder} too, and not asked for: {', '.join(others)}"] if others else []
 
 
 def tabulate_settings(

@@ -99,15 +99,18 @@ def make_entries(options: Arguments, folder: epath.Path) -> list[Entry]:
         if value is not None and not least <= value < 2**31:
             raise ValueError(f"{flag(name)} must be from {least} up; got {value}.")
     entries = []
+    # Presets of papers differ in networks, batches and budgets: all take those of the GAN.
+    common = preset("bce", options.dataset, options.model)
     for name, (loss, own) in choose(options.losses).items():
-        config = with_shared(preset(loss, options.dataset, options.model, **own), options)
+        config = preset(loss, options.dataset, options.model, **own)
+        config = with_shared(config, common, options)
         if not options.settings:
             entries.append(Entry(name, folder / name, config))
         for index in range(options.settings):
-            drawn = with_shared(draw(config, index), options)
+            drawn = with_shared(draw(config, index), common, options)
             entries.append(Entry(name, folder / f"{name}-{index}", drawn))
     for entry in entries:
-        check(entry.config)
+        check(dataclasses.replace(entry.config, seed=options.seed, num_seeds=options.num_seeds))
     return entries
 
 
@@ -122,19 +125,29 @@ def choose(names: str) -> dict[str, tuple[str, dict]]:
     if names == "all":
         return all_of
     chosen: dict[str, tuple[str, dict]] = {}
-    for name in names.split(","):
+    for name in map(str.strip, names.split(",")):
         check_choice("--losses", name, [*all_of, "f-gan"])
         chosen |= {n: v for n, v in all_of.items() if n == name or v[0] == name}
     return chosen
 
 
-def with_shared(config: Config, options: Arguments) -> Config:
-    """The settings with what all losses share, and the budget in steps."""
-    shared = {name: getattr(options, name, None) for name in SHARED[1:]}
-    changes = {name: value for name, value in shared.items() if value is not None}
-    if options.updates is not None:
-        changes["steps"] = max(1, options.updates // (config.n_critic + 1))
-        changes["decay_steps"] = changes["steps"] if config.decay_steps else 0
+def with_shared(config: Config, common: Config, options: Arguments) -> Config:
+    """The settings with what all losses share, and the budget in steps.
+
+    Args:
+      config: a loss's own settings.
+      common: those that it takes what all share from. Its critic has no BatchNorm: a penalty
+        takes none. BEGAN's networks are its own.
+      options: what the command line says, which goes before.
+    """
+    own = ("model", "width", "depth") if config.loss == "began" else ()
+    changes = {name: getattr(common, name) for name in SHARED if name not in own}
+    changes["critic_norm"] = False
+    said = {name: getattr(options, name, None) for name in SHARED[1:]}
+    changes |= {name: value for name, value in said.items() if value is not None}
+    updates = options.updates or updates_of(common)
+    steps = changes["steps"] = max(1, updates // (config.n_critic + 1))
+    changes["decay_steps"] = steps if config.decay_steps else 0
     return dataclasses.replace(
         config, **changes, data_dir=options.data_dir, sample_every=0, keep_every=0
     )

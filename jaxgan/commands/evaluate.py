@@ -59,7 +59,8 @@ def main(arguments: list[str]) -> int:
     exam = set_exam(dataset, n, options.seed, config, data_dir)
     evaluation = score(folder, run if options.ema else run.without_average(), config, exam)
     print("\n".join(tabulate(evaluation)))
-    print(f"samples beside their nearest training examples: {folder / 'nearest.png'}")
+    if (folder / "nearest.png").exists():
+        print(f"samples beside their nearest training examples: {folder / 'nearest.png'}")
     print(f"all numbers: {folder / 'evaluation.json'}")
     return 0
 
@@ -69,7 +70,8 @@ def score(folder: epath.Path, run: Run, config: Config, exam: "Exam") -> dict:
     evaluation, picture = evaluate(run, config, exam)
     evaluation["notes"] += note_on_data(folder, exam.dataset, evaluation["protocol"]["data"])
     json_files.write(folder / "evaluation.json", evaluation)
-    (folder / "nearest.png").write_bytes(picture)
+    if picture:
+        (folder / "nearest.png").write_bytes(picture)
     return evaluation
 
 
@@ -151,6 +153,18 @@ def count_samples(asked: int | None, dataset: Dataset) -> int:
     return min(10_000, held_out, train)
 
 
+class NotFiniteError(ValueError):
+    """Samples are not finite.
+
+    Attributes:
+      step: when the run made them.
+    """
+
+    def __init__(self, seed: int, step: int):
+        self.step = step
+        super().__init__(f"the samples of seed {seed} are not finite: its training diverged")
+
+
 class Exam(NamedTuple):
     """What runs on a data set are scored by.
 
@@ -198,10 +212,11 @@ def evaluate(run: Run, config: Config, exam: Exam) -> tuple[dict, bytes]:
     """Scores the samples of each seed of a run.
 
     Returns:
-      What `evaluation.json` holds, and a PNG of samples with their nearest training examples.
+      What `evaluation.json` holds, and a PNG of samples with their nearest training examples;
+      nothing in its place for what are neither images nor points in the plane.
 
     Raises:
-      ValueError: if samples are not finite.
+      NotFiniteError: if samples are not finite.
     """
     scorer = exam.scorer
     seeds = [config.seed + index for index in range(config.num_seeds)]
@@ -210,10 +225,11 @@ def evaluate(run: Run, config: Config, exam: Exam) -> tuple[dict, bytes]:
         print(f"seed {seed}: drawing and scoring", flush=True)
         x = run.sample(jax.random.fold_in(exam.key, seed), exam.n, index, exam.labels)
         if not np.isfinite(x).all():
-            raise ValueError(f"the samples of seed {seed} are not finite: its training diverged")
+            raise NotFiniteError(seed, run.step)
         memorisation, neighbours = scorer.copies(x)
         scores.append(scorer(x) | {"memorisation": memorisation})
-        picture = picture or draw_neighbours(x, neighbours, exam.dataset)
+        if x.ndim == 4 or x.shape[1:] == (2,):
+            picture = picture or draw_neighbours(x, neighbours, exam.dataset)
     summary: dict = {"scores": scores[0]}
     if len(seeds) > 1:
         summary = {

@@ -25,6 +25,7 @@ _OTHER_NAMES = {
     ("g_learning_rate",): "lr_g g_lr",
     ("d_learning_rate",): "lr_d d_lr",
     ("steps",): "epochs n_epochs num_epochs iterations iters niter max_steps num_steps",
+    ("updates",): "steps epochs n_epochs num_epochs iterations iters max_steps num_steps",
     ("batch_size",): "batch bs",
     ("n_critic",): "critic_iters critic_steps",
     ("latent_dim",): "z_dim zdim dim_z nz latent noise_dim",
@@ -175,7 +176,8 @@ def _unknown(word, fields):
         return f"{word} stands without a flag{meant} --help lists the flags."
     name = word.partition("=")[0].removeprefix("--").replace("-", "_")
     settings = [new for new, old in _OTHER_NAMES.items() if name in old.split()]
-    near = [new for new in settings[0] if new in fields] if settings else []
+    known = [[new for new in names if new in fields] for names in settings]
+    near = next(filter(None, known), [])
     near = near or difflib.get_close_matches(name, fields, n=1)
     says = f"did you mean {' and '.join(map(flag, near))}? " if near else ""
     return f"unknown flag {word}: {says}--help lists the flags."

@@ -31,6 +31,7 @@ class Scored:
       scores: of each seed.
       floor: what training data score in the samples' place.
       protocol: how they were scored.
+      notes: which scores are withheld, and why; and others.
       seconds: of training, compilation included; None if several processes shared it.
       cores: what makes each of so many cores a device, where the command does not do so by itself.
     """
@@ -40,6 +41,7 @@ class Scored:
     scores: list[dict]
     floor: dict
     protocol: dict
+    notes: list[str]
     seconds: float | None
     cores: str
 
@@ -81,6 +83,7 @@ def read(folder: epath.Path) -> Scored:
             evaluation.get("scores_of_seeds", alone),
             evaluation["floor"],
             protocol,
+            list(evaluation.get("notes", [])),
             None if summary["resumed_from"] else seconds,
             _cores(summary["device"], config),
         )
@@ -95,6 +98,9 @@ def read(folder: epath.Path) -> Scored:
             f"{folder} is a run of {steps[0]} steps, trained to {steps[1]} and scored at "
             f"{steps[2]}: train it to the end and score it again"
         )
+    trained = list(range(config.seed, config.seed + config.num_seeds))
+    if (seeds := evaluation.get("seeds", trained)) != trained:
+        raise ValueError(f"{folder} holds scores of seeds {seeds}, not {trained}: score it again")
     averaged = "averaged" if config.ema_decay else "last"
     if seed != 0 or generator != averaged:
         raise ValueError(
@@ -126,6 +132,13 @@ def check_comparable(run: Scored, others: list[Scored]) -> None:
                     f"{run.folder} was scored with {name} {here}, {other.folder} with {there}: "
                     "score them alike"
                 )
+        here, there = run.floor_of("w1"), other.floor_of("w1")
+        alike = here == there or (here and there and abs(here / there - 1) < 1e-3)
+        if other.config.dataset == run.config.dataset and not alike:
+            raise ValueError(
+                f"the floor of W1 is {here} in {run.folder}, and {there} in {other.folder}: score "
+                "them alike"
+            )
 
 
 def columns_of(dataset: str) -> dict:
@@ -151,11 +164,13 @@ def command(config: Config) -> str:
 def main_score(runs: Sequence[Scored]) -> tuple[str, tuple[str, ...]]:
     """The name of the score that runs of one data set are compared by, and where it is.
 
+    Some of the runs may lack it.
+
     Raises:
       ValueError: if there is none.
     """
     for label, path in (("W1 / floor", ("w1",)), ("Fréchet / floor", ("frechet_classifier",))):
-        if runs and all(run.over_floor(*path) for run in runs):
+        if any(run.over_floor(*path) for run in runs):
             return label, path
     raise ValueError("no distance tells these runs apart: all diverged, or their scores are null")
 
