@@ -41,10 +41,11 @@ def preset(loss: str, dataset: str, model: str = "auto", divergence: str = "kl")
 
 
 def _tuned(config: Config, table: tuned.Table, row: str) -> Config:
-    own = table.rows.get(row, table.rows["bce"])
+    # A loss without a row, such as one's own, takes the GAN's.
+    own = table.rows.get(row) or table.rows["bce"] | _OF_LOSS.get(config.loss, {})
     steps = table.updates // (own["n_critic"] + 1)
     length = {"steps": steps, "decay_steps": steps if table.decay else 0}
-    return dataclasses.replace(config, **_SMALL, **table.shared, **own, **length)
+    return dataclasses.replace(config, **(_SMALL | table.shared | own | length))
 
 
 def usual(config: Config) -> tuple[Config, bool]:
@@ -102,10 +103,6 @@ _OF_LOSS: dict[str, dict] = {
     "began": {"critic_norm": False, "model": "mlp", "width": 256},
 }
 
-_GRID25: dict = {
-    **{"model": "mlp", "latent_dim": 2, "width": 128, "batch_size": 256},
-    **{"steps": 10_000, "log_every": 500, "sample_every": 1000},
-}
 # What is written of runs of a minute.
 _SMALL: dict = {"log_every": 200, "sample_every": 1000, "checkpoint_every": 1000}
 _IMAGES: dict = {
@@ -136,63 +133,6 @@ def digits_gan() -> Config:
         d_learning_rate=2e-4,
         log_every=500,
         sample_every=2000,
-    )
-
-
-def grid25_gan() -> Config:
-    """GAN on grid25.
-
-    `python experiments/train.py --loss=bce --dataset=grid25`
-
-    Expect lost modes: ten seeds kept 14.3 of 25.
-    """
-    return Config(
-        loss="bce",
-        **_GAN,
-        **_GRID25,
-        g_learning_rate=1e-3,
-        d_learning_rate=1e-3,
-    )
-
-
-def grid25_wgan() -> Config:
-    """WGAN on grid25: Arjovsky 2017, Algorithm 1, at a tenfold rate and wider clipping.
-
-    `python experiments/train.py --loss=wgan --dataset=grid25`
-
-    Expect all modes, and points between them: over ten seeds 41% of samples lie within 3σ of one.
-    """
-    return Config(
-        loss="wgan",
-        **_WGAN,
-        **_GRID25,
-        clip=0.1,
-        g_learning_rate=5e-4,
-        d_learning_rate=5e-4,
-    )
-
-
-def grid25_wgan_gp() -> Config:
-    """WGAN-GP on grid25: λ 0.1 as in the code of Gulrajani 2017 (sec. 4 and fig. 1).
-
-    The rest is ours: a deeper pair; a generator six times as fast as its critic, which has to make
-    the steep steps from mode to mode; two critic updates; rates that decay, so that nothing moves
-    at the end. With Adam's b2 of 0.999, where the paper has 0.9, a step follows less what few
-    samples a batch happens to have between two modes.
-
-    `python experiments/train.py --loss=wgan-gp --dataset=grid25`
-
-    Expect all modes, and 97% of samples within 3σ of one: ten seeds in docs/results.md.
-    """
-    return Config(
-        loss="wgan-gp",
-        **(_WGAN_GP | {"n_critic": 2, "b2": 0.999}),
-        **(_GRID25 | {"depth": 4, "steps": 18_000}),
-        penalty=0.1,
-        b1=0.0,
-        g_learning_rate=6e-3,
-        d_learning_rate=1e-3,
-        decay_steps=18_000,
     )
 
 
@@ -303,9 +243,6 @@ def stacked_mnist_wgan_gp() -> Config:
 
 _PRESETS = {
     ("digits", "gan"): digits_gan,
-    ("grid25", "gan"): grid25_gan,
-    ("grid25", "wgan"): grid25_wgan,
-    ("grid25", "wgan_gp"): grid25_wgan_gp,
     ("mnist", "wgan_gp"): mnist_wgan_gp,
     ("stacked_mnist", "wgan_gp"): stacked_mnist_wgan_gp,
     ("images", "gan"): images_gan,
