@@ -20,7 +20,7 @@ import benchmark
 import theory
 
 import jaxgan
-from jaxgan.commands import endings, evaluate, flags, results, sample, train
+from jaxgan.commands import contest, endings, evaluate, flags, results, sample, train
 from jaxgan.commands.command_line import Arguments, parse
 from jaxgan.commands.presets import preset
 
@@ -116,14 +116,13 @@ def test_what_was_meant_is_said(flag, meant, capsys):
 
 
 def test_every_word_of_other_programs_leads_to_a_flag_and_is_none():
-    fields = {
-        field.name
-        for kind in (Arguments, sample.Arguments, evaluate.Arguments)
-        for field in dataclasses.fields(kind)
-    }
+    kinds = (Arguments, sample.Arguments, evaluate.Arguments, contest.Arguments)
+    fields = [{field.name for field in dataclasses.fields(kind)} for kind in kinds]
     for settings, words in flags._OTHER_NAMES.items():
-        assert set(settings) <= fields
-        assert not set(words.split()) & {field.name for field in dataclasses.fields(Arguments)}
+        assert set(settings) <= set.union(*fields)
+        for of_kind in fields:
+            if set(settings) & of_kind:
+                assert not set(words.split()) & of_kind
 
 
 @pytest.mark.parametrize(
