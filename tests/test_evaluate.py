@@ -12,7 +12,7 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter
 
 import jaxgan
-from jaxgan import data, metrics, over_seeds
+from jaxgan import data, metrics, over_seeds, plots
 from jaxgan.commands import evaluate, scorer, settings, train, withheld
 from jaxgan.commands.config import Config
 from jaxgan.metrics import classifier
@@ -514,3 +514,11 @@ def test_samples_that_are_not_finite_are_refused_by_seed(ring_run, monkeypatch, 
 def test_numbers_that_json_cannot_hold_become_null():
     tree = {"a": [1.5, math.inf], "b": {"c": math.nan, "d": None, "e": "f"}}
     assert evaluate.clean(tree) == {"a": [1.5, None], "b": {"c": None, "d": None, "e": "f"}}
+
+
+@pytest.mark.parametrize("shape", [(8, 8), (8, 8, 1), (8, 8, 3), (2,)])
+def test_whatever_plots_can_draw_has_a_picture_of_its_neighbours(shape):
+    assert plots.can_draw(shape)
+    x = np.random.RandomState(0).uniform(-1, 1, (40, *shape)).astype("float32")
+    picture = evaluate.draw_neighbours(x, -x, data.load("ring8"))
+    assert np.asarray(Image.open(io.BytesIO(picture)).convert("L")).std() > 5

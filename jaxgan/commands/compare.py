@@ -14,7 +14,7 @@ from jaxgan.commands.config import Config, assign
 from jaxgan.commands.contest import QUICK, SHARED, Arguments, Entry, check_protocol, make_entries
 from jaxgan.commands.flags import given, read
 from jaxgan.commands.tables import Scored
-from jaxgan.commands.train import check_folder, load_data, use_cores
+from jaxgan.commands.train import load_data, look_at_folder, use_cores
 from jaxgan.training import DivergedError, data_record, fit, json_files
 from jaxgan.training.run_folder import FREE, ChangedError
 
@@ -76,8 +76,9 @@ def train_and_score(
     The table is written anew when all losses have a few seeds more.
     """
     dataset = load_data(configs[0][1])
+    record = data_record.describe(dataset)  # once: it reads all of the data
     for _, config in configs:
-        check_same(config, data_record.describe(dataset))
+        check_same(config, record)
     left = [(entry, config) for entry, config in configs if not is_done(config)]
     if not left:
         return 0
@@ -110,22 +111,18 @@ def train_and_score(
     return 0
 
 
-def check_same(config: Config, data: dict) -> None:
+def check_same(config: Config, record: dict) -> None:
     """Raises ValueError if a run's folder holds a run with other settings, or on other data."""
     try:
-        check_folder(config)
-    except ValueError as error:
-        changed = error.__cause__
-        if not isinstance(changed, ChangedError):
-            raise
-        before = assign(changed.name, changed.before)
+        look_at_folder(config)
+    except ChangedError as error:
         raise ValueError(
-            f"{changed.path} is of another comparison, with {before}, not {changed.now}. "
-            "Use another --workdir, or delete that folder."
+            f"{error.path} is of another comparison, with {assign(error.name, error.before)}, "
+            f"not {error.now}. Use another --workdir, or delete that folder."
         ) from error
     place = epath.Path(config.workdir)
     if (place / "data.json").exists():
-        data_record.check(place, data)
+        data_record.check(place, record)
 
 
 def check_told(exam: evaluate.Exam) -> None:
@@ -182,18 +179,13 @@ def report(
         runs[entry].append(run)
     joined = {entry: tables.join(of_entry) for entry, of_entry in runs.items() if of_entry}
     label, path = tables.main_score(list(joined.values()))
-    scores = {
-        entry: ((joined[entry].over_floor(*path) or [math.inf]) if entry in joined else [])
-        + [math.inf] * lost[entry]
-        for entry in runs
-    }
+    found = {entry: run.over_floor(*path) or [math.inf] for entry, run in joined.items()}
+    scores = {entry: found.get(entry, []) + [math.inf] * lost[entry] for entry in runs}
     means = {entry: statistics.mean(of_entry) for entry, of_entry in scores.items()}
     if options.settings:
         lines, values = tabulate_settings(joined, means, label)
     else:
-        lines = tables.tabulate(
-            [joined[entry] for entry in sorted(joined, key=lambda entry: means[entry])]
-        )
+        lines = tables.tabulate([joined[entry] for entry in sorted(joined, key=means.__getitem__)])
         values = {entry.loss: of_entry for entry, of_entry in scores.items()}
     title = f"{label} on {options.dataset}"
     plots.save_comparison(folder / "compare.png", values, title, bool(options.settings))

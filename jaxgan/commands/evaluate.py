@@ -213,7 +213,7 @@ def evaluate(run: Run, config: Config, exam: Exam) -> tuple[dict, bytes]:
 
     Returns:
       What `evaluation.json` holds, and a PNG of samples with their nearest training examples;
-      nothing in its place for what are neither images nor points in the plane.
+      nothing in its place for what `plots` cannot draw.
 
     Raises:
       NotFiniteError: if samples are not finite.
@@ -228,8 +228,8 @@ def evaluate(run: Run, config: Config, exam: Exam) -> tuple[dict, bytes]:
             raise NotFiniteError(seed, run.step)
         memorisation, neighbours = scorer.copies(x)
         scores.append(scorer(x) | {"memorisation": memorisation})
-        if x.ndim == 4 or x.shape[1:] == (2,):
-            picture = picture or draw_neighbours(x, neighbours, exam.dataset)
+        if not picture and plots.can_draw(x.shape[1:]):
+            picture = draw_neighbours(x, neighbours, exam.dataset)
     summary: dict = {"scores": scores[0]}
     if len(seeds) > 1:
         summary = {
@@ -264,6 +264,8 @@ def draw_neighbours(x: np.ndarray, neighbours: np.ndarray, dataset: Dataset) -> 
     from matplotlib.collections import LineCollection
     from matplotlib.figure import Figure
 
+    if x.ndim == 3:  # grey
+        x, neighbours = x[..., None], neighbours[..., None]
     figure = Figure(figsize=(10, 5.3) if x.ndim == 4 else (6, 6.4), dpi=120, layout="constrained")
     if x.ndim == 4:
         for axes, images, title in zip(

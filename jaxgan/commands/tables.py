@@ -125,7 +125,9 @@ def join(runs: Sequence[Scored]) -> Scored:
 def check_comparable(run: Scored, others: list[Scored]) -> None:
     """Raises ValueError if a run was not scored as the others of its data set."""
     for other in others:
-        for name in _MUST_AGREE if other.config.dataset == run.config.dataset else ():
+        if other.config.dataset != run.config.dataset:
+            continue
+        for name in _MUST_AGREE:
             here, there = run.protocol.get(name), other.protocol.get(name)
             if here != there:
                 raise ValueError(
@@ -133,8 +135,7 @@ def check_comparable(run: Scored, others: list[Scored]) -> None:
                     "score them alike"
                 )
         here, there = run.floor_of("w1"), other.floor_of("w1")
-        alike = here == there or (here and there and abs(here / there - 1) < 1e-3)
-        if other.config.dataset == run.config.dataset and not alike:
+        if here != there and not (here and there and abs(here / there - 1) < 1e-3):
             raise ValueError(
                 f"the floor of W1 is {here} in {run.folder}, and {there} in {other.folder}: score "
                 "them alike"

@@ -94,20 +94,33 @@ def check_folder(config: Config) -> None:
     Raises:
       ValueError: if it cannot be written, or holds something else than this run.
     """
-    folder = epath.Path(config.workdir)
     try:
-        RunFolder(folder, settings.recorded(config)).check_free()
-        if (folder / "config.json").exists():
-            settings.of_run(folder)
+        look_at_folder(config)
     except ChangedError as error:
-        settings.of_run(folder)  # what is no run of ours says so itself
-        off = OFF.get(error.name)
+        folder, off = epath.Path(config.workdir), OFF.get(error.name)
         before, now = (off if value is None else value for value in (error.before, error.now))
         remedy = f"set {assign(error.name, before)} to go on"
         raise ValueError(
             f"{folder} holds a run with {flag(error.name)}={before}, not {now}: "
             f"{'raise it' if error.name == 'steps' else remedy}, or use another --workdir."
         ) from error
+
+
+def look_at_folder(config: Config) -> None:
+    """Checks that a run can train in its folder, and that its network makes the images' size.
+
+    Raises:
+      ChangedError: if the folder holds a run with other settings.
+      ValueError: if it cannot be written, or holds something else.
+    """
+    folder = epath.Path(config.workdir)
+    try:
+        RunFolder(folder, settings.recorded(config)).check_free()
+    except ChangedError:
+        settings.of_run(folder)  # what is no run of ours says so itself
+        raise
+    if (folder / "config.json").exists():
+        settings.of_run(folder)
     if config.image_size and config.dataset not in data.TOYS:
         make_model(config, (config.image_size, config.image_size, 3))
 
