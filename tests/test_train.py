@@ -305,7 +305,7 @@ def test_dry_run_describes_and_writes_nothing(tmp_path, capsys):
         (["--loss=wgan", "--n-critic=0"], ["--n-critic", "0"]),
         (["--loss=wgan-gp", "--model=dcgan", "--critic-norm"], ["--critic-norm", "wgan-gp"]),
         (["--loss=wgan", "--critic-norm"], ["--critic-norm", "mlp"]),
-        (["--loss=wgan", "--dataset=ring8", "--model=dcgan"], ["(2,)", "networks.mlp"]),
+        (["--loss=wgan", "--dataset=ring8", "--model=dcgan"], ["(2,)", "an MLP"]),
         (["--loss=wgan", "--dataset=mnist", "--data-dir=/nowhere"], ["mnist", "/nowhere"]),
         (["--loss=wgan", "--dataset=folder:/nowhere"], ["/nowhere"]),
         (["--loss=wgan", "--d-learning-rate=nan"], ["--d-learning-rate", "nan"]),

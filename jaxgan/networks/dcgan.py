@@ -58,8 +58,7 @@ def dcgan(
     if len(data_shape) != 3 or data_shape[0] != data_shape[1] or layers < 1 or base > 7:
         raise ValueError(
             "dcgan makes square images whose side, from 8 up, is 4, 5, 6 or 7 times a power of two "
-            f"(8, 16, 28, 32, 64, …); got shape {tuple(data_shape)}. Resize the images, or use "
-            "networks.mlp."
+            f"(8, 16, 28, 32, 64, …); got shape {tuple(data_shape)}. Resize them, or use an MLP."
         )
     data_shape = tuple(data_shape)
     return (
