@@ -15,7 +15,7 @@ On Fashion-MNIST the better of two by the Fréchet distance in the set's classif
 and half as many updates: digits' best rates of WGAN-GP, and a generator faster than its critic.
 `bce`, `wgan` and `r3gan` had two more, DCGAN's rates and MNIST's, which were worse for all three.
 
-docs/which-loss.md has the scores of seeds from 0 on, of all but Fashion-MNIST.
+docs/which-loss.md has the scores of seeds from 0 on.
 """
 
 from typing import Any, NamedTuple
