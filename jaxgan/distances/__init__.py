@@ -1,7 +1,7 @@
 """Entropies, divergences and distances between distributions, and maximum likelihood.
 
-Divergences compare densities at the same point; distances, in `transport`, carry mass from point
-to point; maximum likelihood is in `likelihood`. All names are here.
+Divergences compare densities at the same point; distances, in `transport` and `sinkhorn`, carry
+mass from point to point; maximum likelihood is in `likelihood`. All names are here.
 """
 
 from jaxgan.distances.divergences import (
@@ -24,7 +24,13 @@ from jaxgan.distances.likelihood import (
     minimise,
     mixture_log_density,
 )
-from jaxgan.distances.transport import earth_movers_distance, gaussian_w2, wasserstein_1d
+from jaxgan.distances.sinkhorn import sinkhorn_divergence
+from jaxgan.distances.transport import (
+    earth_movers_distance,
+    gaussian_w2,
+    sliced_wasserstein,
+    wasserstein_1d,
+)
 
 __all__ = [
     "Gaussian",
@@ -44,6 +50,8 @@ __all__ = [
     "minimise",
     "mixture_log_density",
     "optimal_discriminator",
+    "sinkhorn_divergence",
+    "sliced_wasserstein",
     "total_variation",
     "wasserstein_1d",
 ]
