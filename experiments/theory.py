@@ -1,30 +1,20 @@
 """Measures the papers' claims and draws them: `python experiments/theory.py --out=DIR`.
 
 Writes a figure `NAME.png` for each claim, and `theory.json`, which holds every number: what it is,
-where it comes from, its closed form, its measured value, the error and the tolerance.
+where it comes from, how it was measured, its closed form, its measured value, the error, the
+tolerance, and the standard deviation over seeds where there are several.
 """
 
 import dataclasses
+import importlib
 import json
 import math
+import statistics
 import time
 from types import ModuleType
 
 import script
-from claims import (
-    clipping,
-    clipping_scale,
-    convergence,
-    dirac_gan,
-    duality,
-    global_optimum,
-    maximum_likelihood,
-    mode_collapse,
-    optimal_discriminator,
-    parallel_lines,
-    style,
-    vanishing_gradients,
-)
+from claims import style
 from claims.number import Number, Numbers
 from etils import epath
 from tqdm import tqdm
@@ -34,22 +24,48 @@ from jaxgan.commands.config import check_choice
 from jaxgan.commands.flags import read
 
 # In the order of docs/theory.md.
-CLAIMS: dict[str, ModuleType] = {
-    module.__name__.removeprefix("claims."): module
-    for module in (
-        maximum_likelihood,
-        optimal_discriminator,
-        global_optimum,
-        convergence,
-        parallel_lines,
-        vanishing_gradients,
-        duality,
-        clipping_scale,
-        clipping,
-        mode_collapse,
-        dirac_gan,
-    )
-}
+NAMES = (
+    "coin",
+    "cross_entropy",
+    "asymmetry",
+    "maximum_likelihood",
+    "intractable",
+    "inference",
+    "minimax_tree",
+    "matrix_game",
+    "optimal_discriminator",
+    "global_optimum",
+    "convergence",
+    "local_optima",
+    "parallel_lines",
+    "perfect_discriminator",
+    "vanishing_gradients",
+    "log_d",
+    "mode_collapse",
+    "packing",
+    "continuity",
+    "hierarchy",
+    "sinkhorn",
+    "sliced",
+    "duality",
+    "wasserstein_gradient",
+    "coupled_slope",
+    "clipping_scale",
+    "clipping",
+    "penalties",
+    "spectral_norm",
+    "hinge",
+    "lsgan",
+    "f_divergences",
+    "relativistic",
+    "dirac_gan",
+    "r1_r2",
+    "r1_alone",
+    "two_time_scales",
+    "averaging",
+    "began_balance",
+)
+CLAIMS: dict[str, ModuleType] = {name: importlib.import_module(f"claims.{name}") for name in NAMES}
 BEGIN, END = "<!-- numbers: written by theory.py -->\n", "<!-- end of numbers -->"
 
 
@@ -63,6 +79,8 @@ class Arguments:
     """One claim, the name of its figure and the first word of its numbers."""
     scale: float = 1.0
     """Share of the full training; figures are rough below 1, and tolerances may not hold."""
+    seeds: int = 1
+    """Measure with so many seeds: numbers and figures are the first one's, beside the spread."""
     doc: str | None = None
     """A Markdown file whose table of numbers, between two marks, is to be replaced."""
 
@@ -79,13 +97,15 @@ def main(arguments: list[str]) -> int:
     check_choice("--only", options.only, ("all", *CLAIMS))
     if not (math.isfinite(options.scale) and 0.01 <= options.scale <= 100):
         raise ValueError(f"--scale must be between 0.01 and 100; got {options.scale}.")
+    if options.seeds < 1:
+        raise ValueError(f"--seeds must be from 1 up; got {options.seeds}.")
     if options.doc is not None:
         replace_table(options.doc, {})  # complains now, not in minutes
     out = epath.Path(options.out)
     out.mkdir(parents=True, exist_ok=True)
     entries = read_entries(out / "theory.json")
     names = list(CLAIMS) if options.only == "all" else [options.only]
-    numbers = measure_and_draw(names, options.scale, out, entries)
+    numbers = measure_and_draw(names, options, out, entries)
     if options.doc is not None:
         in_order = read_entries(out / "theory.json")
         epath.Path(options.doc).write_text(replace_table(options.doc, in_order))
@@ -97,29 +117,38 @@ def main(arguments: list[str]) -> int:
     return 1 if astray else 0
 
 
-def measure_and_draw(names: list[str], scale: float, out: epath.Path, entries: dict) -> Numbers:
+def measure_and_draw(
+    names: list[str], options: Arguments, out: epath.Path, entries: dict
+) -> Numbers:
     """Measures claims one after another, each one's figure and numbers written when it is done.
 
     Args:
       names: the claims.
-      scale: share of the full training.
+      options: how long to train, and how many seeds.
       out: the folder.
       entries: what theory.json holds; brought up to date.
 
     Returns:
-      The numbers of these claims.
+      The numbers of these claims, of the first seed.
     """
     numbers: Numbers = {}
-    with tqdm(total=sum(CLAIMS[name].PARTS for name in names), unit="run", disable=None) as bar:
+    total = options.seeds * sum(CLAIMS[name].PARTS for name in names)
+    with tqdm(total=total, unit="run", disable=None) as bar:
         for name in names:
             bar.set_description(CLAIMS[name].TITLE)
             began = time.perf_counter()
-            result = CLAIMS[name].measure(scale, bar.update)
-            style.save(CLAIMS[name].draw(result), out / f"{name}.png")
-            numbers |= result.numbers
+            results = [
+                CLAIMS[name].measure(options.scale, bar.update, seed)
+                for seed in range(options.seeds)
+            ]
+            style.save(CLAIMS[name].draw(results[0]), out / f"{name}.png")
+            numbers |= results[0].numbers
             for key in [key for key in entries if key.startswith(f"{name}.")]:
                 del entries[key]
-            entries |= {key: to_entry(number) for key, number in result.numbers.items()}
+            entries |= {
+                key: to_entry(number) | spread([result.numbers[key] for result in results])
+                for key, number in results[0].numbers.items()
+            }
             order = {key: i for i, key in enumerate(CLAIMS)}
             entries_in_order = sorted(entries.items(), key=lambda e: order[e[0].split(".")[0]])
             text = json.dumps(dict(entries_in_order), indent=1, ensure_ascii=False)
@@ -128,12 +157,24 @@ def measure_and_draw(names: list[str], scale: float, out: epath.Path, entries: d
     return numbers
 
 
+def spread(of_seeds: list[Number]) -> dict:
+    """The standard deviation over seeds of what is trained or sampled, if there are several.
+
+    What is infinite has none.
+    """
+    measured = [number.measured for number in of_seeds]
+    finite = all(map(math.isfinite, measured))
+    if len(measured) == 1 or of_seeds[0].kind == "algebra" or not finite:
+        return {}
+    return {"spread": statistics.stdev(measured), "seeds": len(measured)}
+
+
 def to_entry(number: Number) -> dict:
     """A number for theory.json; infinity, which JSON has no word for, is the string "Infinity"."""
     values = {
         name: getattr(number, name) for name in ("closed_form", "measured", "error", "tolerance")
     }
-    entry = {"what": number.what, "source": number.source} | {
+    entry = {"what": number.what, "source": number.source, "kind": number.kind} | {
         name: "Infinity" if value == math.inf else value for name, value in values.items()
     }
     return entry | {"ceiling": True} if number.ceiling else entry
@@ -155,24 +196,42 @@ def read_entries(path: epath.Path) -> dict:
 
 
 def make_tables(entries: dict) -> str:
-    """The numbers in Markdown: claims, points of curves (an @ in their name), observations."""
-    columns = ("closed_form", "measured", "error", "tolerance")
+    """The numbers in Markdown: how many of each kind, claims, points of curves (an @ in their
+    name), observations."""
+    columns = ("closed_form", "measured", "error", "tolerance", "spread")
     lines: dict[str, list[str]] = {"claims": [], "points": [], "observations": []}
     for key, entry in entries.items():
-        cells = [entry["what"].replace("|", "\\|"), entry["source"]]
-        cells += [show(entry[name]) for name in columns]
+        cells = [entry["what"].replace("|", "\\|"), entry["source"], entry["kind"]]
+        cells += [show(entry.get(name)) for name in columns]
         if entry.get("ceiling"):
-            cells[2], cells[5] = f"at most {cells[2]}", f"{cells[5]} below"
+            cells[3], cells[6] = f"at most {cells[3]}", f"{cells[6]} below"
         if entry["tolerance"] is None:
-            lines["observations"].append(f"| {' | '.join(cells[:4])} |")
+            del cells[5:7]
+            lines["observations"].append(f"| {' | '.join(cells)} |")
         else:
             lines["points" if "@" in key else "claims"].append(f"| {' | '.join(cells)} |")
-    head = ["| number | source | closed form | measured | error | tolerance |", "|---" * 6 + "|"]
+    head = ["| number | source | kind | closed form | measured | error | tolerance | spread |"]
+    head += ["|---" * 8 + "|"]
     fold = "<details><summary>Points of curves</summary>"
     seen = "Observed, and nothing claimed of it:"
-    observations = ["| number | source | ideal | measured |", "|---" * 4 + "|"]
-    tables = [*head, *lines["claims"], "", seen, "", *observations, *lines["observations"]]
+    observations = ["| number | source | kind | ideal | measured | spread |", "|---" * 6 + "|"]
+    tables = [*count_kinds(entries), "", *head, *lines["claims"], "", seen, ""]
+    tables += [*observations, *lines["observations"]]
     return "\n".join([*tables, "", fold, "", *head, *lines["points"], "", "</details>\n"])
+
+
+def count_kinds(entries: dict) -> list[str]:
+    """A table of how many numbers of each claim are of each kind."""
+    kinds = ("trained", "sampled", "algebra")
+    of_claim: dict[str, list[str]] = {}
+    for key, entry in entries.items():
+        of_claim.setdefault(key.split(".")[0], []).append(entry["kind"])
+    of_claim["*all*"] = [entry["kind"] for entry in entries.values()]
+    rows = [
+        f"| {name} | {' | '.join(str(found.count(kind)) for kind in kinds)} |"
+        for name, found in of_claim.items()
+    ]
+    return [f"| claim | {' | '.join(kinds)} |", "|---" * 4 + "|", *rows]
 
 
 def show(value: float | str | None) -> str:

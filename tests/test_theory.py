@@ -3,7 +3,6 @@
 Tolerances, and the reasons for them, stand beside the numbers in experiments/claims.
 """
 
-import functools
 import io
 import json
 import pathlib
@@ -18,74 +17,26 @@ import optax
 import pytest
 from PIL import Image
 
-ROOT = pathlib.Path(__file__).parent.parent
-sys.path.insert(0, str(ROOT / "experiments"))
+sys.path.insert(0, str(pathlib.Path(__file__).parent.parent / "experiments"))
 
 import theory
-from claims import dirac_gan, style
+from claims import clipping, clipping_scale, dirac_gan, style
 from claims.number import Number
+from measured_claims import (
+    LEFT_OUT,
+    REDUCED,
+    ROOT,
+    assert_hold,
+    each_claim,
+    measured,
+    measured_with_ticks,
+)
 
 import jaxgan
 from jaxgan import data, losses, metrics, networks
 
 DOC = ROOT / "docs" / "theory.md"
 FIGURES = ROOT / "docs" / "figures" / "theory"
-
-# Of full training, and of the points on its curves, as much as makes the tolerances hold.
-REDUCED = {
-    "maximum_likelihood": {"scale": 0.1, "sizes": (1600,)},
-    "optimal_discriminator": {"scale": 0.5},
-    "global_optimum": {"scale": 0.4},
-    "convergence": {"scale": 0.6},
-    "parallel_lines": {"scale": 0.4},
-    "vanishing_gradients": {"scale": 0.4},
-    "duality": {"scale": 0.4, "penalties": (1.0, 10.0)},
-    "clipping_scale": {"scale": 0.5, "clips": (0.01, 0.1)},
-    "clipping": {"scale": 0.3, "sets": ("swissroll",)},
-    "mode_collapse": {"scale": 0.2, "sets": ("ring8",), "names": ("wgan_gp",)},
-    "dirac_gan": {"scale": 1.0},
-}
-
-
-# These train for longest: all of their numbers belong to the slow set.
-LONG = (
-    *("maximum_likelihood", "global_optimum", "convergence", "parallel_lines"),
-    *("vanishing_gradients", "duality", "clipping_scale", "clipping", "mode_collapse"),
-    "optimal_discriminator",
-)
-
-
-def each_claim(names=tuple(REDUCED)):
-    return pytest.mark.parametrize(
-        "name", [pytest.param(n, marks=[pytest.mark.slow] * (n in LONG)) for n in names]
-    )
-
-
-# Parts of a claim, as the progress bar counts them, that its reduced run leaves out.
-LEFT_OUT = {"clipping_scale": 2, "clipping": 2, "mode_collapse": 7}
-
-
-@functools.cache
-def measured_with_ticks(name):
-    ticks = []
-    return theory.CLAIMS[name].measure(**REDUCED[name], tick=lambda: ticks.append(1)), len(ticks)
-
-
-def measured(name):
-    return measured_with_ticks(name)[0]
-
-
-def assert_hold(name, *kinds):
-    """All numbers of a claim whose names go on with one of kinds are within their tolerances."""
-    numbers = {
-        key: number
-        for key, number in measured(name).numbers.items()
-        if key.removeprefix(f"{name}.").startswith(kinds)
-    }
-    assert numbers, kinds
-    for key, number in numbers.items():
-        assert number.holds, f"{key}: {number}"
-    return numbers
 
 
 @pytest.mark.slow
@@ -180,8 +131,43 @@ def test_bias_of_the_penalty_vanishes_as_lambda_grows():
 
 
 @pytest.mark.slow
-def test_clipped_estimate_is_proportional_to_w1_with_a_factor_that_c_sets():
-    assert_hold("clipping_scale", "factor", "proportional", "exponent")
+def test_clipped_estimate_of_shifts_is_proportional_to_w1_with_a_factor_that_c_sets():
+    assert_hold("clipping_scale", "factor", "exponent")
+
+
+@pytest.mark.slow
+def test_clipped_critic_measures_pairs_of_the_same_w1_differently():
+    best = assert_hold("clipping_scale", "best")
+    assert [n.closed_form for n in best.values()] == pytest.approx([1, 0.5, 0.26], abs=0.01)
+    assert_hold("clipping_scale", "reading", "share")
+
+
+@pytest.mark.parametrize("family", clipping_scale.FAMILIES)
+def test_pairs_for_clipped_critics_are_as_far_apart_as_they_say(family):
+    quantiles = (jnp.arange(4000) + 0.5) / 4000
+    for distance in clipping_scale.DISTANCES:
+        pair = clipping_scale.make_pair(family, distance)
+        cloud, other = (clipping_scale.push(jnp.asarray(pieces), quantiles) for pieces in pair)
+        w1 = float(jaxgan.distances.wasserstein_1d(cloud, other))
+        assert w1 == pytest.approx(distance, abs=1e-3)
+        assert clipping_scale.closed_forms(*pair)[0] == pytest.approx(distance, abs=1e-3)
+
+
+@pytest.mark.parametrize("family", clipping_scale.FAMILIES)
+def test_no_unit_is_worth_more_than_the_closed_form(family):
+    """Two weights and a bias, each at −c, c or between, against exact samples."""
+    pair = clipping_scale.make_pair(family, 0.4)
+    u = (np.arange(4000) + 0.5) / 4000
+    data, generated = (np.asarray(clipping_scale.push(jnp.asarray(p), u)) for p in pair)
+    _, worth, signs = clipping_scale.closed_forms(*pair)
+    gains = {}
+    for first, last in ((1, 1), (1, -1), (-1, 1), (-1, -1), (0.5, 1), (-0.7, -1)):
+        for bias in np.linspace(-1, 1, 101):
+            scores = (last * np.maximum(first * x + bias, 0) for x in (data, generated))
+            gains[first, last, bias] = next(scores).mean() - next(scores).mean()
+    best = max(gains, key=gains.get)
+    assert gains[best] == pytest.approx(worth, abs=1e-3)
+    assert max(v for k, v in gains.items() if k[:2] == signs) == pytest.approx(worth, abs=1e-3)
 
 
 @pytest.mark.slow
@@ -191,6 +177,24 @@ def test_penalised_critic_comes_nearer_to_w1_than_a_clipped_one():
         numbers[f"clipping.bound.{way}.swissroll"].measured for way in ("clip", "penalty")
     )
     assert clipped < penalised
+
+
+def test_steepest_slope_between_two_clouds_is_that_of_the_steepest_pair():
+    keys = jax.random.split(jax.random.key(0))
+    real, fake = (np.asarray(jax.random.normal(key, (130, 2))) for key in keys)
+
+    def critic_fn(x):
+        return jnp.sin(3 * x[:, 0]) + x[:, 1] ** 2
+
+    pairs = [
+        (float(critic_fn(x[None])[0]) - np.asarray(critic_fn(fake)))
+        / np.linalg.norm(x - fake, axis=1)
+        for x in real
+    ]
+    steepest = float(clipping.steepest(critic_fn, jnp.asarray(real), jnp.asarray(fake)))
+    assert steepest == pytest.approx(np.max(pairs), rel=1e-4)
+    rise = float(np.mean(critic_fn(real)) - np.mean(critic_fn(fake)))
+    assert rise / steepest <= float(jaxgan.distances.earth_movers_distance(real, fake))
 
 
 @pytest.mark.slow
@@ -262,7 +266,8 @@ def test_every_claim_is_measured():
 @each_claim()
 def test_every_number_has_a_test(name):
     """The kinds that the tests above ask for are all there are."""
-    text = pathlib.Path(__file__).read_text()
+    here = pathlib.Path(__file__).parent
+    text = "\n".join(path.read_text() for path in sorted(here.glob("test_theory*.py")))
     calls = re.findall(rf'assert_hold\("{name}", ([^)]*)\)', text)
     kinds = tuple(re.findall(r'"([^"]+)"', " ".join(calls)))
     for key in measured(name).numbers:
@@ -284,7 +289,7 @@ def test_figures_are_small_and_not_blank(name, tmp_path):
 
 
 def test_number_holds_within_its_tolerance_only():
-    number = Number("", "", 1.0, 1.2, 0.3)
+    number = Number("", "", 1.0, 1.2, 0.3, "algebra")
     assert number.holds and number.error == pytest.approx(0.2)
     assert not number._replace(measured=1.4).holds
     assert not number._replace(measured=np.nan).holds
@@ -296,12 +301,12 @@ def test_number_holds_within_its_tolerance_only():
 
 
 def test_of_an_observation_nothing_is_claimed_that_could_hold():
-    seen = Number("modes", "", 8.0, 2.0, None)
+    seen = Number("modes", "", 8.0, 2.0, None, "trained")
     assert not seen.claimed
     with pytest.raises(ValueError, match="nothing is claimed of: modes"):
         _ = seen.holds
     table = theory.make_tables({"a.b": theory.to_entry(seen)})
-    assert "| modes |  | 8 | 2 |" in table.partition("nothing claimed")[2]
+    assert "| modes |  | trained | 8 | 2 |" in table.partition("nothing claimed")[2]
 
 
 class Terminal(io.StringIO):
@@ -316,15 +321,15 @@ def test_command_writes_a_figure_and_its_numbers_beside_those_already_there(
 ):
     known = measured("optimal_discriminator")
 
-    def measure(scale, tick):
-        assert scale == 0.5
+    def measure(scale, tick, seed):
+        assert (scale, seed) == (0.5, 0)
         tick()
         tick()
         return known
 
     monkeypatch.setattr(theory.CLAIMS["optimal_discriminator"], "measure", measure)
     monkeypatch.setattr(sys, "stderr", terminal := Terminal())
-    later = theory.to_entry(Number("of a later claim", "", 1.0, 1.0, 0.1))
+    later = theory.to_entry(Number("of a later claim", "", 1.0, 1.0, 0.1, "algebra"))
     other = {"dirac_gan.modulus.bce": later, "no_such_claim.x": later}
     (doc := tmp_path / "doc.md").write_text(f"Before.\n{theory.BEGIN}stale\n{theory.END}After.\n")
     (tmp_path / "theory.json").write_text(json.dumps(other))
@@ -354,7 +359,7 @@ def test_command_says_which_numbers_are_astray_and_exits_with_1(tmp_path, capsys
 
 
 def test_infinity_is_a_string_in_json():
-    entry = theory.to_entry(Number("", "", np.inf, np.inf, 0.0))
+    entry = theory.to_entry(Number("", "", np.inf, np.inf, 0.0, "algebra"))
     assert (entry["closed_form"], entry["error"]) == ("Infinity", 0.0)
 
 
@@ -391,7 +396,7 @@ def test_committed_numbers_are_those_of_the_claim(name):
     entries = committed()
     for key, number in measured(name).numbers.items():
         entry, now = entries[key], theory.to_entry(number)
-        for field in ("what", "source", "ceiling"):
+        for field in ("what", "source", "kind", "ceiling"):
             assert entry.get(field) == now.get(field), key
         closed_form = pytest.approx(number.closed_form, rel=1e-4)
         assert float(entry["closed_form"]) == closed_form, key
@@ -403,7 +408,7 @@ def test_committed_numbers_hold():
     entries = committed()
     for key, entry in entries.items():
         if entry["tolerance"] is not None:
-            kept = ("what", "source", "closed_form", "measured", "tolerance")
+            kept = ("what", "source", "closed_form", "measured", "tolerance", "kind")
             values = [float("inf") if entry[k] == "Infinity" else entry[k] for k in kept]
             assert Number(*values, ceiling=entry.get("ceiling", False)).holds, key
     observed = [key for key, entry in entries.items() if entry["tolerance"] is None]
@@ -416,7 +421,7 @@ def test_table_of_the_doc_is_that_of_the_committed_numbers():
 
 def test_doc_has_each_claims_figure_and_command_and_numbers_that_were_measured():
     """Bold numbers in a claim's section are measured ones, to the digits shown."""
-    sections, entries = DOC.read_text().split("\n## "), committed()
+    sections, entries = re.split(r"\n###? ", DOC.read_text()), committed()
     for name in theory.CLAIMS:
         (section,) = (text for text in sections if f"](figures/theory/{name}.png)" in text)
         assert (FIGURES / f"{name}.png").stat().st_size < 150_000

@@ -1,1 +1,1 @@
-"""The papers' claims, one module each: `measure(scale, tick)` and `draw(result)`."""
+"""The papers' claims, one module each: `measure(scale, tick, seed)` and `draw(result)`."""

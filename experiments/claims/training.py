@@ -15,6 +15,11 @@ from jaxgan.losses import Metrics
 Draw = Callable[[jax.Array, int], jax.Array]
 
 
+def key_of(seed: int, purpose: int = 0) -> jax.Array:
+    """The key of a seed for one of up to 100 purposes in a claim."""
+    return jax.random.key(100 * seed + purpose)
+
+
 class Held(nn.Module):
     """A generator whose distribution is known: G(z) = push(z) + shift.
 
@@ -32,6 +37,21 @@ class Held(nn.Module):
         return self.push(z) + self.param("shift", nn.initializers.zeros, (self.data_dim,))
 
 
+class Affine(nn.Module):
+    """A generator of a few parameters, G(z) = shift + scale·z, with one scale for all coordinates.
+
+    Its distribution is N(shift, scale²·I).
+    """
+
+    latent_dim: int = 1  # and that of the data
+
+    @nn.compact
+    def __call__(self, z: jax.Array) -> jax.Array:
+        """Maps latents `[B, latent_dim]` to as many samples."""
+        scale = self.param("scale", nn.initializers.ones, ())
+        return scale * z + self.param("shift", nn.initializers.zeros, (self.latent_dim,))
+
+
 def to_uniform(z: jax.Array) -> jax.Array:
     """Maps standard normal latents to uniform ones on [0, 1], by their distribution function."""
     return norm.cdf(z)
@@ -43,9 +63,10 @@ def pick(points: jax.Array, z: jax.Array) -> jax.Array:
     return points[jnp.clip(index, 0, len(points) - 1)]
 
 
-def place(state: GANState, shift: jax.Array) -> GANState:
-    """The state with its `Held` generator moved to shift, `[data_dim]`."""
-    return state._replace(generator=state.generator._replace(params={"shift": shift}))
+def place(state: GANState, shift: jax.Array, **others: jax.Array) -> GANState:
+    """The state with its `Held` generator moved to shift, `[data_dim]`; or an `Affine` one."""
+    params = {"shift": shift, **others}
+    return state._replace(generator=state.generator._replace(params=params))
 
 
 def decaying_adam(learning_rate: float, steps: int) -> optax.GradientTransformation:

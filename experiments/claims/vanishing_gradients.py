@@ -27,7 +27,15 @@ import jaxgan
 from claims import style
 from claims.duality import optimal_slope
 from claims.number import Number, Numbers
-from claims.training import Held, decaying_adam, place, scores, train_critic, train_in_stages
+from claims.training import (
+    Held,
+    decaying_adam,
+    key_of,
+    place,
+    scores,
+    train_critic,
+    train_in_stages,
+)
 from jaxgan import losses, networks
 
 TITLE = "Vanishing gradients"
@@ -79,43 +87,46 @@ def slope_at_generator(delta: float) -> float:
     return float(np.sum(norm.pdf(z) * slopes) * dz)
 
 
-def measure(scale: float = 1.0, tick=lambda: None) -> Result:
+def measure(scale: float = 1.0, tick=lambda: None, seed: int = 0) -> Result:
     """Trains discriminators and critics at each distance and reads the generator's gradients.
 
     Args:
       scale: multiplies the number of updates.
       tick: called after each part.
+      seed: of the networks, the data and the latents.
     """
     discriminator = {"minimax": losses.minimax(), "bce": losses.bce()}
     critic = {"wgan_gp": losses.wgan_gp(WEIGHTS[-1])}
-    gradients = train_at_each_distance(discriminator, [losses.bce()], int(3000 * scale))
+    gradients = train_at_each_distance(discriminator, [losses.bce()], int(3000 * scale), seed)
     tick()
     stages = [losses.wgan_gp(weight) for weight in WEIGHTS]
-    gradients |= train_at_each_distance(critic, stages, int(1500 * scale))
+    gradients |= train_at_each_distance(critic, stages, int(1500 * scale), seed)
     tick()
-    updates, history, d = train_far(discriminator, int(1500 * scale))
-    updates, critic_history, f = train_far(critic, int(1500 * scale))
+    updates, history, d = train_far(discriminator, int(1500 * scale), seed)
+    updates, critic_history, f = train_far(critic, int(1500 * scale), seed)
     closed = closed_forms(DELTAS)
     numbers = {}
     for name, text, source, tolerance in (
-        # Relative. D is least well known where hardly a sample of either falls, and there the
-        # minimax gradient arises once the two are apart.
-        ("minimax", "minimax", "Goodfellow 2014, sec. 3", 0.15),
-        ("bce", "non-saturating", "Goodfellow 2014, sec. 3", 0.15),
-        ("wgan_gp", "critic's", "Arjovsky 2017, fig. 2", 0.03),
+        # Relative, and for each unit of δ: D is least well known where hardly a sample of either
+        # falls, the more so the farther they are apart. Its logit falls short there, which is a
+        # bias: of the non-saturating gradient 6% ± 3% at δ = 3. The minimax one scatters by 4%
+        # there. The critic's is off by 0.4% at most.
+        ("minimax", "minimax", "Goodfellow 2014, sec. 3", 0.045 / scale**0.5),
+        ("bce", "non-saturating", "Goodfellow 2014, sec. 3", 0.055 / scale**0.5),
+        ("wgan_gp", "critic's", "Arjovsky 2017, fig. 2", 0.003 / scale**2),
     ):
         farthest = DELTAS[-1] if name == "wgan_gp" else 3.0
         held = farthest >= DELTAS
         errors = np.abs(gradients[name] / closed[name] - 1)[held]
         numbers[f"vanishing_gradients.{name}.largest_error"] = Number(
             f"{text} generator gradient: largest relative error up to δ = {farthest:g}",
-            source, 0.0, float(errors.max()), tolerance,
+            source, 0.0, float(errors.max()), tolerance * farthest, "trained",
         )  # fmt: skip
         for delta, c, g, holds in zip(DELTAS, closed[name], gradients[name], held, strict=True):
             if holds:
                 numbers[f"vanishing_gradients.{name}@delta={delta:g}"] = Number(
                     f"{text} generator gradient, δ = {delta:g}", source,
-                    float(c), float(g), tolerance * float(c),
+                    float(c), float(g), tolerance * max(1.0, delta) * float(c), "trained",
                 )  # fmt: skip
     tick()
     far = {"bce": d, "wgan_gp": f}
@@ -151,33 +162,34 @@ def draw_data(key: jax.Array, n: int) -> jax.Array:
     return jax.random.normal(key, (n, 1))
 
 
-def train_at_each_distance(by_name, stages, steps: int) -> dict[str, np.ndarray]:
+def train_at_each_distance(by_name, stages, steps: int, seed: int) -> dict[str, np.ndarray]:
     """The generator's gradients after training at each of DELTAS.
 
     Args:
       by_name: the losses whose generator gradients are read.
       stages: the losses that the critic is trained under, one after another.
       steps: updates in each stage.
+      seed: of networks, data and latents.
 
     Returns:
       `[n]` for each of by_name.
     """
     _, readers = make_models(by_name, steps)
     _, models = make_models(dict(enumerate(stages)), steps)
-    state = models[0].init(jax.random.key(0))
+    state = models[0].init(key_of(seed))
 
     def train(delta):
-        started, key = place(state, delta[None]), jax.random.key(1)
+        started, key = place(state, delta[None]), key_of(seed, 1)
         *_, (trained, _) = train_in_stages(
             list(models.values()), started, draw_data, key, steps, batch_size=256
         )
-        return read_gradients(readers, trained, jax.random.key(2))
+        return read_gradients(readers, trained, key_of(seed, 2))
 
     gradients = jax.jit(jax.vmap(train))(jnp.asarray(DELTAS, jnp.float32))
     return {name: np.asarray(g) for name, g in gradients.items()}
 
 
-def train_far(by_name, steps: int):
+def train_far(by_name, steps: int, seed: int):
     """Trains under the last of the losses against the far generator, reading all on the way.
 
     Returns:
@@ -198,8 +210,8 @@ def train_far(by_name, steps: int):
         state, history = jax.lax.scan(chunk, state, jnp.arange(CHUNKS))
         return history, scores(critic, state, GRID[:, None])
 
-    start = place(model.init(jax.random.key(0)), jnp.array([FAR]))
-    history, values = jax.tree.map(np.asarray, run(start, jax.random.key(1)))
+    start = place(model.init(key_of(seed)), jnp.array([FAR]))
+    history, values = jax.tree.map(np.asarray, run(start, key_of(seed, 1)))
     return np.arange(1, CHUNKS + 1) * size, history, values
 
 
@@ -210,8 +222,8 @@ def draw(result: Result):
     )
     axes = panels[0]
     for density, color, text in (
-        (norm.pdf(GRID), style.DATA, "density of data"),
-        (norm.pdf(GRID, FAR), style.FAKE, "density of generator"),
+        (norm.pdf(GRID), style.DATA, "data"),
+        (norm.pdf(GRID, FAR), style.FAKE, "generator"),
     ):
         axes.fill_between(GRID, density, color=color, alpha=0.15, lw=0)
         axes.plot(GRID, density, color=color, lw=1, label=text)
@@ -219,14 +231,14 @@ def draw(result: Result):
               label="discriminator")  # fmt: skip
     critic = result.far["wgan_gp"]
     axes.plot(GRID, (critic - np.interp(FAR / 2, GRID, critic)) / 10 + 0.5, color=style.WGAN_GP,
-              lw=2, label="critic / 10 + const.")  # fmt: skip
-    axes.set(xlim=(-4, 12), ylim=(-0.25, 1.6))
-    style.label(axes, f"Data and generator {FAR:g}σ apart", "x")
+              lw=2, label="critic / 10 + c")  # fmt: skip
+    axes.set(xlim=(-4, 12), ylim=(-0.25, 2.3), yticks=[0, 0.5, 1])
+    style.label(axes, f"{FAR:g}σ apart", "x", "density; D; critic")
     style.legend(axes, loc="upper right")
 
     looks = {
-        "minimax": (style.MINIMAX, "GAN, minimax"),
-        "bce": (style.BCE, "GAN, non-saturating"),
+        "minimax": (style.MINIMAX, "minimax"),
+        "bce": (style.BCE, "non-sat."),
         "wgan_gp": (style.WGAN_GP, "WGAN-GP"),
     }
     fine = np.linspace(0.3, 6.2, 100)
@@ -238,10 +250,10 @@ def draw(result: Result):
     panels[1].plot([], [], **style.CLOSED_FORM, label="closed forms")
     for axes in panels[1:]:
         axes.set_yscale("log")
-        axes.set_ylim(1e-5 if axes is panels[2] else 1e-3, 30)
-    style.label(panels[1], "After training, against distance", "distance δ, in σ",
+        axes.set_ylim(1e-5, 30)
+    style.label(panels[1], "After training", "distance δ, in σ",
                 "generator's gradient")  # fmt: skip
-    style.label(panels[2], f"During training, {FAR:g}σ apart", "critic updates",
-                "generator's gradient")  # fmt: skip
+    style.label(panels[2], f"In training, {FAR:g}σ apart", "critic updates", "")  # fmt: skip
+    panels[1].set_xticks([0, 2, 4, 6])
     style.legend(panels[1], loc="lower left")
     return figure
