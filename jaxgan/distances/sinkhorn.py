@@ -1,4 +1,4 @@
-"""Transport with entropy: from W₂ to the distance of means, differentiable, without a linear program.
+"""Transport with entropy: from W₂ to the distance of means, and differentiable.
 
 Reached as `jaxgan.divergences`.
 """
