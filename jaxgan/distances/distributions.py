@@ -87,6 +87,12 @@ def check_weights(n: int, **array: ArrayLike) -> jax.Array:
     return weights
 
 
+def weights_or_even(n: int, **array: ArrayLike | None) -> jax.Array:
+    """n weights that sum to 1, checked; all the same where there are none."""
+    ((name, weights),) = array.items()
+    return jnp.full(n, 1 / n) if weights is None else check_weights(n, **{name: weights})
+
+
 def check_gaussians(mean_p, cov_p, mean_q, cov_q) -> tuple[jax.Array, ...]:
     """Checks two Gaussians; returns μ_q − μ_p, Σ_q − Σ_p, and Cholesky's factors of Σ_p and Σ_q."""
     means = {

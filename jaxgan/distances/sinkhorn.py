@@ -12,7 +12,7 @@ import numpy as np
 import optax
 from jax.typing import ArrayLike
 
-from jaxgan.distances.distributions import as_float, check_weights, flat_samples, is_traced
+from jaxgan.distances.distributions import as_float, flat_samples, is_traced, weights_or_even
 
 _MOST_ITERATIONS = 20_000
 _TOLERANCE = 1e-4  # on the mass that a plan's rows miss
@@ -64,9 +64,8 @@ def sinkhorn_divergence(
     if not 1 <= p < math.inf:
         raise ValueError(f"p must be at least 1 and finite, got {p}")
     x, y = (as_float(a) for a in flat_samples(x=x, y=y))
-    n, m = len(x), len(y)
-    a = jnp.full(n, 1 / n) if x_weights is None else check_weights(n, x_weights=x_weights)
-    b = jnp.full(m, 1 / m) if y_weights is None else check_weights(m, y_weights=y_weights)
+    a = weights_or_even(len(x), x_weights=x_weights)
+    b = weights_or_even(len(y), y_weights=y_weights)
     value = _divergence(x, y, a, b, epsilon, p)
     if not is_traced(value) and np.isnan(value):
         raise RuntimeError(

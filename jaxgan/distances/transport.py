@@ -22,8 +22,8 @@ from jaxgan.distances.distributions import (
     check_broadcast,
     check_gaussians,
     check_values,
-    check_weights,
     flat_samples,
+    weights_or_even,
 )
 
 
@@ -190,8 +190,8 @@ def earth_movers_distance(
         raise ValueError(f"x and y must agree in dimension, got {x.shape} and {y.shape}")
     check_values("be finite", np.isfinite, x=x, y=y)
     n, m = len(x), len(y)
-    a = jnp.full(n, 1 / n) if x_weights is None else check_weights(n, x_weights=x_weights)
-    b = jnp.full(m, 1 / m) if y_weights is None else check_weights(m, y_weights=y_weights)
+    a = weights_or_even(n, x_weights=x_weights)
+    b = weights_or_even(m, y_weights=y_weights)
 
     x0, y0, a0, b0 = jax.lax.stop_gradient((x, y, a, b))
     # A vertex of the transport polytope moves mass between at most n + m − 1 pairs.
