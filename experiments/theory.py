@@ -11,11 +11,12 @@ import json
 import math
 import statistics
 import time
+import typing
 from types import ModuleType
 
 import script
 from claims import style
-from claims.number import Number, Numbers
+from claims.number import Kind, Number, Numbers
 from etils import epath
 from tqdm import tqdm
 
@@ -222,7 +223,7 @@ def make_tables(entries: dict) -> str:
 
 def count_kinds(entries: dict) -> list[str]:
     """A table of how many numbers of each claim are of each kind."""
-    kinds = ("trained", "sampled", "algebra")
+    kinds = typing.get_args(Kind)
     of_claim: dict[str, list[str]] = {}
     for key, entry in entries.items():
         of_claim.setdefault(key.split(".")[0], []).append(entry["kind"])

@@ -33,7 +33,7 @@ import jaxgan
 from claims import style
 from claims.dirac_gan import DiracCritic, DiracGenerator
 from claims.number import Number, Numbers
-from claims.training import key_of
+from claims.training import key_of, put
 from jaxgan import losses
 
 TITLE = "Averaging"
@@ -120,11 +120,7 @@ def build(loss: losses.Loss, decay: float) -> jaxgan.GAN:
 
 def place(state: jaxgan.GANState, psi, theta) -> jaxgan.GANState:
     """The state at (ψ, θ), the average with it."""
-    return state._replace(
-        critic=state.critic._replace(params={"psi": psi}),
-        generator=state.generator._replace(params={"theta": theta}),
-        ema={"theta": theta},
-    )
+    return put(state, {"theta": theta}, {"psi": psi})._replace(ema={"theta": theta})
 
 
 def circle(decay: float, angle: jax.Array) -> np.ndarray:

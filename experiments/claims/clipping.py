@@ -37,6 +37,7 @@ from claims.training import (
     decaying_adam,
     key_of,
     pick,
+    put,
     scores,
     train_critic,
     train_in_stages,
@@ -242,8 +243,7 @@ def measure_layers(clip: float | None, steps: int, seed: int) -> np.ndarray:
     def run(key):
         state = model.init(key)
         start = loss.project(state.critic.params)
-        state = state._replace(critic=state.critic._replace(params=start))
-        end, _ = train_critic(model, state, draw_data, key, steps, batch_size=64)
+        end, _ = train_critic(model, put(state, critic=start), draw_data, key, steps, batch_size=64)
         return jnp.stack([gradient_by_layer(critic, p, real) for p in (start, end.critic.params)])
 
     # Geometric mean over seeds: logarithms add up over layers.

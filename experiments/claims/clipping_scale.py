@@ -32,7 +32,7 @@ import optax
 import jaxgan
 from claims import style
 from claims.number import Number, Numbers
-from claims.training import key_of, scores, to_uniform, train_critic
+from claims.training import key_of, put, scores, to_uniform, train_critic
 from jaxgan import losses, networks
 
 TITLE = "What a clipped critic estimates"
@@ -245,10 +245,7 @@ def train_clipped(
             return push(data, jax.random.uniform(key, (n, 1)))
 
         params = with_signs(state.critic.params, signs) if best_signs else state.critic.params
-        started = state._replace(
-            generator=state.generator._replace(params={"pieces": generator}),
-            critic=state.critic._replace(params=params),
-        )
+        started = put(state, {"pieces": generator}, params)
         trained, _ = train_critic(model, started, draw_data, key, steps, 128)
         critic_fn = functools.partial(scores, critic, trained)
         real, fake = push(data, quantiles), push(generator, quantiles)

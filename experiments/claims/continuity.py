@@ -30,7 +30,7 @@ import optax
 import jaxgan
 from claims import style
 from claims.number import Number, Numbers
-from claims.training import decaying_adam, key_of, scores, to_uniform, train_critic
+from claims.training import decaying_adam, key_of, put, scores, to_uniform, train_critic
 from jaxgan import distances, losses, networks
 
 TITLE = "Continuity"
@@ -147,8 +147,7 @@ def train_discriminators(steps: int, seed: int) -> np.ndarray:
     z = (jnp.arange(4096) + 0.5) / 4096
 
     def train(theta):
-        generator = start.generator._replace(params={"theta": theta})
-        state = start._replace(generator=generator)
+        state = put(start, {"theta": theta})
         trained, _ = train_critic(model, state, draw_data, key_of(seed, 2), steps, batch_size=128)
         critic_fn = functools.partial(scores, critic, trained)
         _, metrics = loss.critic(critic_fn, curve(0.0, z), curve(theta, z), key_of(seed, 3))

@@ -32,7 +32,7 @@ from scipy.spatial.distance import cdist
 import jaxgan
 from claims import style
 from claims.number import Number, Numbers
-from claims.training import decaying_adam, key_of, pick, scores, train_in_stages
+from claims.training import decaying_adam, key_of, pick, put, scores, train_in_stages
 from jaxgan import distances, losses, networks
 
 TITLE = "Slope 1 along optimal transport"
@@ -182,9 +182,7 @@ def train(
             drawn = 2 * jax.random.normal(key, (n, 2))
             return jnp.where(normal == 1, drawn, jax.random.choice(key, real, (n,)))
 
-        state = models[0].init(keys[0])
-        params = {"points": fake * (1 - normal), "spread": normal}
-        state = state._replace(generator=state.generator._replace(params=params))
+        state = put(models[0].init(keys[0]), {"points": fake * (1 - normal), "spread": normal})
         _, (state, _) = train_in_stages(models, state, draw, keys[1], steps, BATCH)
         return jax.vmap(jax.grad(lambda x: scores(critic, state, x[None])[0]))(looked_at)
 

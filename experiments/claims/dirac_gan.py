@@ -35,6 +35,7 @@ from matplotlib.patches import Circle
 import jaxgan
 from claims import style
 from claims.number import Number, Numbers
+from claims.training import put
 from jaxgan import losses
 
 TITLE = "The Dirac-GAN"
@@ -143,10 +144,7 @@ def make_update(loss: losses.Loss, rate: float, together: bool = False):
 
     def update(point):
         psi, theta = point
-        before = state._replace(
-            critic=state.critic._replace(params={"psi": psi}),
-            generator=state.generator._replace(params={"theta": theta}),
-        )
+        before = put(state, {"theta": theta}, {"psi": psi})
         after, _ = model.d_step(before, real, key)
         moved, _ = model.g_step(before if together else after, real, key)
         return jnp.stack([after.critic.params["psi"], moved.generator.params["theta"]])

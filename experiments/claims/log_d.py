@@ -29,7 +29,7 @@ import jaxgan
 from claims import style
 from claims.noisy import BATCH, DRAWS, noisy_gradients, of_noise
 from claims.number import Number, Numbers
-from claims.training import Held, decaying_adam, key_of, place, train_critic
+from claims.training import Held, decaying_adam, key_of, place, put, train_critic
 from jaxgan import distances, losses
 
 TITLE = "The gradient of −log D"
@@ -125,9 +125,9 @@ def read_gradients(steps: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     def run(m):
         state = place(start, m[None])
         a, b, c = m**2 / (2 * SCALE**2) + np.log(SCALE), -m / SCALE**2, (SCALE**-2 - 1) / 2
-        best = state.critic._replace(params={"a": a, "b": b, "c": jnp.float32(c)})
+        best = put(state, critic={"a": a, "b": b, "c": jnp.float32(c)})
         trained, _ = train_critic(model, state, draw_data, key_of(seed, 1), steps, batch_size=1024)
-        return read(state._replace(critic=best)), read(trained)
+        return read(best), read(trained)
 
     optimal, trained = jax.jit(jax.vmap(run))(jnp.asarray(SHIFTS, jnp.float32))
     return np.asarray(optimal), np.asarray(trained)

@@ -24,7 +24,7 @@ import optax
 
 import jaxgan
 from claims.number import Number, Numbers
-from claims.training import Held
+from claims.training import Held, put
 from jaxgan import losses
 
 SOURCE = "Arjovsky & Bottou 2017, theorem 2.6"
@@ -66,8 +66,8 @@ def noisy_gradients(draws: int, key: jax.Array) -> np.ndarray:
     start = model.init(key)
 
     def read(normal, key):
-        critic = start.critic._replace(params={"a": normal[0], "b": normal[1]})
-        gradient, _ = model.g_grad(start._replace(critic=critic), jnp.zeros((1, 1)), key)
+        state = put(start, critic={"a": normal[0], "b": normal[1]})
+        gradient, _ = model.g_grad(state, jnp.zeros((1, 1)), key)
         return gradient["shift"][0]
 
     noise_key, latent_key = jax.random.split(key)

@@ -6,7 +6,6 @@ over quantiles of both, or over a grid, so that the noise left in it is that of 
 
 from collections.abc import Callable, Sequence
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -14,30 +13,12 @@ import optax
 from jax.scipy.stats import norm
 
 import jaxgan
-from claims.training import decaying_adam, scores, train_critic
-from jaxgan import GANState, losses, networks
+from claims.training import Affine, decaying_adam, place, scores, train_critic
+from jaxgan import losses, networks
 
 GRID = np.linspace(-12, 12, 4801)
 DX = GRID[1] - GRID[0]
 QUANTILES = 10_000
-
-
-class Normal(nn.Module):
-    """A generator of N(mean, deviation²·I): G(z) = mean + deviation·z, both its parameters."""
-
-    latent_dim: int = 1
-
-    @nn.compact
-    def __call__(self, z: jax.Array) -> jax.Array:
-        """Maps latents `[B, latent_dim]` to samples of that shape."""
-        mean = self.param("mean", nn.initializers.zeros, (self.latent_dim,))
-        return mean + self.param("deviation", nn.initializers.ones, ()) * z
-
-
-def place_normal(state: GANState, mean: jax.Array, deviation: jax.Array) -> GANState:
-    """The state with its `Normal` generator at mean, `[latent_dim]`, of that deviation."""
-    params = {"mean": mean, "deviation": deviation}
-    return state._replace(generator=state.generator._replace(params=params))
 
 
 def densities(deviation: float, shift: float) -> tuple[np.ndarray, np.ndarray]:
@@ -76,11 +57,11 @@ def train_between(
         deviation, shift, *settings = pair
         loss = make_loss(*settings)
         tx = decaying_adam(5e-3, steps)
-        model = jaxgan.gan(Normal(), critic, loss, optax.identity(), tx)
+        model = jaxgan.gan(Affine(), critic, loss, optax.identity(), tx)
         keys = jax.random.split(key)
         state, _ = train_critic(
             model,
-            place_normal(model.init(keys[0]), shift[None], jnp.ones(())),
+            place(model.init(keys[0]), shift[None], scale=jnp.ones(())),
             lambda key, n: deviation * jax.random.normal(key, (n, 1)),
             *(keys[1], steps, batch_size),
         )

@@ -30,7 +30,7 @@ from scipy.stats import binom
 import jaxgan
 from claims import style
 from claims.number import Number, Numbers
-from claims.training import decaying_adam, key_of, scores, to_uniform, train_critic
+from claims.training import decaying_adam, key_of, put, scores, to_uniform, train_critic
 from jaxgan import distances, losses, networks
 
 TITLE = "Packing"
@@ -141,7 +141,7 @@ def certify(m: int, steps: int, keys: jax.Array) -> jax.Array:
         return jax.random.uniform(key, (n, 1))
 
     def train(line):
-        held = state._replace(generator=state.generator._replace(params={"line": line}))
+        held = put(state, {"line": line})
         trained, _ = train_critic(model, held, draw, keys[1], steps, batch_size=256 * m)
         real, fake = (
             a.reshape(-1, m) for a in (draw(keys[2], FRESH), model.sample(held, keys[3], FRESH))

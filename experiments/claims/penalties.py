@@ -32,9 +32,8 @@ from jax.scipy.stats import norm
 
 import jaxgan
 from claims import style
-from claims.normals import Normal, place_normal
 from claims.number import Number, Numbers
-from claims.training import decaying_adam, key_of, scores, train_in_stages
+from claims.training import Affine, decaying_adam, key_of, place, scores, train_in_stages
 from jaxgan import losses, networks
 
 TITLE = "Three penalties"
@@ -179,13 +178,13 @@ def train(cases: list[Case], key: jax.Array, steps: int) -> np.ndarray:
     def run(row):
         index, weight, shift, power, deviation = row
         models = [
-            jaxgan.gan(Normal(), critic, loss, optax.identity(), decaying_adam(1e-2, steps))
+            jaxgan.gan(Affine(), critic, loss, optax.identity(), decaying_adam(1e-2, steps))
             for loss in (losses.wgan_lp(weight), choose(index, weight, power))
         ]
         keys = jax.random.split(key)
         _, (state, _) = train_in_stages(
             models,
-            place_normal(models[0].init(keys[0]), jnp.zeros(1), deviation),
+            place(models[0].init(keys[0]), jnp.zeros(1), scale=deviation),
             lambda key, n: shift + deviation * jax.random.normal(key, (n, 1)),
             *(keys[1], steps, BATCH),
         )

@@ -34,7 +34,7 @@ from claims import style
 from claims.dirac_gan import DiracGenerator
 from claims.number import Number, Numbers
 from claims.r1_r2 import with_weights
-from claims.training import key_of
+from claims.training import key_of, put
 from jaxgan import losses
 
 TITLE = "R1 alone"
@@ -114,8 +114,7 @@ def make_model() -> jaxgan.GAN:
 
 def begin(model: jaxgan.GAN, theta, weights) -> jaxgan.GANState:
     """A state with the generator at θ."""
-    state = model.init(jax.random.key(0))
-    return state._replace(generator=state.generator._replace(params={"theta": theta}), loss=weights)
+    return put(model.init(jax.random.key(0)), {"theta": theta})._replace(loss=weights)
 
 
 def train_held(numbers: Numbers) -> np.ndarray:

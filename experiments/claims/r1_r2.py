@@ -31,7 +31,7 @@ import jaxgan
 from claims import style
 from claims.dirac_gan import DiracCritic, DiracGenerator
 from claims.number import Number, Numbers
-from claims.training import key_of
+from claims.training import key_of, put
 from jaxgan import losses
 
 TITLE = "R1 and R2"
@@ -83,9 +83,7 @@ def make_update():
     real, key = jnp.zeros((1, 1)), jax.random.key(1)
 
     def update(point, weights):
-        critic = state.critic._replace(params={"psi": point[0]})
-        generator = state.generator._replace(params={"theta": point[1]})
-        placed = state._replace(critic=critic, generator=generator, loss=weights)
+        placed = put(state, {"theta": point[1]}, {"psi": point[0]})._replace(loss=weights)
         placed, _ = model.d_step(placed, real, key)
         placed, _ = model.g_step(placed, real, key)
         return jnp.stack([placed.critic.params["psi"], placed.generator.params["theta"]])

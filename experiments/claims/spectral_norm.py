@@ -33,9 +33,8 @@ import optax
 
 import jaxgan
 from claims import style
-from claims.normals import Normal, place_normal
 from claims.number import Number, Numbers
-from claims.training import decaying_adam, key_of, train_critic
+from claims.training import Affine, decaying_adam, key_of, place, train_critic
 from jaxgan import losses, networks
 from jaxgan.networks.wrappers import VECTORS, normalise
 
@@ -163,7 +162,7 @@ def certify(
     """
     loss = losses.wgan(clip=1e6)  # so far out that nothing is clipped
     model = jaxgan.gan(
-        *(Normal(2), networks.spectral_norm(critic), loss),
+        *(Affine(2), networks.spectral_norm(critic), loss),
         *(optax.identity(), decaying_adam(1e-2, steps)),
     )
 
@@ -176,7 +175,7 @@ def certify(
             noise = deviation * jax.random.normal(key, (n, 2))
             return noise + distance * side[:, None] * DIRECTION
 
-        state = place_normal(model.init(keys[0]), jnp.zeros(2), deviation)
+        state = place(model.init(keys[0]), jnp.zeros(2), scale=deviation)
         state, _ = train_critic(model, state, draw, keys[1], steps, BATCH)
         player = state.critic
         seen, _ = normalise(player.params, player.stats[VECTORS])

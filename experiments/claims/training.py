@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -63,10 +64,18 @@ def pick(points: jax.Array, z: jax.Array) -> jax.Array:
     return points[jnp.clip(index, 0, len(points) - 1)]
 
 
+def put(state: GANState, generator: Any = None, critic: Any = None) -> GANState:
+    """The state with other parameters of its generator, its critic, or both."""
+    if generator is not None:
+        state = state._replace(generator=state.generator._replace(params=generator))
+    if critic is not None:
+        state = state._replace(critic=state.critic._replace(params=critic))
+    return state
+
+
 def place(state: GANState, shift: jax.Array, **others: jax.Array) -> GANState:
     """The state with its `Held` generator moved to shift, `[data_dim]`; or an `Affine` one."""
-    params = {"shift": shift, **others}
-    return state._replace(generator=state.generator._replace(params=params))
+    return put(state, generator={"shift": shift, **others})
 
 
 def decaying_adam(learning_rate: float, steps: int) -> optax.GradientTransformation:
