@@ -6,6 +6,7 @@ import statistics
 import time
 from collections.abc import Iterator, Mapping
 
+import jax
 from etils import epath
 
 from jaxgan import plots
@@ -18,9 +19,6 @@ from jaxgan.commands.train import load_data, look_at_folder, use_cores
 from jaxgan.training import DivergedError, data_record, fit, json_files
 from jaxgan.training.run_folder import FREE, ChangedError
 
-# A comparison grows by so many seeds of every loss, so that its table is complete early.
-SEEDS_AT_ONCE = 2
-
 
 @endings.ends_in_a_line("compare.py", "lower --batch-size or --width")
 def main(arguments: list[str]) -> int:
@@ -31,9 +29,10 @@ def main(arguments: list[str]) -> int:
     folder = epath.Path(options.workdir or default_folder(options))
     entries = make_entries(options, folder)
     check_protocol([entry.config for entry in entries])
+    first = min(options.num_seeds, options.seeds_at_once or 2)
+    use_cores(dataclasses.replace(entries[0].config, num_seeds=first))
     rounds = [(entry, run) for run in seed_runs(options) for entry in entries]
     configs = [(entry, with_seeds(entry, *run)) for entry, run in rounds]
-    use_cores(configs[0][1])
     if stopped := train_and_score(folder, configs, options):
         return 128 + stopped
     print("\n".join(report(folder, configs, options)))
@@ -53,8 +52,9 @@ def default_folder(options: Arguments) -> str:
 def seed_runs(options: Arguments) -> Iterator[tuple[int, int]]:
     """The first seed and the number of seeds of each run of a loss."""
     end = options.seed + options.num_seeds
-    for seed in range(options.seed, end, SEEDS_AT_ONCE):
-        yield seed, min(SEEDS_AT_ONCE, end - seed)
+    together = options.seeds_at_once or (2 if jax.default_backend() == "cpu" else 10)
+    for seed in range(options.seed, end, together):
+        yield seed, min(together, end - seed)
 
 
 def with_seeds(entry: Entry, seed: int, count: int) -> Config:

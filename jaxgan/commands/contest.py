@@ -48,6 +48,9 @@ class Arguments:
     """How many seeds of each."""
     seed: int = 0
     """The first of them."""
+    seeds_at_once: int | None = None
+    """How many seeds a run trains together: by default 2 on a CPU, so that a first table is there
+    early, and 10 on an accelerator, where ten take little more time than one."""
     settings: int = 0
     """Train each loss with so many random settings in place of its preset."""
     quick: bool = False
@@ -94,7 +97,8 @@ def make_entries(options: Arguments, folder: epath.Path) -> list[Entry]:
     Raises:
       ValueError: for a loss that is unknown, or a number out of range.
     """
-    for name, least in (("num_seeds", 1), ("settings", 0), ("updates", 2)):
+    least_of = {"num_seeds": 1, "seeds_at_once": 1, "settings": 0, "updates": 2}
+    for name, least in least_of.items():
         value = getattr(options, name)
         if value is not None and not least <= value < 2**31:
             raise ValueError(f"{flag(name)} must be from {least} up; got {value}.")

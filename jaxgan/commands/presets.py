@@ -228,23 +228,9 @@ def mnist_wgan_gp() -> Config:
     )
 
 
-def stacked_mnist_wgan_gp() -> Config:
-    """The same on stacked MNIST: 1,000 modes, so longer, and still small enough for a CPU.
-
-    VEEGAN (Srivastava et al. 2017, sec. 4.2) and PacGAN (Lin et al. 2018, sec. 4.3) count modes on
-    it, with larger networks.
-
-    `python experiments/train.py --loss=wgan-gp --dataset=stacked_mnist`
-
-    Expect all 1,000 modes among 26,000 samples, KL 0.09 (training data: 0.02): docs/results.md.
-    """
-    return dataclasses.replace(mnist_wgan_gp(), steps=10_000, decay_steps=10_000)
-
-
 _PRESETS = {
     ("digits", "gan"): digits_gan,
     ("mnist", "wgan_gp"): mnist_wgan_gp,
-    ("stacked_mnist", "wgan_gp"): stacked_mnist_wgan_gp,
     ("images", "gan"): images_gan,
     ("images", "wgan"): images_wgan,
     ("images", "wgan_gp"): images_wgan_gp,
