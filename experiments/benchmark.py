@@ -1,7 +1,6 @@
 """Measures jaxgan against PyTorch and plain flax: `python experiments/benchmark.py --help`."""
 
 import dataclasses
-import importlib.metadata
 import json
 import os
 import platform
@@ -121,7 +120,7 @@ def run(settings: Settings, chosen: list[Workload]) -> dict[str, Any]:
     """
     wanted, installed = settings.against in ("all", *PYTORCH), find_spec("torch") is not None
     with_pytorch = wanted and installed
-    machine = describe_machine(with_pytorch)
+    machine = describe_machine(settings.precision, with_pytorch)
     print(", ".join(f"{name} {value}" for name, value in machine.items()))
     if wanted and not installed:
         print("PyTorch is not installed and left out; pip install 'jaxgan[bench]' brings it.")
@@ -212,10 +211,12 @@ def compile_programs(
     return programs
 
 
-def describe_machine(with_pytorch: bool) -> dict[str, Any]:
+def describe_machine(precision: str, with_pytorch: bool) -> dict[str, Any]:
     """What the figures depend on."""
+    device = jax.devices()[0]
     machine = {
-        "device": jax.devices()[0].device_kind,
+        "device": device.device_kind,
+        "products in": limit.products_in(device.platform, precision),
         "processor": _processor(),
         "cores": count_cores(),
         "python": platform.python_version(),
@@ -223,7 +224,10 @@ def describe_machine(with_pytorch: bool) -> dict[str, Any]:
         "flax": flax.__version__,
     }
     if with_pytorch:
-        machine["torch"] = importlib.metadata.version("torch")
+        import torch
+
+        machine["torch"] = torch.__version__
+        machine["torch on"] = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
     return machine
 
 

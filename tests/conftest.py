@@ -1,6 +1,9 @@
 """Eight host devices for every test, and programs that are compiled fast, once for each worker.
 
 The environment must be set before jax starts its backend; whatever tests start inherits it.
+
+`pytest -m accelerator` is for a machine that may have little more than jax: no other file is
+imported, one process has the accelerator, and programs are compiled as users run them.
 """
 
 import importlib.metadata
@@ -16,6 +19,8 @@ os.environ["JAX_NUM_CPU_DEVICES"] = "8"
 _cache = tempfile.mkdtemp(prefix="jaxgan-tests-")
 os.environ["JAX_COMPILATION_CACHE_DIR"] = _cache
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.05"
+# Tests start processes that share a GPU with them, of which jax would take three quarters at once.
+os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
 
 import jax
 import pytest
@@ -24,13 +29,29 @@ import pytest
 _OPTIMISED = {"test_theory", "test_classifier"}
 
 
+def _as_users_run(config):
+    return config.option.markexpr in ("slow", "accelerator")
+
+
+def pytest_ignore_collect(collection_path, config):
+    """To import the other files takes packages that a machine with an accelerator may lack."""
+    if config.option.markexpr == "accelerator" and collection_path.suffix == ".py":
+        return True if collection_path.name != "test_accelerator.py" else None
+    return None
+
+
+def pytest_xdist_auto_num_workers(config):
+    """One process: a second one would find the accelerator taken. None: as many as cores."""
+    return 0 if config.option.markexpr == "accelerator" else None
+
+
 def pytest_configure(config):
     """Each program is compiled in one piece, which takes less of two cores' time in all.
 
     Without XLA's fusion emitters it takes three fifths of the time; versions of jaxlib from 0.11 on
-    know no such flag, and end at it. The slow set has the programs that users run.
+    know no such flag, and end at it. Sets that are chosen by name have the programs that users run.
     """
-    if config.option.markexpr == "slow":
+    if _as_users_run(config):
         return
     flags = [os.environ.get("XLA_FLAGS", ""), "--xla_cpu_parallel_codegen_split_count=1"]
     if importlib.metadata.version("jaxlib").startswith(("0.8.", "0.9.", "0.10.")):
@@ -54,11 +75,10 @@ def pytest_collection_modifyitems(items):
 def _compile_fast(request):
     """Elsewhere programs run for an instant, and LLVM would optimise them for seconds.
 
-    So too in the processes that tests start, which are compared bit by bit with their own. The slow
-    set has the programs that users run.
+    So too in the processes that tests start, which are compared bit by bit with their own. Sets
+    that are chosen by name have the programs that users run.
     """
-    slow = request.config.option.markexpr == "slow"
-    fast = not slow and request.module.__name__ not in _OPTIMISED
+    fast = not _as_users_run(request.config) and request.module.__name__ not in _OPTIMISED
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", str(int(fast)))
         jax.config.update("jax_disable_most_optimizations", fast)

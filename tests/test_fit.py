@@ -53,6 +53,16 @@ def rows(run):
     return [{k: v for k, v in row.items() if k != "seconds"} for row in run.metrics]
 
 
+def test_without_tensorboardx_a_line_says_what_is_left_out(model, tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "tensorboardX", None)  # as if it were not installed
+    monkeypatch.delitem(sys.modules, "jaxgan.training.events", raising=False)
+    run = jaxgan.fit(model, POINTS, workdir=tmp_path, **FAST)
+    said = "tensorboardX is not installed: TensorBoard's events are left out\n"
+    assert capsys.readouterr().out.count(said) == 1
+    assert rows(jaxgan.load(tmp_path, model)) == rows(run) and len(run.metrics) == FAST["steps"]
+    assert not list(tmp_path.glob("events*"))
+
+
 # The program of docs/own.md.
 
 

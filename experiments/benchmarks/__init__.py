@@ -6,3 +6,5 @@ import os
 # when it is imported, which tensorboardX does too.
 os.environ.setdefault("KINETO_LOG_LEVEL", "9")
 os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
+# Of a GPU's memory jax takes three quarters when it starts, and PyTorch needs some in this process.
+os.environ.setdefault("XLA_PYTHON_CLIENT_MEM_FRACTION", "0.5")

@@ -1,7 +1,8 @@
 """The same models in PyTorch, as its users would write them well.
 
 Eager, with what speeds that up: channels_last images, fused optimizers, data on the device, no
-gradients where none are needed; on a GPU cudnn.benchmark, TF32 and, for bfloat16, autocast. With
+gradients where none are needed; on a GPU cudnn.benchmark, TF32 where jax has it (`products_in`)
+and, for bfloat16, autocast. With
 `compiled`, torch.compile of each player's whole loss, where it can: it has no second derivatives.
 
 PyTorch's strided convolutions pad alike on both sides, flax's pad one more after than before. The
@@ -23,6 +24,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from benchmarks.limit import products_in
 from benchmarks.ours import first_state
 from benchmarks.workloads import Answer, Inputs, Program, Trained, Workload, count_cores
 
@@ -259,7 +261,9 @@ def make_pytorch(workload: Workload, examples: np.ndarray, compiled: bool = Fals
     device = "cuda" if torch.cuda.is_available() else "cpu"
     if device == "cuda":
         torch.backends.cudnn.benchmark = True
-        torch.set_float32_matmul_precision("high")  # TF32, as in the convolutions by default
+        full = products_in("cuda", "float32") == "float32"
+        torch.set_float32_matmul_precision("highest" if full else "high")  # which is TF32
+        torch.backends.cudnn.allow_tf32 = not full
     else:
         torch.set_num_threads(count_cores())
     config, batch = workload.config, workload.config.batch_size
@@ -290,6 +294,7 @@ def make_pytorch(workload: Workload, examples: np.ndarray, compiled: bool = Fals
     began = time.perf_counter()
     run(1)
     compile_seconds = time.perf_counter() - began if compiled else None
+    run(2)  # on a GPU a compiled loss is recorded as a graph in its second call
     state = [*model.generator.state_dict().values(), *model.critic.state_dict().values()]
     state += model.average
     for tx in (model.g_tx, model.d_tx):

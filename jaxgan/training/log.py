@@ -1,9 +1,6 @@
 """What a run says of itself: the metrics file, TensorBoard, a progress bar and lines of text."""
 
 import collections
-import os
-import socket
-import tempfile
 import time
 
 import chex
@@ -12,12 +9,9 @@ import numpy as np
 import tqdm
 from etils import epath
 from PIL import Image
-from tensorboardX import summary
-from tensorboardX.proto.event_pb2 import Event, SessionLog
-from tensorboardX.record_writer import RecordWriter
 
 from jaxgan.parallel import hosts
-from jaxgan.training.metrics_file import is_logged, is_remote
+from jaxgan.training.metrics_file import is_logged
 
 # So long may pass before others see what was logged: an object in a store is written whole.
 PUBLISH_SECONDS = 30
@@ -53,7 +47,8 @@ class Log:
         self._plan, self._folder, self._dataset = job.plan, job.folder, job.dataset
         self.rows = [] if job.folder is None else job.folder.metrics.read()
         self._pending: collections.deque = collections.deque()
-        self._events = Events(job.folder.path, step) if job.folder and hosts.is_first() else None
+        self._writes = job.folder is not None and hosts.is_first()
+        self._events = open_events(job.folder.path, step) if self._writes else None
         self._published = self._began = time.monotonic()
         self._began -= self.rows[-1].get("seconds", 0) if self.rows else 0
         self._bar = tqdm.tqdm(
@@ -100,15 +95,15 @@ class Log:
         path = self._folder.save_samples(step, samples, self._dataset)
         if self._events:
             with path.open("rb") as file:
-                picture = np.asarray(Image.open(file).convert("RGB"))
-            self._events.add(step, summary=summary.image("samples", picture, dataformats="HWC"))
-            self.publish()
+                self._events.image(step, "samples", np.asarray(Image.open(file).convert("RGB")))
+        self.publish()
         return str(path)
 
     def publish(self) -> None:
         """Lets others see all that is written."""
-        if self._events:
+        if self._writes:
             self._folder.metrics.flush()
+        if self._events:
             self._events.flush()
         self._published = time.monotonic()
 
@@ -129,12 +124,12 @@ class Log:
         if not rows:
             return
         self.rows += rows
-        if self._events:
+        if self._writes:
             self._folder.metrics.append(rows)
         for row in rows:
             for name in columns:
                 if self._events and row[name] is not None:
-                    self._events.add(row["step"], summary=summary.scalar(name, row[name]))
+                    self._events.scalar(row["step"], name, row[name])
             if hosts.is_first():
                 line = f"step {row['step']:>{len(str(last))}}/{last}  {describe(row, columns)}"
                 tqdm.tqdm.write(line)  # above the bar, if there is one
@@ -142,47 +137,19 @@ class Log:
             self.publish()
 
 
-class Events:
-    """TensorBoard's events, written by the caller's thread.
+def open_events(folder: epath.Path, step: int):
+    """TensorBoard's events of a run, from a step on; None, and a line, without tensorboardX.
 
-    tensorboardX's `SummaryWriter` hands them to a thread of its own: on a full disk that thread
-    dies, and whoever has more events to give waits for ever.
-
-    Args:
-      folder: where the file goes. In an object store it is a copy of one here, which can grow.
-      step: events after it are from a run that was cut off before its checkpoint.
+    So a machine that has little more than jax trains too: metrics.jsonl holds the same numbers.
     """
-
-    def __init__(self, folder: epath.Path, step: int):
-        self._folder = folder
-        self._copied = tempfile.TemporaryDirectory() if is_remote(folder) else None
-        self._local = self._copied.name if self._copied else str(folder)
-        name = f"events.out.tfevents.{time.time():.6f}.{socket.gethostname()}"
-        self._writer = RecordWriter(os.path.join(self._local, name))
-        self.add(0, file_version="brain.Event:2")
-        self.add(step + 1, session_log=SessionLog(status="START"))
-        self.flush()
-
-    def add(self, step: int, **what) -> None:
-        """Writes an event of a step: a summary of values, or what else `Event` may hold."""
-        event = Event(step=step, wall_time=time.time(), **what)
-        self._writer.write(event.SerializeToString())
-
-    def flush(self) -> None:
-        """Lets TensorBoard see all that was added."""
-        self._writer.flush()
-        if self._copied:
-            for path in epath.Path(self._local).iterdir():
-                (self._folder / path.name).write_bytes(path.read_bytes())
-
-    def close(self) -> None:
-        """Flushes and closes the file."""
-        try:
-            self.flush()
-        finally:
-            self._writer.close()
-            if self._copied:
-                self._copied.cleanup()
+    try:
+        from jaxgan.training.events import Events
+    except ModuleNotFoundError as error:
+        if error.name != "tensorboardX":
+            raise
+        hosts.say("tensorboardX is not installed: TensorBoard's events are left out")
+        return None
+    return Events(folder, step)
 
 
 def count_finite(columns: chex.ArrayTree, count: int) -> int:

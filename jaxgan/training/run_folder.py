@@ -11,6 +11,7 @@ from typing import IO, Any
 import jax
 from etils import epath
 
+import jaxgan
 from jaxgan import plots
 from jaxgan.data import Dataset
 from jaxgan.gan import GAN
@@ -244,10 +245,11 @@ class RunFolder:
                 "kind": jax.devices()[0].device_kind,
                 "count": jax.device_count(),
             },
-            "versions": {"python": platform.python_version()}
+            # Our own from the package: run from a checkout it is not installed.
+            "versions": {"python": platform.python_version(), "jaxgan": jaxgan.__version__}
             | {
                 name: importlib.metadata.version(name)
-                for name in ("jaxgan", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint")
+                for name in ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint")
             },
         }
         json_files.write(self.path / "summary.json", summary)
