@@ -142,7 +142,10 @@ def test_classes_are_drawn_uniformly_and_the_first_of_more_are_those_of_fewer(mo
 
 @pytest.mark.parametrize(
     ("make", "shape"),
-    [(networks.mlp, (2,)), (networks.mlp, (8, 8, 1)), (networks.dcgan, (8, 8, 1))],
+    [
+        *((networks.mlp, (2,)), (networks.mlp, (8, 8, 1)), (networks.dcgan, (8, 8, 1))),
+        *((networks.resnet, (8, 8, 1)), (networks.r3gan, (8, 8, 1))),
+    ],
 )
 def test_our_networks_use_the_label_and_none_out_of_range(make, shape):
     pair = make(shape, latent_dim=2, width=4, num_classes=CLASSES)
@@ -150,6 +153,10 @@ def test_our_networks_use_the_label_and_none_out_of_range(make, shape):
     z = x.reshape(4, -1)[:, :2]
     for network, value in zip(pair, (z, x), strict=True):
         variables = network.init(KEY, value, np.zeros(4, int))
+        # Trained a little: some begin with the same scale and shift for all classes.
+        variables = jax.tree.map(
+            lambda leaf: leaf + np.random.default_rng(0).uniform(0, 0.1, leaf.shape), variables
+        )
         first, second, beyond = (
             np.asarray(network.apply(variables, value, np.full(4, label))) for label in (0, 1, 3)
         )

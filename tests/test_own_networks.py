@@ -505,7 +505,7 @@ class NoWeights(nn.Module):
         (lambda: OnNnx(nnx.Rngs(0)), "critic must be a flax.linen module.*lambda rngs: OnNnx"),
         (lambda: NormedCritic, r"got the class NormedCritic: make one: NormedCritic\(\.\.\.\)"),
         (lambda: no_weights, "got the function no_weights: .*it fails when it is given nnx.Rngs"),
-        (lambda: networks.mlp((2,), 2), "got a tuple: networks.mlp .* make a pair"),
+        (lambda: networks.mlp((2,), 2), "got a tuple: networks.mlp.* make a pair"),
         (lambda: NoWeights(), "NoWeights has no parameters"),
         (lambda: "dcgan", "got 'dcgan'"),
     ],

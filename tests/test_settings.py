@@ -175,6 +175,8 @@ def test_another_model_than_the_presets_has_its_own_width_and_norm():
     for dataset, own, other, width in (
         ("digits", "mlp", "dcgan", 64),
         ("mnist", "dcgan", "mlp", 256),
+        ("mnist", "dcgan", "resnet", 128),
+        ("mnist", "dcgan", "r3gan", 64),
     ):
         default = preset("wgan-gp", dataset)
         assert default == preset("wgan-gp", dataset, own)
@@ -433,6 +435,20 @@ def test_dcgan_has_the_parameters_of_its_sizes(latent_dim, width, critic_norm):
     )
 
 
+@pytest.mark.parametrize("spectral_norm", [False, True])
+def test_resnet_is_wgan_gps_and_with_a_spectral_norm_sngans(spectral_norm):
+    variant = "sngan" if spectral_norm else "wgan-gp"
+    config = small(model="resnet", width=4, latent_dim=5, spectral_norm=spectral_norm)
+    game, pair = make_model(config, (8, 8, 1)).game, networks.resnet((8, 8, 1), 5, 4, variant)
+    critic = game.critic.source
+    assert (game.generator.source, critic.source if spectral_norm else critic) == pair
+
+
+def test_r3gan_is_of_the_latents_and_width():
+    game = make_model(small(model="r3gan", width=4, latent_dim=5), (8, 8, 1)).game
+    assert (game.generator.source, game.critic.source) == networks.r3gan((8, 8, 1), 5, 4)
+
+
 @shows("r1", "r2")
 def test_the_slopes_at_data_and_samples_are_charged_half_of_gamma():
     loss = make_model(small(loss="wgan", r1=3.0, r2=5.0), (2,)).game.loss.at(None, 0)
@@ -469,6 +485,9 @@ def test_the_critics_kernels_are_divided_by_their_norms():
     ("settings", "words"),
     [
         (dict(r1=1.0, critic_norm=True, model="dcgan"), "--critic-norm cannot go with --r1=1.0"),
+        (dict(critic_norm=True, model="mlp"), "--critic-norm goes .* critic of mlp has no"),
+        (dict(critic_norm=True, model="resnet"), "--critic-norm goes .* critic of resnet has no"),
+        (dict(loss="began", model="r3gan"), "--loss=began goes with --model=mlp"),
         (dict(loss="wgan-gp", pack=2), "--pack=2 cannot go with --loss=wgan-gp"),
         (dict(r2=1.0, pack=2), "--pack=2 cannot go with --r2=1.0"),
         (dict(num_classes=3, pack=2), "--pack=2 cannot go with --num-classes"),
@@ -495,7 +514,13 @@ def test_classes_have_an_embedding_each_in_both_networks(model):
 @shows("precision")
 @pytest.mark.parametrize(("precision", "dtype"), [("float32", "f32"), ("bfloat16", "bf16")])
 @pytest.mark.parametrize(
-    ("model", "product"), [("mlp", "dot_general"), ("dcgan", "conv_general_dilated")]
+    ("model", "product"),
+    [
+        ("mlp", "dot_general"),
+        ("dcgan", "conv_general_dilated"),
+        ("resnet", "conv_general_dilated"),
+        ("r3gan", "conv_general_dilated"),
+    ],
 )
 def test_precision_is_of_the_networks_products_only(model, product, precision, dtype):
     built = make_model(small(model=model, precision=precision, width=16), (8, 8, 1))

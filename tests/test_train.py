@@ -25,7 +25,7 @@ from jaxgan.commands import (
     presets,
     train,
 )
-from jaxgan.commands.config import LOSSES, OPTIMIZERS, Config, assign, check, flag, unused
+from jaxgan.commands.config import LOSSES, MODELS, OPTIMIZERS, Config, assign, check, flag, unused
 from jaxgan.commands.presets import preset
 from jaxgan.commands.settings import make_model, recorded
 from jaxgan.training import program, run_folder
@@ -293,7 +293,8 @@ def test_dry_run_describes_and_writes_nothing(tmp_path, capsys):
         (["--loss=wgan", "--dataset=digit"], ["digit", "digits"]),
         (["--loss=wgan", "--dataset=imagenet_v3"], ["imagenet_v3", "imagenet_v2"]),
         (["--loss=wgan", "--model=dcgam"], ["dcgam", "did you mean dcgan?"]),
-        (["--loss=wgan", "--model=resnet"], ["unknown --model=resnet: One of auto, mlp, dcgan."]),
+        (["--loss=wgan", "--model=resnet50"], ["did you mean resnet? One of auto, mlp, dcgan, "]),
+        (["--loss=wgan", "--model=vit"], ["=vit: One of auto, mlp, dcgan, resnet, r3gan."]),
         (["--loss=WGAN_GP"], ["WGAN_GP", "did you mean wgan-gp?"]),
         (["--loss=wgan", "--parallel=tpu"], ["tpu", "pmap"]),
         (["--loss=wgan", "--steps=-1"], ["--steps", "-1"]),
@@ -306,6 +307,9 @@ def test_dry_run_describes_and_writes_nothing(tmp_path, capsys):
         (["--loss=wgan-gp", "--model=dcgan", "--critic-norm"], ["--critic-norm", "wgan-gp"]),
         (["--loss=wgan", "--critic-norm"], ["--critic-norm", "mlp"]),
         (["--loss=wgan", "--dataset=ring8", "--model=dcgan"], ["(2,)", "an MLP"]),
+        (["--loss=wgan", "--dataset=ring8", "--model=resnet"], ["(2,)", "an MLP"]),
+        (["--loss=wgan", "--dataset=ring8", "--model=r3gan"], ["(2,)", "an MLP"]),
+        (["--loss=bce", "--model=r3gan", "--critic-norm"], ["--critic-norm", "--model=dcgan"]),
         (["--loss=wgan", "--dataset=mnist", "--data-dir=/nowhere"], ["mnist", "/nowhere"]),
         (["--loss=wgan", "--dataset=folder:/nowhere"], ["/nowhere"]),
         (["--loss=wgan", "--d-learning-rate=nan"], ["--d-learning-rate", "nan"]),
@@ -339,7 +343,9 @@ def test_a_changed_setting_is_refused_by_name(tmp_path, capsys):
     assert (tmp_path / "run" / "config.json").read_text() == before
 
 
-NO_PAIR = ("began", "dcgan")  # its critic is an autoencoder
+# BEGAN's critic is an autoencoder.
+PAIRS = [(loss, model) for loss in LOSSES for model in MODELS if model != "auto"]
+PAIRS = [(loss, model) for loss, model in PAIRS if loss != "began" or model == "mlp"]
 
 # Whether a flag has an effect, by the choices beside it.
 HAS_EFFECT = {
@@ -359,10 +365,7 @@ OTHER_VALUES |= {"num_classes": 10}
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
-@pytest.mark.parametrize(
-    ("loss", "model"),
-    [(loss, model) for loss in LOSSES for model in ("mlp", "dcgan") if (loss, model) != NO_PAIR],
-)
+@pytest.mark.parametrize(("loss", "model"), PAIRS)
 def test_a_flag_is_taken_just_where_it_has_an_effect(loss, model, optimizer):
     choices = {"loss": loss, "dataset": "digits", "model": model, "optimizer": optimizer}
     command = [assign(name, value) for name, value in choices.items()]
@@ -391,6 +394,7 @@ DAILY = ("bce", "wgan", "wgan-gp", "f-gan", "began")
             for loss in LOSSES
         ),
         *({"model": model} for model in ("mlp", "dcgan")),
+        *(pytest.param({"model": model}, marks=pytest.mark.slow) for model in ("resnet", "r3gan")),
         *({"optimizer": optimizer} for optimizer in OPTIMIZERS),
     ],
     ids=lambda choices: next(iter(choices.values())),

@@ -112,11 +112,12 @@ PAIRS = {
     "mlp": (GENERATOR, CRITIC, (2,)),
     "functions": (GENERATOR, (Plain.init, Plain.apply), (2,)),
     "dcgan": (*networks.dcgan((8, 8, 1), 2, width=4), (8, 8, 1)),
+    "sngan": (*networks.resnet((8, 8, 1), 2, width=4, variant="sngan"), (8, 8, 1)),
 }
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=[pytest.mark.slow] * (n == "dcgan")) for n in PAIRS]
+    "name", [pytest.param(n, marks=[pytest.mark.slow] * (n in ("dcgan", "sngan"))) for n in PAIRS]
 )
 def test_after_300_steps_each_kernel_as_applied_has_norm_one(name):
     generator, critic, shape = PAIRS[name]

@@ -34,7 +34,13 @@ LOSSES: dict[str, tuple[str, ...]] = {
 }
 # Those with a penalty on the slope at each example.
 PENALISED = ("wgan-gp", "wgan-lp", "wgan-div", "dragan")
-MODELS = {"auto": ("depth",), "mlp": ("depth",), "dcgan": ("critic_norm",)}
+MODELS: dict[str, tuple[str, ...]] = {
+    "auto": ("depth",),
+    "mlp": ("depth",),
+    "dcgan": ("critic_norm",),
+    "resnet": (),
+    "r3gan": (),
+}
 OPTIMIZERS = {"adam": ("b1", "b2"), "rmsprop": ("b2",), "sgd": ()}
 # Without effect, and so in no run's config: folders of before these settings go on.
 OFF: dict[str, Any] = {"r1": 0.0, "r2": 0.0, "pack": 1, "spectral_norm": False}
@@ -55,7 +61,8 @@ class Config:
     """digits, ring8, grid25, swissroll, stacked_mnist, an image set of tensorflow-datasets such as
     mnist or cifar10, folder:PATH of images, or npy:FILE of an array."""
     model: str = "auto"
-    """mlp, dcgan, or auto: what suits loss and data."""
+    """mlp, dcgan, resnet (with --spectral-norm SNGAN's, else WGAN-GP's), r3gan, or auto: what suits
+    loss and data."""
     steps: int = 20_000
     """Generator updates. Raise it to extend a run."""
     batch_size: int = 64
@@ -88,7 +95,7 @@ class Config:
     latent_dim: int = 64
     """Size of the generator's normal input."""
     width: int = 256
-    """Units of a layer (mlp), or channels (dcgan)."""
+    """Units of a layer (mlp), or channels (others)."""
     depth: int = 3
     """Hidden layers (mlp)."""
     critic_norm: bool = False
@@ -171,13 +178,15 @@ def check(config: Config) -> None:
         _check_range(config, name, lambda v: v == 0 or 1e-37 <= v <= 1e38, "0, or 1e-37 to 1e38")
     for name in ("b1", "b2", "ema_decay"):
         _check_range(config, name, lambda v: 0 <= v <= 0.9999999, "from 0 to 0.9999999")
-    if config.critic_norm and config.model == "mlp":
-        raise ValueError("--critic-norm goes with --model=dcgan: the mlp has no BatchNorm.")
+    if config.critic_norm and config.model not in ("auto", "dcgan"):
+        raise ValueError(
+            f"--critic-norm goes with --model=dcgan: the critic of {config.model} has no BatchNorm."
+        )
     _check_range(config, "p", lambda v: 1 < v <= 100, "above 1 and at most 100")
     _check_range(config, "gamma", lambda v: v <= 1, "at most 1")
     check_choice("--divergence", config.divergence, DIVERGENCES)
     _check_penalties(config)
-    if config.loss == "began" and config.model == "dcgan":
+    if config.loss == "began" and config.model not in ("auto", "mlp"):
         raise ValueError("--loss=began goes with --model=mlp: its critic is an autoencoder.")
 
 

@@ -58,7 +58,7 @@ class Arguments:
     updates: int | None = None
     """Updates of generator and critic together in a run; by default the presets'."""
     model: str = "auto"
-    """The networks of all: mlp or dcgan."""
+    """The networks of all: mlp, dcgan, resnet or r3gan."""
     width: int | None = None
     """Their units of a layer, or channels."""
     depth: int | None = None

@@ -10,7 +10,7 @@ from pathlib import PurePath
 from jaxgan.commands import tuned
 from jaxgan.commands.config import LOSSES, MODELS, Config, check_choice
 
-_WIDTHS = {"mlp": 256, "dcgan": 64}
+_WIDTHS = {"mlp": 256, "dcgan": 64, "resnet": 128, "r3gan": 64}
 # Losses that take WGAN-GP's presets where they have none.
 _LIKE_WGAN_GP = ("wgan-gp", "wgan-lp", "wgan-div")
 _TUNED_AS = {"swissroll": "ring8"}

@@ -23,8 +23,10 @@ def make_model(config: Config, data_shape: tuple[int, ...]) -> GAN:
     """
     check(config)
     sizes, dtype = (data_shape, config.latent_dim, config.width), jnp.dtype(config.precision)
-    make_pair = networks.dcgan if config.model == "dcgan" else networks.mlp
+    make_pair = getattr(networks, "mlp" if config.model == "auto" else config.model)
     more = _own(config, (*MODELS[config.model], "num_classes"))
+    if config.model == "resnet":
+        more["variant"] = "sngan" if config.spectral_norm else "wgan-gp"
     generator, critic = make_pair(*sizes, dtype=dtype, **more)
     return gan(
         generator,

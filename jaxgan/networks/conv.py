@@ -17,6 +17,9 @@ derivatives of a convolution come in other forms, which fall to a naive loop: wi
 and one generator update of a DCGAN WGAN-GP took 63 times as long. On other platforms the maps are
 JAX's own operations.
 
+In a grouped convolution each group of output channels sees its own group of input channels. So each
+of the three maps is itself for every group, of that group's share of its two arguments.
+
 The forms are in `conv_maps`. Numbers there and here: jaxlib 0.10.2, 2 cores with AVX-512, float32,
 batch 64.
 
@@ -37,6 +40,7 @@ from jaxgan.networks.conv_maps import (
     Axis,
     Geometry,
     Pair,
+    by_group,
     cpu_convolution,
     cpu_input_gradient,
     cpu_kernel_gradient,
@@ -70,16 +74,16 @@ def _one_after_another(f: Callable[[Array, Array], Array]) -> Callable[[Array, A
 def _lowered(cpu: Callable[..., Array], native: Callable[..., Array]) -> Callable[..., Array]:
     # The platform is known when a program is lowered, not when it is traced; one branch remains.
     # jit: traced once for each geometry, and outside of other programs compiled as a whole.
-    @functools.partial(jax.jit, static_argnums=0)
-    def bilinear(g: Geometry, a: Array, b: Array) -> Array:
+    @functools.partial(jax.jit, static_argnums=(0, 1))
+    def bilinear(g: Geometry, groups: int, a: Array, b: Array) -> Array:
         return lax.platform_dependent(
             a,
             b,
-            cpu=_one_after_another(functools.partial(cpu, g)),
-            default=functools.partial(native, g),
+            cpu=_one_after_another(by_group(functools.partial(cpu, g), groups)),
+            default=functools.partial(native, g, groups=groups),
         )
 
-    return jax.custom_vjp(bilinear, nondiff_argnums=(0,))
+    return jax.custom_vjp(bilinear, nondiff_argnums=(0, 1))
 
 
 _convolution: Any = _lowered(cpu_convolution, native_convolution)
@@ -87,21 +91,26 @@ _input_gradient: Any = _lowered(cpu_input_gradient, native_input_gradient)
 _kernel_gradient: Any = _lowered(cpu_kernel_gradient, native_kernel_gradient)
 
 _convolution.defvjp(
-    lambda g, x, k: (_convolution(g, x, k), (x, k)),
-    lambda g, xk, y: (_input_gradient(g, y, xk[1]), _kernel_gradient(g, xk[0], y)),
+    lambda g, n, x, k: (_convolution(g, n, x, k), (x, k)),
+    lambda g, n, xk, y: (_input_gradient(g, n, y, xk[1]), _kernel_gradient(g, n, xk[0], y)),
 )
 _input_gradient.defvjp(
-    lambda g, y, k: (_input_gradient(g, y, k), (y, k)),
-    lambda g, yk, x: (_convolution(g, x, yk[1]), _kernel_gradient(g, x, yk[0])),
+    lambda g, n, y, k: (_input_gradient(g, n, y, k), (y, k)),
+    lambda g, n, yk, x: (_convolution(g, n, x, yk[1]), _kernel_gradient(g, n, x, yk[0])),
 )
 _kernel_gradient.defvjp(
-    lambda g, x, y: (_kernel_gradient(g, x, y), (x, y)),
-    lambda g, xy, k: (_input_gradient(g, xy[1], k), _convolution(g, xy[0], k)),
+    lambda g, n, x, y: (_kernel_gradient(g, n, x, y), (x, y)),
+    lambda g, n, xy, k: (_input_gradient(g, n, xy[1], k), _convolution(g, n, xy[0], k)),
 )
 
 
 def _explicit(
-    x: Array, k: Array, strides: int | Sequence[int], padding: Padding, transpose: bool
+    x: Array,
+    k: Array,
+    strides: int | Sequence[int],
+    padding: Padding,
+    transpose: bool,
+    groups: int = 1,
 ) -> tuple[Pair, Sequence[Pair]]:
     """Strides and padding as pairs, after checking all that can be wrong."""
     if x.ndim != 4 or k.ndim != 4:
@@ -109,10 +118,14 @@ def _explicit(
             "a 2-D convolution takes an input [B, H, W, C] and a kernel [h, w, C, features]; "
             f"got shapes {x.shape} and {k.shape}"
         )
-    if x.shape[3] != k.shape[2]:
+    if groups < 1 or k.shape[3] % groups:
         raise ValueError(
-            f"the input has {x.shape[3]} channels and the kernel expects {k.shape[2]}: "
-            f"shapes {x.shape} and {k.shape}"
+            f"feature_group_count={groups} must divide the kernel's {k.shape[3]} features"
+        )
+    if x.shape[3] != groups * k.shape[2]:
+        raise ValueError(
+            f"the input has {x.shape[3]} channels and the kernel expects {groups * k.shape[2]}: "
+            f"shapes {x.shape} and {k.shape}" + f", {groups} groups" * (groups > 1)
         )
     strides = _pair(strides, "strides")
     if not isinstance(padding, str):
@@ -139,29 +152,38 @@ def _pair(value: int | Sequence[int], name: str) -> Pair:
     return pair
 
 
-def conv(x: Array, k: Array, strides: int | Sequence[int] = 1, padding: Padding = "SAME") -> Array:
+def conv(
+    x: Array,
+    k: Array,
+    strides: int | Sequence[int] = 1,
+    padding: Padding = "SAME",
+    feature_group_count: int = 1,
+) -> Array:
     """Convolution as `jax.lax.conv_general_dilated` computes it, fast at every derivative.
 
     Args:
       x: input [B, H, W, C].
-      k: kernel [h, w, C, features], of the same dtype.
+      k: kernel [h, w, C / feature_group_count, features], of the same dtype.
       strides: one stride, or one for either axis.
       padding: "SAME", "VALID", or ((top, bottom), (left, right)).
+      feature_group_count: groups of channels, each convolved apart from the others.
 
     Returns:
       [B, H', W', features].
 
     Raises:
-      ValueError: for a wrong rank, channels that differ, or a kernel larger than the padded input.
+      ValueError: for a wrong rank, channels that differ, groups that do not divide them, or a
+        kernel larger than the padded input.
     """
-    strides, pads = _explicit(x, k, strides, padding, transpose=False)
+    groups = feature_group_count
+    strides, pads = _explicit(x, k, strides, padding, transpose=False, groups=groups)
     rows, columns = (
         Axis(size, h, s, *pad)
         for size, h, s, pad in zip(x.shape[1:3], k.shape[:2], strides, pads, strict=True)
     )
     if rows.out < 1 or columns.out < 1:
         raise ValueError(f"a kernel {k.shape} is larger than the input {x.shape}, padded by {pads}")
-    return _convolution((rows, columns), x, k)
+    return _convolution((rows, columns), groups, x, k)
 
 
 def conv_transpose(
@@ -190,7 +212,7 @@ def conv_transpose(
     )
     if rows.size < 1 or columns.size < 1:
         raise ValueError(f"padding {pads} leaves nothing of an input {x.shape}, kernel {k.shape}")
-    return _input_gradient((rows, columns), x, turned(k))
+    return _input_gradient((rows, columns), 1, x, turned(k))
 
 
 class _Layer(nn.Module):
@@ -206,10 +228,16 @@ class _Layer(nn.Module):
     kernel_init: Callable[..., Array] = nn.initializers.lecun_normal()
     bias_init: Callable[..., Array] = nn.initializers.zeros_init()
 
-    def _apply(self, operation: Callable[..., Array], x: Array) -> Array:
+    def _apply(self, operation: Callable[..., Array], x: Array, groups: int = 1) -> Array:
         if x.ndim != 4:
             raise ValueError(f"{type(self).__name__} takes [B, H, W, C]; got shape {x.shape}")
-        shape = (*_pair(self.kernel_size, "kernel_size"), x.shape[3], self.features)
+        if groups < 1 or x.shape[3] % groups or self.features % groups:
+            raise ValueError(
+                f"feature_group_count={groups} must divide the input's {x.shape[3]} channels and "
+                f"the layer's {self.features} features"
+            )
+        kernel_size = _pair(self.kernel_size, "kernel_size")
+        shape = (*kernel_size, x.shape[3] // groups, self.features)
         k = self.param("kernel", self.kernel_init, shape, self.param_dtype)
         bias = None
         if self.use_bias:
@@ -222,10 +250,13 @@ class _Layer(nn.Module):
 class Conv(_Layer):
     """2-D convolution of [B, H, W, C] with `flax.linen.Conv`'s parameters: see `conv`."""
 
+    feature_group_count: int = 1
+
     @nn.compact
     def __call__(self, x: Array) -> Array:
         """Convolve x [B, H, W, C] into [B, H', W', features]."""
-        return self._apply(conv, x)
+        groups = self.feature_group_count
+        return self._apply(functools.partial(conv, feature_group_count=groups), x, groups)
 
 
 class ConvTranspose(_Layer):

@@ -6,7 +6,7 @@ Numbers in this file: jaxlib 0.10.2, 2 cores with AVX-512, float32, batch 64.
 """
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import jax.numpy as jnp
@@ -45,18 +45,24 @@ def turned(k: Array) -> Array:
     return jnp.flip(k, (0, 1)).swapaxes(2, 3)
 
 
-def native_convolution(g: Geometry, x: Array, k: Array) -> Array:
+def native_convolution(g: Geometry, x: Array, k: Array, groups: int = 1) -> Array:
     """y of x and k."""
     strides, pads = [axis.stride for axis in g], [(axis.low, axis.high) for axis in g]
-    return lax.conv_general_dilated(x, k, strides, pads, dimension_numbers=_LAYOUT)
+    return lax.conv_general_dilated(
+        x, k, strides, pads, dimension_numbers=_LAYOUT, feature_group_count=groups
+    )
 
 
 # The gradients in the form of JAX's own rules, which GPU libraries recognise. Calling those rules
 # (`jax.linear_transpose`) would lose over which mesh axes a value varies under `jax.shard_map`.
 
 
-def native_input_gradient(g: Geometry, y: Array, k: Array) -> Array:
+def native_input_gradient(g: Geometry, y: Array, k: Array, groups: int = 1) -> Array:
     """x of y and k."""
+    h, w, c, o = k.shape
+    if groups > 1:  # y's channels are of as many groups: k's input channels stand beside them
+        k = k.reshape(h, w, c, groups, o // groups).transpose(0, 1, 3, 2, 4)
+        k = k.reshape(h, w, groups * c, o // groups)
     pads = [(a.kernel - 1 - a.low, a.size - 1 - (a.out - 1) * a.stride + a.low) for a in g]
     return lax.conv_general_dilated(
         y,
@@ -65,10 +71,11 @@ def native_input_gradient(g: Geometry, y: Array, k: Array) -> Array:
         pads,
         lhs_dilation=[axis.stride for axis in g],
         dimension_numbers=("NHWC", "HWOI", "NHWC"),
+        feature_group_count=groups,
     )
 
 
-def native_kernel_gradient(g: Geometry, x: Array, y: Array) -> Array:
+def native_kernel_gradient(g: Geometry, x: Array, y: Array, groups: int = 1) -> Array:
     """k of x and y."""
     return lax.conv_general_dilated(
         x,
@@ -77,11 +84,28 @@ def native_kernel_gradient(g: Geometry, x: Array, y: Array) -> Array:
         _kernel_gradient_pads(g),
         rhs_dilation=[axis.stride for axis in g],
         dimension_numbers=("CHWN", "IHWO", "HWNC"),
+        batch_group_count=groups,
     )
 
 
 def _kernel_gradient_pads(g: Geometry) -> list[Pair]:
     return [(a.low, (a.out - 1) * a.stride + a.kernel - a.size - a.low) for a in g]
+
+
+def by_group(f: Callable[[Array, Array], Array], groups: int) -> Callable[[Array, Array], Array]:
+    """One of the three maps, f, for each group apart, and their results beside each other.
+
+    All three have the groups of both arguments, and of the result, along the last axis. XLA's CPU
+    backend runs its own grouped convolution 4 times slower (3x3, 128 channels in 8 groups).
+    """
+    if groups == 1:
+        return f
+
+    def each(a: Array, b: Array) -> Array:
+        pairs = zip(jnp.split(a, groups, -1), jnp.split(b, groups, -1), strict=True)
+        return jnp.concatenate([f(*pair) for pair in pairs], axis=-1)
+
+    return each
 
 
 # XLA's CPU convolution packs each patch of its input once for all output channels, so with few of

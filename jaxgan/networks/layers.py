@@ -14,7 +14,12 @@ def score(x: jax.Array, kernel_init: Callable, dtype: jnp.dtype) -> jax.Array:
     return at_least_float32(nn.Dense(1, dtype=dtype, kernel_init=kernel_init)(x)[:, 0])
 
 
-def embed(labels: jax.Array | None, num_classes: int, features: int) -> jax.Array:
+def embed(
+    labels: jax.Array | None,
+    num_classes: int,
+    features: int,
+    init: Callable = nn.linear.default_embed_init,
+) -> jax.Array:
     """An embedding `[B, features]` of labels `[B]`. Call it inside a compact module.
 
     A label out of range gives NaN, and not another class.
@@ -28,7 +33,8 @@ def embed(labels: jax.Array | None, num_classes: int, features: int) -> jax.Arra
             f"num_classes={num_classes}) gives it; got none."
         )
     known = (labels >= 0) & (labels < num_classes)
-    return jnp.where(known[:, None], nn.Embed(num_classes, features)(labels), jnp.nan)
+    embedded = nn.Embed(num_classes, features, embedding_init=init)(labels)
+    return jnp.where(known[:, None], embedded, jnp.nan)
 
 
 def join(x: jax.Array, labels: jax.Array | None, num_classes: int, features: int) -> jax.Array:
@@ -55,3 +61,47 @@ def check_positive(data_shape: Any, **sizes: Any) -> None:
         )
         if not values or not all(whole):
             raise ValueError(f"{name} must be made of positive whole numbers; got {size!r}.")
+
+
+def halve(network: str, data_shape: tuple[int, ...]) -> tuple[tuple[int, int], int]:
+    """The sides that halving an image's leads to, and how many halvings that takes.
+
+    The shorter side is halved down to 4 to 7, and the other one as often: 32x32 to 4x4 by three,
+    28x28 to 7x7 by two, 48x64 to 6x8 by three.
+
+    Raises:
+      ValueError: if the shape is not an image's, or its sides cannot be halved so; it names the
+        network and the nearest sizes that can.
+    """
+    if len(data_shape) != 3:
+        raise ValueError(
+            f"{network} makes images (height, width, channels); got shape {tuple(data_shape)}. "
+            "For points use an MLP."
+        )
+    height, width, channels = data_shape
+    shorter, count = min(height, width), 0
+    while shorter > 7:
+        shorter, count = shorter // 2, count + 1
+    if count < 1 or height % 2**count or width % 2**count:
+        nearest = " or ".join(f"{h}x{w}" for h, w in _nearest(height, width))
+        raise ValueError(
+            f"{network} makes images with a shorter side of 4, 5, 6 or 7 times a power of two, 8 "
+            f"or more, and a longer one that this power divides; got {height}x{width} (shape "
+            f"{(height, width, channels)}). The nearest that it makes: {nearest}. Resize them."
+        )
+    return (height // 2**count, width // 2**count), count
+
+
+def _nearest(height, width):
+    """The nearest sizes that `halve` takes: with no side larger, and with no side smaller."""
+    smaller, larger = [], []
+    for power in (2**n for n in range(1, max(height, width, 8).bit_length())):
+        low, high = [height // power, width // power], [-(-height // power), -(-width // power)]
+        if min(low) >= 4:
+            low[low.index(min(low))] = min(*low, 7)
+            smaller.append((low[0] * power, low[1] * power))
+        high = [max(4, each) for each in high]
+        if min(high) <= 7:
+            larger.append((high[0] * power, high[1] * power))
+    below = [max(smaller, key=sum)] if smaller else []
+    return [*below, min(larger, key=sum)]

@@ -264,7 +264,7 @@ def _no_network(role, source):
         name = type(source).__name__
         hint = f"give what makes one for each key, such as lambda rngs: {name}(..., rngs=rngs)"
     else:
-        hint = "networks.mlp and networks.dcgan make a pair"
+        hint = "networks.mlp, dcgan, resnet and r3gan make a pair"
     return (
         f"the {role} must be a flax.linen module, a function from nnx.Rngs to a flax.nnx module, "
         f"or a pair of functions (init, apply); got {kind_of(source)}: {hint}."
