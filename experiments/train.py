@@ -16,7 +16,7 @@ from jaxgan.commands.train import load_data, main
 def train(config: Config) -> jaxgan.Run:
     """Trains by the settings of the command line."""
     dataset = load_data(config)
-    model = make_model(config, dataset.train.shape[1:])
+    model = make_model(config, dataset.train.shape[1:], dataset.test)
     return jaxgan.fit(model, dataset, **fit_arguments(config))
 
 

@@ -2,7 +2,7 @@
 
 import importlib
 
-from jaxgan import distances, divergences, losses, metrics, networks, parallel
+from jaxgan import augment, distances, divergences, losses, metrics, networks, parallel
 from jaxgan.gan import GAN, gan
 from jaxgan.networks.players import Player
 from jaxgan.seeds import over_seeds
@@ -20,6 +20,7 @@ __all__ = [
     "GANState",
     "Player",
     "Run",
+    "augment",
     "data",
     "distances",
     "divergences",

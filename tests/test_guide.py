@@ -17,7 +17,7 @@ PROGRAMS = {
 
 
 def test_there_is_a_program_for_each_kind_of_own():
-    assert len(PROGRAMS) == 7
+    assert len(PROGRAMS) == 8
 
 
 @pytest.mark.parametrize("name", PROGRAMS)

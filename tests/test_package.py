@@ -12,11 +12,12 @@ SHELL = [
     *("tensorflow_datasets", "array_record", "importlib_resources", "etils.epath", "tqdm"),
     *("PIL", "matplotlib", "tensorboardX", "sklearn", "ot", "orbax", "grain"),
 ]
-# Each part of the package, and the parts that it may import. The core is the first nine.
+# Each part of the package, and the parts that it may import. The core is the first ten.
 KNOWS = {
     "distances": set(),
     "networks": set(),
-    "losses": {"distances"},
+    "augment": set(),
+    "losses": {"augment", "distances"},
     "checks": {"losses", "networks"},
     "state": {"losses", "networks"},
     "noise": {"losses"},

@@ -132,6 +132,7 @@ COMMANDS = [
     dict(loss="wgan-div", dataset="digits", model="mlp", workdir="here", k=0.34, p=3.5),
     dict(loss="f-gan", dataset="digits", model="mlp", workdir="here", divergence="js", direct=True),
     dict(loss="began", dataset="digits", model="mlp", workdir="here", gamma=0.36, rate=0.37),
+    dict(loss="hinge", dataset="digits", model="mlp", workdir="here", augment="color", ada=0.38),
 ]
 
 
@@ -207,6 +208,7 @@ MAY_CHANGE |= {"checkpoint_every", "keep_every"}
 
 # Settings of other losses, or of the other model.
 OF_OTHERS = {"depth", "penalty", "k", "p", "divergence", "direct", "gamma", "rate"}
+OF_OTHERS |= {"augment", "ada"}  # ADA goes with augmentation
 
 
 @pytest.mark.parametrize(
@@ -217,8 +219,9 @@ OF_OTHERS = {"depth", "penalty", "k", "p", "divergence", "direct", "gamma", "rat
         (dict(loss="wgan-div", model="mlp"), {"k", "p"}),
         (dict(loss="f-gan", model="mlp"), {"divergence", "direct"}),
         (dict(loss="began", model="mlp"), {"gamma", "rate"}),
+        (dict(loss="hinge", dataset="digits", model="mlp", augment="cutout"), {"augment", "ada"}),
     ],
-    ids=["dcgan", "mlp", "wgan-div", "f-gan", "began"],
+    ids=["dcgan", "mlp", "wgan-div", "f-gan", "began", "hinge"],
 )
 def test_a_run_that_has_trained_does_not_go_on_with_another(chosen, names, tmp_path):
     config = Config(**chosen, workdir=str(tmp_path))
@@ -464,6 +467,43 @@ def test_the_slopes_at_data_and_samples_are_charged_half_of_gamma():
     assert [float(metrics[name]) for name in ("r1", "r2")] == pytest.approx([r1, r2])
 
 
+@shows("augment")
+def test_images_are_augmented_by_the_policy():
+    """Of grey images with one pixel that is not: it may move by one, or lie in the hole."""
+    dot = np.zeros((64, 8, 8, 1), np.float32)
+    dot[:, 4, 4] = 0.5
+    keys = jax.random.split(KEY, 64)
+
+    def watch(x):
+        seen.append(np.asarray(x))
+        return jnp.sum(x, axis=(1, 2, 3))
+
+    places = {"none": 1, "cutout": 1, "translation": 9}
+    for augment, count in places.items():
+        seen: list[np.ndarray] = []
+        loss = make_model(small(loss="wgan", augment=augment), (8, 8, 1)).game.loss.at(None, 0)
+        loss.critic(watch, dot, dot, keys)
+        for x in seen:
+            assert len({(i, j) for _, i, j, _ in np.argwhere(x)}) == count
+            assert np.any(x.sum(axis=(1, 2, 3)) == 0) == (augment == "cutout")
+
+
+@shows("ada")
+def test_ada_holds_the_critics_overfitting_at_its_target():
+    """r_v of held-out images, and with labels r_t; p moves by 4 batches in 500,000 images."""
+    held_out = np.random.default_rng(0).integers(0, 255, (5000, 8, 8, 1), np.uint8)
+    settings = dict(loss="hinge", augment="cutout", ada=0.3, batch_size=1000)
+    for more, names in ((dict(), ("real", "held_out", "fake")), (dict(num_classes=3), ("sign",))):
+        loss = make_model(small(**settings, **more), (8, 8, 1), held_out).game.loss
+        for r, p in ((0.29, 0), (0.31, 4 * 1000 / 500_000)):
+            means = dict(zip((f"ada_{n}" for n in names), (1.0, 1 - r, 0.0), strict=False))
+            means |= {"ada_sign": r} if more else {}
+            state = loss.init()
+            for _ in range(4):
+                state = loss.update(state, {n: jnp.asarray(x) for n, x in means.items()})
+            assert state.p == pytest.approx(p)
+
+
 @shows("pack")
 def test_the_critic_sees_packs():
     plain, packed = (make_model(small(pack=m), (2,)) for m in (1, 4))
@@ -493,6 +533,14 @@ def test_the_critics_kernels_are_divided_by_their_norms():
         (dict(num_classes=3, pack=2), "--pack=2 cannot go with --num-classes"),
         (dict(pack=3), "--pack=3 does not divide --batch-size=8"),
         (dict(pack=0), "--pack must be from 1 to 2147483647; got 0"),
+        (dict(augment="colour"), "unknown --augment=colour: did you mean color"),
+        (dict(augment="none,color"), "--augment must be none, or some of color,.*got none,color"),
+        (dict(augment="color,color"), "each once; got color,color"),
+        (dict(augment="color", ada=1.5), "--ada must be from 0 to 1; got 1.5"),
+        (
+            dict(loss="wgan", augment="color", ada=0.5, num_classes=3),
+            "--ada=0.5 with --num-classes goes with --loss=bce or minimax or hinge or dragan",
+        ),
         (dict(r1=-1.0), "--r1 must be 0, or 1e-37 to 1e38; got -1.0"),
     ],
 )

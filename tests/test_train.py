@@ -354,6 +354,7 @@ HAS_EFFECT = {
     **dict.fromkeys(("k", "p"), lambda loss, model, optimizer: loss == "wgan-div"),
     **dict.fromkeys(("divergence", "direct"), lambda loss, model, optimizer: loss == "f-gan"),
     **dict.fromkeys(("gamma", "rate"), lambda loss, model, optimizer: loss == "began"),
+    "ada": lambda *choices: False,  # without --augment
     "depth": lambda loss, model, optimizer: model == "mlp",
     "critic_norm": lambda loss, model, optimizer: model == "dcgan",
     "b1": lambda loss, model, optimizer: optimizer == "adam",
@@ -410,7 +411,7 @@ def test_a_setting_changes_the_program_just_where_its_flag_is_taken(choices):
 
     plain = program()
     others = {"clip": 0.5, "penalty": 3.0, "depth": 2, "b1": 0.3, "b2": 0.4}
-    others |= {"r1": 3.0, "r2": 3.0, "spectral_norm": True}
+    others |= {"r1": 3.0, "r2": 3.0, "spectral_norm": True, "augment": "cutout", "ada": 0.5}
     others |= {"k": 3.0, "p": 3.0, "divergence": "js", "gamma": 0.3}
     if config.model == "dcgan":  # elsewhere it is refused in any case
         others["critic_norm"] = True
@@ -424,6 +425,8 @@ def test_flags_without_effect_on_the_data_or_the_checkpoints_are_refused(tmp_pat
         (["--dataset=ring8", "--image-size=16"], "--image-size has no effect with --dataset=ring8"),
         (["--dataset=ring8", "--data-dir=x"], "--data-dir has no effect with --dataset=ring8"),
         (["--dataset=folder:x", "--data-dir=x"], "--data-dir has no effect with --dataset=folder:"),
+        (["--dataset=ring8", "--augment=color"], "--augment has no effect with --dataset=ring8"),
+        (["--dataset=digits", "--ada=0.5"], "--ada has no effect with --augment=none, only with"),
         (["--keep-every=3", "--checkpoint-every=0"], "--keep-every has no effect with"),
     ):
         assert train.main(["--loss=wgan", *flags, workdir]) == 2

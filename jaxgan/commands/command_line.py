@@ -17,7 +17,7 @@ GROUPS = {
     ),
     "how to train it": (
         *("steps", "batch_size", "n_critic", "clip", "penalty", "k", "p", "divergence", "direct"),
-        *("gamma", "rate", "r1", "r2", "optimizer"),
+        *("gamma", "rate", "r1", "r2", "augment", "ada", "optimizer"),
         *(
             "g_learning_rate",
             "d_learning_rate",

@@ -97,7 +97,7 @@ def train_and_score(
             flush=True,
         )
         place = epath.Path(config.workdir)
-        model = settings.make_model(config, dataset.train.shape[1:])
+        model = settings.make_model(config, dataset.train.shape[1:], dataset.test)
         try:
             run = fit(model, dataset, **settings.fit_arguments(config))
             if run.stopped_by:

@@ -11,7 +11,7 @@ import shlex
 from collections.abc import Iterable
 from typing import Any
 
-from jaxgan import parallel
+from jaxgan import augment, parallel
 from jaxgan.data import TOYS
 from jaxgan.losses.f_divergence import DIVERGENCES
 
@@ -34,6 +34,8 @@ LOSSES: dict[str, tuple[str, ...]] = {
 }
 # Those with a penalty on the slope at each example.
 PENALISED = ("wgan-gp", "wgan-lp", "wgan-div", "dragan")
+# Those that aim at scores above 0 for data and below for samples.
+OF_SIGNS = ("bce", "minimax", "hinge", "dragan")
 MODELS: dict[str, tuple[str, ...]] = {
     "auto": ("depth",),
     "mlp": ("depth",),
@@ -44,6 +46,7 @@ MODELS: dict[str, tuple[str, ...]] = {
 OPTIMIZERS = {"adam": ("b1", "b2"), "rmsprop": ("b2",), "sgd": ()}
 # Without effect, and so in no run's config: folders of before these settings go on.
 OFF: dict[str, Any] = {"r1": 0.0, "r2": 0.0, "pack": 1, "spectral_norm": False}
+OFF |= {"augment": "none", "ada": 0.0}
 PRECISIONS = ("float32", "bfloat16")
 
 
@@ -129,13 +132,17 @@ class Config:
     rate: float = 0.001
     """How fast the balance k moves (began)."""
     r1: float = 0.0
-    """γ of R1, on the critic's slope at data; 0: none."""
+    """γ of R1, the critic's slope at data; 0: none."""
     r2: float = 0.0
     """γ of R2, on its slope at samples; 0: none."""
     pack: int = 1
     """Samples that the critic sees at once (PacGAN)."""
     spectral_norm: bool = False
     """Normalise the critic's kernels (SNGAN)."""
+    augment: str = "none"
+    """Vary images: color,translation,cutout or none."""
+    ada: float = 0.0
+    """ADA's target of overfitting, as 0.5; 0: always."""
     ema_decay: float = 0.999
     """Of the averaged generator; 0: no average."""
     image_size: int | None = None
@@ -186,6 +193,7 @@ def check(config: Config) -> None:
     _check_range(config, "gamma", lambda v: v <= 1, "at most 1")
     check_choice("--divergence", config.divergence, DIVERGENCES)
     _check_penalties(config)
+    _check_augmentation(config)
     if config.loss == "began" and config.model not in ("auto", "mlp"):
         raise ValueError("--loss=began goes with --model=mlp: its critic is an autoencoder.")
 
@@ -213,6 +221,23 @@ def _check_penalties(config):
         raise ValueError(f"--pack={config.pack} does not divide --batch-size={config.batch_size}.")
 
 
+def _check_augmentation(config):
+    names = config.augment.split(",")
+    for name in names:
+        check_choice("--augment", name, ("none", *augment.NAMES))
+    if len(set(names)) < len(names) or ("none" in names and len(names) > 1):
+        raise ValueError(
+            f"--augment must be none, or some of {','.join(augment.NAMES)}, each once; got "
+            f"{config.augment}."
+        )
+    _check_range(config, "ada", lambda v: 0 <= v <= 1, "from 0 to 1")
+    if config.ada and config.num_classes is not None and config.loss not in OF_SIGNS:
+        raise ValueError(
+            f"--ada={config.ada} with --num-classes goes with --loss={' or '.join(OF_SIGNS)}: "
+            "other losses need held-out images of the batch's classes. Leave one of them out."
+        )
+
+
 def check_choice(name: str, value: str, allowed: Iterable[str]) -> None:
     """Raises ValueError, naming an allowed value that is near, unless value is one of them."""
     allowed = list(allowed)
@@ -233,7 +258,10 @@ def unused(config: Config) -> dict[str, str]:
                 only = f"{flag(choice)}={' or '.join(takers)}"
                 reasons[name] = f"{flag(choice)}={chosen}, only with {only}"
     if config.dataset in TOYS:
-        reasons |= dict.fromkeys(("image_size", "data_dir"), f"--dataset={config.dataset}")
+        not_images = ("image_size", "data_dir", "augment", "ada")
+        reasons |= dict.fromkeys(not_images, f"--dataset={config.dataset}")
+    elif config.augment == "none":
+        reasons["ada"] = f"--augment=none, only with --augment={','.join(augment.NAMES)}"
     for kind in ("folder:PATH", "npy:FILE"):
         if config.dataset.startswith(kind.partition(":")[0] + ":"):
             reasons["data_dir"] = f"--dataset={kind}, which says where"

@@ -40,6 +40,8 @@ _OTHER_NAMES = {
     ("b2",): "beta2 beta_2",
     ("clip",): "clip_value weight_clip",
     ("penalty",): "gp lambda lambda_gp",
+    ("augment",): "diffaug diffaugment diff_augment augmentation policy",
+    ("ada",): "aug ada_target",
     ("ema_decay",): "ema",
     ("precision",): "dtype fp16 bf16",
     ("checkpoint_every",): "save_every save_interval",

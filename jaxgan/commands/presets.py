@@ -8,6 +8,7 @@ import dataclasses
 from pathlib import PurePath
 
 from jaxgan.commands import tuned
+from jaxgan.commands.augmentation import default_policy
 from jaxgan.commands.config import LOSSES, MODELS, Config, check_choice
 
 _WIDTHS = {"mlp": 256, "dcgan": 64, "resnet": 128, "r3gan": 64}
@@ -34,6 +35,7 @@ def preset(loss: str, dataset: str, model: str = "auto", divergence: str = "kl")
     else:
         base = dataclasses.replace((own or _PRESETS["images", family])(), **_OF_LOSS.get(loss, {}))
         settings = dataclasses.replace(base, loss=loss, dataset=dataset, divergence=divergence)
+    settings = dataclasses.replace(settings, augment=default_policy(dataset))
     if model in ("auto", settings.model):
         return settings
     critic_norm = settings.critic_norm and model == "dcgan"

@@ -5,18 +5,27 @@ import math
 from typing import Any
 
 import jax.numpy as jnp
+import numpy as np
 import optax
 from etils import epath
 
 from jaxgan import losses, networks
+from jaxgan.commands.augmentation import augment_loss
 from jaxgan.commands.config import LOSSES, MODELS, OFF, Config, check, unused
 from jaxgan.gan import GAN, gan
 from jaxgan.training import data_record
 from jaxgan.training.run_folder import read_settings
 
 
-def make_model(config: Config, data_shape: tuple[int, ...]) -> GAN:
+def make_model(
+    config: Config, data_shape: tuple[int, ...], held_out: np.ndarray | None = None
+) -> GAN:
     """The GAN that a config describes, for examples of the given shape.
+
+    Args:
+      config: the settings.
+      data_shape: an example's.
+      held_out: examples that are not trained on: what `--ada` needs to train, and nothing else.
 
     Raises:
       ValueError: if a setting is out of range, or the network cannot make that shape.
@@ -31,7 +40,7 @@ def make_model(config: Config, data_shape: tuple[int, ...]) -> GAN:
     return gan(
         generator,
         _critic(config, critic, sizes, more | {"dtype": dtype}),
-        _loss(config),
+        augment_loss(config, _loss(config), data_shape, held_out),
         g_tx=_optimizer(config, config.g_learning_rate),
         # The critic's optimizer counts its own updates.
         d_tx=_optimizer(config, config.d_learning_rate, updates_per_step=config.n_critic),

@@ -11,6 +11,7 @@ from etils import epath
 
 from jaxgan import data, parallel
 from jaxgan.commands import endings, settings
+from jaxgan.commands.augmentation import describe_default
 from jaxgan.commands.command_line import parse, parse_replay
 from jaxgan.commands.config import OFF, Config, assign, flag
 from jaxgan.commands.settings import make_model
@@ -28,7 +29,7 @@ from jaxgan.training.run_folder import ChangedError, RunFolder
 def train(config: Config) -> Run:
     """Trains by the settings of a command line."""
     dataset = load_data(config)
-    model = make_model(config, dataset.train.shape[1:])
+    model = make_model(config, dataset.train.shape[1:], dataset.test)
     return fit(model, dataset, **settings.fit_arguments(config))
 
 
@@ -142,6 +143,8 @@ def load_data(config: Config) -> Dataset:
                 f"--num-classes={config.num_classes} does not fit {config.dataset}, which has "
                 f"{f'{classes} classes' if classes else 'no labels'}."
             )
+        if line := describe_default(config, len(dataset.train) + len(dataset.test)):
+            hosts.say(line)
         return dataset
 
 
@@ -158,7 +161,7 @@ def use_cores(config: Config) -> None:
 def make_job(config: Config) -> Job:
     """A run that is ready to start, and not started."""
     dataset = load_data(config)
-    model = make_model(config, dataset.train.shape[1:])
+    model = make_model(config, dataset.train.shape[1:], dataset.test)
     arguments = settings.fit_arguments(config)
     plan = Plan(**{field.name: arguments[field.name] for field in dataclasses.fields(Plan)})
     return prepare(model, dataset, plan, config.workdir, arguments["settings"])

@@ -1,5 +1,6 @@
 """The value functions of the GAN family: one file a family, the contract in `base`."""
 
+from jaxgan.losses.augmented import AdaState, adaptive, augmented
 from jaxgan.losses.base import CriticFn, Loss, LossFn, Metrics, StatefulLoss
 from jaxgan.losses.bce import bce, minimax
 from jaxgan.losses.began import began
@@ -18,11 +19,14 @@ from jaxgan.losses.relativistic import rpgan
 from jaxgan.losses.wasserstein import wgan, wgan_div, wgan_gp, wgan_lp
 
 __all__ = [
+    "AdaState",
     "CriticFn",
     "Loss",
     "LossFn",
     "Metrics",
     "StatefulLoss",
+    "adaptive",
+    "augmented",
     "bce",
     "began",
     "dragan",
