@@ -22,12 +22,13 @@ def image_grid(images: np.ndarray) -> np.ndarray:
     """Tiles images row by row into a near-square grid with thin grey lines between them.
 
     Args:
-      images: uint8 [N, H, W, C]. Small ones are enlarged by a whole factor so that the
+      images: uint8 [N, H, W, C]; those of four channels are shown as they are on white.
+        Small ones are enlarged by a whole factor so that the
         grid is some 600 pixels wide: smoothly below 16 pixels, where the eye sees squares
         and not the digit they make, otherwise each pixel as a square.
 
     Returns:
-      uint8 [height, width, C].
+      uint8 [height, width, C], C being 1 or 3.
 
     Raises:
       ValueError: if there is no image, or images are not uint8 [N, H, W, C].
@@ -38,6 +39,8 @@ def image_grid(images: np.ndarray) -> np.ndarray:
             f"a grid needs uint8 images [N, H, W, C], at least one, got {images.dtype} "
             f"{list(images.shape)}"
         )
+    if images.shape[-1] == 4:
+        images = _on_white(images)
     count, height, width, channels = images.shape
     columns = math.ceil(math.sqrt(count))
     rows = math.ceil(count / columns)
@@ -52,6 +55,12 @@ def image_grid(images: np.ndarray) -> np.ndarray:
         top, left = (i // columns) * height + GRID_LINE, (i % columns) * width + GRID_LINE
         grid[top : top + height - GRID_LINE, left : left + width - GRID_LINE] = image
     return grid
+
+
+def _on_white(images: np.ndarray) -> np.ndarray:
+    """What a viewer shows of images with a fourth channel of opacity."""
+    opacity = images[..., 3:] / np.float32(255)
+    return np.rint(images[..., :3] * opacity + 255 * (1 - opacity)).astype(np.uint8)
 
 
 def _enlarge(images: np.ndarray, scale: int) -> np.ndarray:
@@ -74,7 +83,7 @@ def _enlarge_smoothly(images: np.ndarray, scale: int) -> np.ndarray:
 
 def can_draw(shape: tuple[int, ...]) -> bool:
     """Whether `save_samples` draws examples of this shape: grey or coloured images, 2-D points."""
-    return shape == (2,) or len(shape) == 2 or (len(shape) == 3 and shape[2] in (1, 3))
+    return shape == (2,) or len(shape) == 2 or (len(shape) == 3 and shape[2] in (1, 3, 4))
 
 
 def save_samples(
@@ -118,7 +127,8 @@ def _save_points(
     from matplotlib.figure import Figure
     from matplotlib.patches import Circle
 
-    low, high = dataset.train.min(axis=0), dataset.train.max(axis=0)
+    points = dataset.train[:]
+    low, high = points.min(axis=0), points.max(axis=0)
     center, reach = (low + high) / 2, 0.6 * (high - low).max()  # a tenth of margin on each side
     inside = (np.abs(samples - center) <= reach).all(axis=1)  # False for NaN
 

@@ -21,6 +21,8 @@ os.environ["JAX_COMPILATION_CACHE_DIR"] = _cache
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.05"
 # Tests start processes that share a GPU with them, of which jax would take three quarters at once.
 os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+# Folders of pictures are decoded there, and not into the user's cache.
+os.environ["JAXGAN_CACHE_DIR"] = os.path.join(_cache, "decoded")
 
 import jax
 import pytest

@@ -533,12 +533,14 @@ def test_a_folder_becomes_squares_of_32_a_tenth_of_them_held_out(tmp_path):
     assert images.train.shape == (27, 32, 32, 3) and images.test.shape == (3, 32, 32, 3)
     colours = np.concatenate([images.train, images.test])[:, 5, 5, 0]
     assert sorted(colours) == list(range(30))
-    again, _ = load_folder(tmp_path)
+    again, more = load_folder(tmp_path)
     np.testing.assert_array_equal(images.test, again.test)
+    kept = lines[-1].partition("decoded into ")[2]
+    assert more == [*lines[:-1], lines[-1].replace("decoded into", "decoded before, in")]
     assert lines == [
-        "the 3 sub-folders (class0, class1, class2) are read as one set: they are not taken for "
-        "classes, and images have no labels",
-        f"{tmp_path}: 27 images to train on, 3 held out, (32, 32, 3)",
+        "the 3 sub-folders (class0, class1, class2) are read as one set, without labels: "
+        "num_classes=3 takes them for classes",
+        f"{tmp_path}: 27 images to train on, 3 held out, (32, 32, 3), decoded into {kept}",
     ]
     assert images.train_labels is None
 

@@ -26,6 +26,11 @@ def load(path):
     return sorted(np.concatenate([dataset.train, dataset.test])[:, 0, 0, 0]), lines[:-1]
 
 
+def changed(then, now):
+    files = f"{then} then, {now} now"
+    return f"the files have changed since they were decoded ({files}): decoding all again"
+
+
 # Links ---------------------------------------------------------------------------------------
 
 
@@ -119,7 +124,8 @@ def test_a_folder_that_may_not_be_read_is_named():
         try:
             if user == 0:  # who may read everything
                 os.seteuid(65534)
-            assert load(root) == ([0, 1, 2], ["left out: closed (Permission denied)"])
+            values, lines = load(root)
+            assert values == [0, 1, 2] and lines[0] == "left out: closed (Permission denied)"
         finally:
             os.seteuid(user)
             (root / "closed").chmod(0o755)
@@ -193,7 +199,8 @@ def test_the_pictures_of_runs_are_no_data(tmp_path, written):
     (run / written).touch()
     assert load(tmp_path)[0] == [0, 1, 9]
     (run / "config.json").touch()
-    assert load(tmp_path) == ([0, 1], ["left out: runs/digits-wgan-0 (a run's folder)"])
+    left_out = "left out: runs/digits-wgan-0 (a run's folder)"
+    assert load(tmp_path) == ([0, 1], [left_out, changed(3, 2)])
 
 
 def test_images_of_which_only_the_first_frame_is_read_are_counted(tmp_path):
@@ -244,14 +251,17 @@ def test_one_truncated_file_among_thousands_is_named(tmp_path):
     assert len(lines) == 1 and lines[0].startswith("skipped 1 of 2000 images: 1234.png (")
 
 
-def test_a_folder_that_would_not_fit_in_memory_is_refused_before_it_is_decoded(
+def test_a_folder_that_fits_neither_disk_nor_memory_is_refused_before_it_is_decoded(
     tmp_path, monkeypatch
 ):
     monkeypatch.setattr(images, "memory", lambda: 5 * 8 * 8 * 3)
+    (tmp_path / "set").mkdir()
     for i in range(3):
-        (tmp_path / f"{i}.png").touch()
-    with pytest.raises(ValueError, match="more than half of this machine's memory"):
-        load(tmp_path)
+        (tmp_path / "set" / f"{i}.png").touch()
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("JAXGAN_CACHE_DIR", str(tmp_path / "file"))
+    with pytest.raises(ValueError, match=r"cannot be kept in .*more than half of this machine's"):
+        load(tmp_path / "set")
 
 
 def test_images_of_one_pixel_are_enlarged(tmp_path):
@@ -406,3 +416,181 @@ def test_a_sixteen_bit_bmp_is_no_deep_image(tmp_path):
     for i in range(2):
         (tmp_path / f"{i}.bmp").write_bytes(header + pixels)
     assert load(tmp_path) == ([255, 255], [])
+
+
+# What is read otherwise than it stands ---------------------------------------------------------
+
+
+def test_each_kind_of_unusual_image_among_many_is_one_line(tmp_path):
+    for i in range(300):
+        save(tmp_path / f"{i:03}.png", 1)
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    upper = Image.fromarray(np.repeat(np.uint8([[[9] * 3]] * 8 + [[[90] * 3]] * 8), 16, axis=1))
+    for i in range(12):
+        Image.new("RGB", (8, 8), (2, 2, 255)).quantize().save(tmp_path / f"palette{i:02}.png")
+        Image.new("RGBA", (8, 8), (0, 0, 0, 0)).save(tmp_path / f"clear{i:02}.png")
+        Image.new("RGBA", (8, 8), (3, 0, 0, 255)).save(tmp_path / f"opaque{i:02}.png")
+        upper.save(tmp_path / f"turned{i:02}.png", exif=turned)
+    frames = [Image.new("RGB", (8, 8), (value, 0, 255)) for value in (5, 80)]
+    frames[0].save(tmp_path / "moving.png", save_all=True, append_images=frames[1:])
+    scan(tmp_path / "scan.png", 0xFFFF)
+    (tmp_path / "cut.png").write_bytes((tmp_path / "000.png").read_bytes()[:-30])
+    values, lines = load(tmp_path)
+    counts = {value: values.count(value) for value in (1, 2, 3, 5, 90, 255)}
+    assert counts == {1: 300, 2: 12, 3: 12, 5: 1, 90: 12, 255: 13}
+
+    def first(name):
+        return ", ".join(f"{name}{i:02}.png" for i in range(10)) + " and 2 more"
+
+    assert lines == [
+        "16-bit grey in 1 of 351 images, up to 65535: taken to be of 16 bits, white at 65535",
+        "1 of 351 images have more frames, and only the first of each is read: moving.png",
+        f"12 of 351 images have a palette, and are read in its colours: {first('palette')}",
+        f"12 of 351 images are transparent in places, which become white: {first('clear')}",
+        f"12 of 351 images are turned upright, as their EXIF data say: {first('turned')}",
+        next(line for line in lines if line.startswith("skipped 1 of 351 images: cut.png (")),
+    ]
+
+
+def test_transparency_is_a_fourth_channel_if_asked_for(tmp_path):
+    """And what nobody sees is white, whatever the file hides there."""
+    hidden = np.zeros((8, 8, 4), np.uint8)
+    hidden[:4] = 200, 100, 50, 255
+    hidden[4:, :, 0] = 77
+    Image.fromarray(hidden).save(tmp_path / "0.png")
+    Image.new("RGB", (8, 8), (10, 20, 30)).save(tmp_path / "1.png")
+    scan(tmp_path / "2.png", np.arange(64).reshape(8, 8) % 2 * 0xFF00)
+    with Image.open(tmp_path / "2.png") as image:
+        image.save(tmp_path / "3.png", transparency=0)
+    (tmp_path / "2.png").unlink()
+    lines = []
+    dataset = data.load(f"folder:{tmp_path}", image_size=8, channels=4, log=lines.append)
+    pixels = {x[0, 0, 1]: x for x in np.concatenate([dataset.train, dataset.test])}
+    assert (pixels[100][:4] == (200, 100, 50, 255)).all()
+    assert (pixels[100][4:] == (255, 255, 255, 0)).all()
+    assert (pixels[20] == (10, 20, 30, 255)).all()
+    assert (pixels[255][:, ::2] == (255, 255, 255, 0)).all()
+    assert (pixels[255][:, 1::2] == 255).all()
+    assert (
+        "2 of 3 images are transparent in places, which the fourth channel keeps: 0.png"
+        in (lines[1])
+    )
+
+
+def test_channels_are_as_asked_for(tmp_path):
+    for i in range(3):
+        Image.new("L", (8, 8), 10 * i).save(tmp_path / f"{i}.png")
+    for channels, shape in ((None, (8, 8, 1)), (1, (8, 8, 1)), (3, (8, 8, 3)), (4, (8, 8, 4))):
+        dataset = data.load(f"folder:{tmp_path}", image_size=8, channels=channels, log=[].append)
+        assert dataset.train.shape[1:] == shape
+    with pytest.raises(ValueError, match="channels must be 1, 3 or 4, got 2"):
+        data.load(f"folder:{tmp_path}", channels=2)
+
+
+@pytest.mark.parametrize("size", ["8x16", (8, 16)])
+def test_images_cover_a_height_and_width_and_keep_their_centre(tmp_path, size):
+    pixels = np.zeros((24, 16, 3), np.uint8)
+    pixels[8:16] = (200, 100, 50)
+    for name in "ab":
+        Image.fromarray(pixels).save(tmp_path / f"{name}.png")
+    dataset = data.load(f"folder:{tmp_path}", image_size=size, log=[].append)
+    assert dataset.train.shape == (1, 8, 16, 3)
+    assert (dataset.train == np.uint8([200, 100, 50])).all()
+
+
+@pytest.mark.parametrize(
+    ("size", "sides"),
+    [(None, None), (3, (3, 3)), ("3", (3, 3)), ("3x5", (3, 5)), ((3, 5), (3, 5))],
+)
+def test_a_size_is_a_side_or_height_and_width(size, sides):
+    assert data.height_and_width(size) == sides
+
+
+@pytest.mark.parametrize("size", ["3x", "x", "3x5x7", "a", (1, 2, 3), ("3", 5), 0, "0x3", -1, 2.5])
+def test_other_sizes_are_refused(size):
+    with pytest.raises(ValueError, match="image_size must be "):
+        data.height_and_width(size)
+
+
+# Labels ----------------------------------------------------------------------------------------
+
+
+def make_classes(root, **counts):
+    for number, (name, count) in enumerate(counts.items()):
+        for i in range(count):
+            save(root / name / f"{i}.png", 10 * number + i)
+
+
+def load_labelled(root, num_classes):
+    lines = []
+    name = f"folder:{root}"
+    return data.load(name, image_size=8, num_classes=num_classes, log=lines.append), lines
+
+
+def test_sub_folders_are_classes_in_the_order_of_their_names(tmp_path):
+    make_classes(tmp_path, cats=5, dogs=7, newts=3)
+    (tmp_path / "newts" / "deep").mkdir()
+    save(tmp_path / "newts" / "deep" / "9.png", 29)
+    dataset, lines = load_labelled(tmp_path, 3)
+    pixels = np.concatenate([dataset.train, dataset.test])[:, 0, 0, 0]
+    labels = np.concatenate([dataset.train_labels, dataset.test_labels])
+    np.testing.assert_array_equal(labels, pixels // 10)
+    assert len(labels) == 16 and labels.dtype == np.int32
+    assert lines[:-1] == [
+        "labels are the sub-folders, 3 classes: 0 cats (5), 1 dogs (7), 2 newts (4)"
+    ]
+    plain = data.load(f"folder:{tmp_path}", image_size=8, log=[].append)
+    np.testing.assert_array_equal(plain.train, dataset.train)
+    assert plain.train_labels is None
+
+
+def test_the_labels_stay_with_their_images_where_some_cannot_be_decoded(tmp_path):
+    make_classes(tmp_path, cats=4, dogs=4)
+    (tmp_path / "cats" / "0.png").write_text("no image")
+    dataset, lines = load_labelled(tmp_path, 2)
+    pixels = np.concatenate([dataset.train, dataset.test])[:, 0, 0, 0]
+    labels = np.concatenate([dataset.train_labels, dataset.test_labels])
+    np.testing.assert_array_equal(labels, pixels // 10)
+    assert "labels are the sub-folders, 2 classes: 0 cats (3), 1 dogs (4)" in lines
+
+
+def test_the_one_image_of_a_class_is_trained_on(tmp_path):
+    """Also where it is among the random tenth to hold out, as one of these is."""
+    make_classes(tmp_path, **{f"c{i:02}": 1 for i in range(20)}, many=9)
+    dataset, lines = load_labelled(tmp_path, 21)
+    assert set(dataset.train_labels) == set(range(21))
+    assert set(dataset.test_labels) <= {20}
+    assert len(dataset.train) + len(dataset.test) == 29
+    assert lines[1].startswith("20 of the 21 classes have one image, which is all that can be")
+
+
+def test_labels_that_do_not_fit_are_refused_in_a_line_before_anything_is_decoded(tmp_path):
+    def refused(num_classes, words):
+        with pytest.raises(ValueError, match=words) as error:
+            load_labelled(tmp_path, num_classes)
+        assert "\n" not in str(error.value)
+
+    for i in range(2):
+        save(tmp_path / f"{i}.png", i)
+    refused(2, "num_classes=2 does not fit folder:.*, which has no sub-folders of images: put the")
+    make_classes(tmp_path, cats=2)
+    refused(2, r"2 of the 4 images of folder:.* lie beside its sub-folders .*: 0.png, 1.png. Move")
+    for i in range(2):
+        (tmp_path / f"{i}.png").unlink()
+    refused(2, f"has 1 sub-folder of images, each a class: cats. Or give folder:{tmp_path}/cats")
+    make_classes(tmp_path, dogs=2)
+    refused(5, "num_classes=5 does not fit folder:.* has 2 sub-folders .*each a class: cats, dogs")
+    for i in range(2):
+        (tmp_path / "dogs" / f"{i}.png").write_text("no image")
+    refused(2, "no image in the sub-folder dogs of .* can be decoded, and so class 1 would have")
+
+
+def test_a_labelled_set_of_tfds_names_its_classes_where_they_are_asked_for(tmp_path):
+    lines = []
+    data.load("digits", tmp_path, log=[].append)
+    for name in ("digits", "digits:1.0.0"):
+        data.load(name, tmp_path, log=lines.append)
+        data.load(name, tmp_path, num_classes=10, log=lines.append)
+    classes = "10 classes, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9"
+    assert lines == [f"labels of digits: {classes}", f"labels of digits:1.0.0: {classes}"]

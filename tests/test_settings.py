@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from PIL import Image
 
 import jaxgan
 from jaxgan import data, losses, networks
@@ -21,7 +22,7 @@ from jaxgan.commands import train
 from jaxgan.commands.config import LOSSES, Config, check
 from jaxgan.commands.presets import preset
 from jaxgan.commands.settings import make_model
-from jaxgan.training import json_files
+from jaxgan.training import json_files, program
 from jaxgan.training.fit import draw_samples
 from jaxgan.training.program import make_program
 
@@ -133,6 +134,10 @@ COMMANDS = [
     dict(loss="f-gan", dataset="digits", model="mlp", workdir="here", divergence="js", direct=True),
     dict(loss="began", dataset="digits", model="mlp", workdir="here", gamma=0.36, rate=0.37),
     dict(loss="hinge", dataset="digits", model="mlp", workdir="here", augment="color", ada=0.38),
+    dict(
+        **dict(loss="wgan", dataset="folder:photos", model="mlp", workdir="here"),
+        **dict(cache_dir="there", channels=4, flip=True),
+    ),
 ]
 
 
@@ -145,7 +150,7 @@ def flags_of(settings):
     ]
 
 
-@pytest.mark.parametrize("settings", COMMANDS, ids=lambda settings: settings["loss"])
+@pytest.mark.parametrize("settings", COMMANDS, ids=lambda each: f"{each['loss']}-{each['dataset']}")
 def test_a_flag_sets_its_setting_and_no_other(settings, tmp_path):
     chosen = ("loss", "dataset", "model")  # which choose the defaults of all others
     defaults = preset(*(settings[name] for name in chosen))
@@ -202,7 +207,7 @@ def test_without_workdir_a_run_has_a_folder_of_its_own():
 
 
 # Where things are, how long it trains, and what is only looked at.
-MAY_CHANGE = {"workdir", "data_dir", "dataset", "steps", "log_every", "sample_every"}
+MAY_CHANGE = {"workdir", "data_dir", "cache_dir", "dataset", "steps", "log_every", "sample_every"}
 MAY_CHANGE |= {"checkpoint_every", "keep_every"}
 
 
@@ -692,6 +697,45 @@ def test_data_are_the_named_set_from_its_place_at_its_size(tmp_path):
     assert run.dataset.train.shape == (1437, 16, 16, 1)
     state = jax.eval_shape(run.model.init, KEY)
     assert jax.eval_shape(lambda s: run.model.sample(s, KEY, 2), state).shape == (2, 16, 16, 1)
+
+
+@shows("image_size", "channels", "cache_dir")
+def test_a_folder_is_read_at_a_height_and_width_with_its_transparency(tmp_path):
+    (tmp_path / "set").mkdir()
+    for i in range(10):
+        Image.new("RGBA", (9, 9), (i, 0, 0, 100)).save(tmp_path / "set" / f"{i}.png")
+    place = dict(dataset=f"folder:{tmp_path / 'set'}", cache_dir=str(tmp_path / "kept"))
+    run = ready(tmp_path, **place, image_size="6x4", channels=4)
+    assert run.dataset.train.shape == (9, 6, 4, 4)
+    assert len(list((tmp_path / "kept").glob("set-*/images.npy"))) == 1
+    for channels in (1, 3):
+        run = ready(tmp_path, **place, image_size="6x4", channels=channels)
+        assert run.model.game.data_shape == (6, 4, channels)
+
+
+@shows("flip")
+@pytest.mark.parametrize("resident", [True, False])
+def test_half_of_the_images_of_an_epoch_are_mirrored(tmp_path, monkeypatch, resident):
+    if not resident:
+        monkeypatch.setattr(program, "DEVICE_BYTES", 0)
+    run = ready(tmp_path, dataset="digits", flip=True, batch_size=64, optimizer="sgd")
+    seen = []
+
+    def step(state, reals, axis_name=None):
+        return state, {"all": reals[0]}
+
+    run = run._replace(model=run.model._replace(step=step))
+    compiled, batches, _ = make_program(run)
+    state = run.model.init(KEY)
+    which = 0, 3, 2, 1, 64, len(run.dataset.train)
+    flips, rows = data.batch_flips(*which), data.batch_indices(*which)
+    for i in range(2):
+        state, (metrics, _) = compiled(state, batches(3 + i, 1), 1)
+        seen.append(np.asarray(metrics["all"][0]))
+    assert 30 < flips.sum() < 98
+    images = np.asarray(data.to_float(run.dataset.train[rows]))
+    expected = np.where(flips[..., None, None, None], images[..., ::-1, :], images)
+    np.testing.assert_array_equal(seen, expected[:, 0])
 
 
 @shows("batch_size", "n_critic", "seed")

@@ -355,6 +355,7 @@ HAS_EFFECT = {
     **dict.fromkeys(("divergence", "direct"), lambda loss, model, optimizer: loss == "f-gan"),
     **dict.fromkeys(("gamma", "rate"), lambda loss, model, optimizer: loss == "began"),
     "ada": lambda *choices: False,  # without --augment
+    "cache_dir": lambda loss, model, optimizer: False,  # of digits
     "depth": lambda loss, model, optimizer: model == "mlp",
     "critic_norm": lambda loss, model, optimizer: model == "dcgan",
     "b1": lambda loss, model, optimizer: optimizer == "adam",
@@ -362,7 +363,7 @@ HAS_EFFECT = {
 }
 OTHER_VALUES = {"workdir": "elsewhere", "data_dir": "elsewhere", "parallel": "jit"}
 OTHER_VALUES |= {"precision": "bfloat16", "on_divergence": "skip", "image_size": 16}
-OTHER_VALUES |= {"num_classes": 10}
+OTHER_VALUES |= {"num_classes": 10, "channels": 1, "cache_dir": "elsewhere"}
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)

@@ -9,6 +9,7 @@ from jaxgan import losses
 from jaxgan.augment import NAMES
 from jaxgan.commands.config import Config
 from jaxgan.data.folders import SUFFIXES
+from jaxgan.data.rows import Rows
 
 # A folder of fewer images is small. With as many, a tenth of CIFAR-10, DiffAugment takes the FID of
 # StyleGAN2 from 36 to 14.5, with all of them from 11.1 to 9.9 (https://github.com/mit-han-lab/
@@ -34,7 +35,7 @@ def describe_default(config: Config, count: int) -> str:
 
 
 def augment_loss(
-    config: Config, loss: Any, shape: tuple[int, ...], held_out: np.ndarray | None
+    config: Config, loss: Any, shape: tuple[int, ...], held_out: np.ndarray | Rows | None
 ) -> Any:
     """The loss as `--augment` and `--ada` have it.
 

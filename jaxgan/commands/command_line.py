@@ -12,8 +12,9 @@ from jaxgan.parallel import hosts
 
 GROUPS = {
     "what to train": (
-        *("loss", "dataset", "data_dir", "image_size", "model", "width", "depth", "latent_dim"),
-        *("critic_norm", "spectral_norm", "pack", "num_classes"),
+        *("loss", "dataset", "data_dir", "cache_dir", "image_size", "channels", "flip"),
+        *("num_classes", "model", "width", "depth", "latent_dim"),
+        *("critic_norm", "spectral_norm", "pack"),
     ),
     "how to train it": (
         *("steps", "batch_size", "n_critic", "clip", "penalty", "k", "p", "divergence", "direct"),
@@ -49,10 +50,10 @@ class Options:
     dry_run: bool = False
     """Print settings, networks and costs, and stop."""
     replay: str = ""
-    """Repeat the step of a diverged-STEP.npz, and show what breaks in it."""
+    """Repeat a diverged-STEP.npz: what breaks in it?"""
     distributed: bool = False
-    """One of several processes, all started with the same flags. Cloud TPU, Slurm, Open MPI and
-    Kubernetes tell the next three."""
+    """One of several processes with the same flags. Cloud TPU, Slurm, MPI and Kubernetes tell the
+    next three."""
     coordinator_address: str | None = None
     """HOST:PORT of process 0."""
     num_processes: int | None = None

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from jaxgan import augment, parallel
-from jaxgan.data import TOYS
+from jaxgan.data import TOYS, height_and_width
 from jaxgan.losses.f_divergence import DIVERGENCES
 
 ON_DIVERGENCE = ("stop", "skip")
@@ -45,8 +45,8 @@ MODELS: dict[str, tuple[str, ...]] = {
 }
 OPTIMIZERS = {"adam": ("b1", "b2"), "rmsprop": ("b2",), "sgd": ()}
 # Without effect, and so in no run's config: folders of before these settings go on.
-OFF: dict[str, Any] = {"r1": 0.0, "r2": 0.0, "pack": 1, "spectral_norm": False}
-OFF |= {"augment": "none", "ada": 0.0}
+OFF: dict[str, Any] = {"r1": 0.0, "r2": 0.0, "pack": 1, "spectral_norm": False, "flip": False}
+OFF |= {"augment": "none", "ada": 0.0, "channels": None, "cache_dir": None}
 PRECISIONS = ("float32", "bfloat16")
 
 
@@ -64,8 +64,7 @@ class Config:
     """digits, ring8, grid25, swissroll, stacked_mnist, an image set of tensorflow-datasets such as
     mnist or cifar10, folder:PATH of images, or npy:FILE of an array."""
     model: str = "auto"
-    """mlp, dcgan, resnet (with --spectral-norm SNGAN's, else WGAN-GP's), r3gan, or auto: what suits
-    loss and data."""
+    """mlp, dcgan, resnet (SNGAN's with --spectral-norm, else WGAN-GP's), r3gan, or auto."""
     steps: int = 20_000
     """Generator updates. Raise it to extend a run."""
     batch_size: int = 64
@@ -81,6 +80,8 @@ class Config:
     the preset's."""
     data_dir: str | None = None
     """Where tensorflow-datasets keeps its sets."""
+    cache_dir: str | None = None
+    """Where decoded images of folders are kept."""
     parallel: str = "auto"
     """jit (one device), pmap or mesh (all), or auto."""
     precision: str = "float32"
@@ -88,9 +89,9 @@ class Config:
     checkpoint_every: int = 5000
     """Steps between checkpoints; 0: only at the end."""
     keep_every: int = 10
-    """Keep one checkpoint in so many for good; 0: none."""
+    """Checkpoints to one kept for good; 0: none."""
     on_divergence: str = "stop"
-    """stop at an update that is not finite, or skip it."""
+    """stop at an update not finite, or skip it."""
     log_every: int = 100
     """Steps between lines of metrics."""
     sample_every: int = 1000
@@ -118,7 +119,7 @@ class Config:
     clip: float = 0.01
     """Bound on the critic's weights (wgan)."""
     penalty: float = 10.0
-    """Weight of the gradient penalty (wgan-gp, wgan-lp, dragan)."""
+    """Weight of a penalty (wgan-gp, wgan-lp, dragan)."""
     k: float = 2.0
     """Weight of the slope's power (wgan-div)."""
     p: float = 6.0
@@ -132,9 +133,9 @@ class Config:
     rate: float = 0.001
     """How fast the balance k moves (began)."""
     r1: float = 0.0
-    """γ of R1, the critic's slope at data; 0: none."""
+    """γ of R1, on the critic's slope at data; 0: off."""
     r2: float = 0.0
-    """γ of R2, on its slope at samples; 0: none."""
+    """γ of R2, on its slope at samples; 0: off."""
     pack: int = 1
     """Samples that the critic sees at once (PacGAN)."""
     spectral_norm: bool = False
@@ -145,10 +146,14 @@ class Config:
     """ADA's target of overfitting, as 0.5; 0: always."""
     ema_decay: float = 0.999
     """Of the averaged generator; 0: no average."""
-    image_size: int | None = None
-    """Resize images to this side."""
+    image_size: int | str | None = None
+    """Resize images to this side, or HEIGHTxWIDTH."""
+    channels: int | None = None
+    """1: grey, 3: colours, 4: with transparency."""
+    flip: bool = False
+    """Mirror half of the images, others in each epoch."""
     num_classes: int | None = None
-    """Train on the data's labels, of so many classes."""
+    """Train on labels of so many classes (sub-folders)."""
 
 
 def check(config: Config) -> None:
@@ -167,13 +172,15 @@ def check(config: Config) -> None:
         "num_seeds": 1000,
         "depth": 100,
         **dict.fromkeys(("batch_size", "log_every", "latent_dim", "width", "pack"), 2**31 - 1),
-        **{
-            name: 2**31 - 1
-            for name in ("image_size", "num_classes")
-            if getattr(config, name) is not None
-        },
+        **{name: 2**31 - 1 for name in ("num_classes",) if getattr(config, name) is not None},
     }.items():
         _check_range(config, name, lambda v, most=most: 1 <= v <= most, f"from 1 to {most}")
+    if not images_fit(config.image_size):
+        raise ValueError(
+            f"--image-size must be a side from 1 to {2**31 - 1}, or HEIGHTxWIDTH; got "
+            f"{config.image_size}."
+        )
+    _check_range(config, "channels", lambda v: v in (None, 1, 3, 4), "1, 3 or 4")
     for name in ("checkpoint_every", "keep_every", "sample_every", "decay_steps"):
         _check_range(config, name, lambda v: 0 <= v < 2**31, f"from 0 to {2**31 - 1}")
     last = 2**32 - config.num_seeds
@@ -247,6 +254,14 @@ def check_choice(name: str, value: str, allowed: Iterable[str]) -> None:
         raise ValueError(f"unknown {name}={value}: {meant}One of {', '.join(allowed)}.")
 
 
+def images_fit(size: int | str | None) -> bool:
+    """Whether it is an image size, of sides that an int32 holds."""
+    try:
+        return max(height_and_width(size) or (1,)) < 2**31
+    except ValueError:
+        return False
+
+
 def unused(config: Config) -> dict[str, str]:
     """The settings without effect, each with the flags that leave it without one, in words."""
     reasons = {}
@@ -258,17 +273,20 @@ def unused(config: Config) -> dict[str, str]:
                 only = f"{flag(choice)}={' or '.join(takers)}"
                 reasons[name] = f"{flag(choice)}={chosen}, only with {only}"
     if config.dataset in TOYS:
-        not_images = ("image_size", "data_dir", "augment", "ada")
-        reasons |= dict.fromkeys(not_images, f"--dataset={config.dataset}")
+        of_images = ("image_size", "data_dir", "channels", "flip", "augment", "ada")
+        reasons |= dict.fromkeys(of_images, f"--dataset={config.dataset}")
     elif config.augment == "none":
         reasons["ada"] = f"--augment=none, only with --augment={','.join(augment.NAMES)}"
+    if config.dataset == "stacked_mnist":
+        reasons["channels"] = "--dataset=stacked_mnist, which has three"
+    if not config.dataset.startswith("folder:"):
+        reasons["cache_dir"] = f"--dataset={config.dataset}, only with folder:PATH"
     for kind in ("folder:PATH", "npy:FILE"):
         if config.dataset.startswith(kind.partition(":")[0] + ":"):
             reasons["data_dir"] = f"--dataset={kind}, which says where"
-    if config.dataset.startswith("folder:"):
-        reasons["num_classes"] = "--dataset=folder:PATH, whose images have no labels"
     if config.dataset.startswith("npy:"):
-        reasons["image_size"] = "--dataset=npy:FILE, which is trained on as it is"
+        as_it_is = "--dataset=npy:FILE, which is trained on as it is"
+        reasons |= dict.fromkeys(("image_size", "channels"), as_it_is)
     if not config.checkpoint_every:
         reasons["keep_every"] = "--checkpoint-every=0"
     return reasons

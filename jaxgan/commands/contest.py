@@ -69,8 +69,8 @@ class Arguments:
     """Size of their latents."""
     batch_size: int | None = None
     """Examples in a batch."""
-    image_size: int | None = None
-    """Resize images to this side."""
+    image_size: int | str | None = None
+    """Resize images to this side, or HEIGHTxWIDTH."""
     data_dir: str | None = None
     """Where tensorflow-datasets keeps its sets."""
     workdir: str | None = None

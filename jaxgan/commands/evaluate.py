@@ -53,7 +53,7 @@ def main(arguments: list[str]) -> int:
     folder = epath.Path(options.workdir)
     config = settings.of_run(folder)
     name, data_dir = locate_data(config, options.data_dir)
-    dataset = data.load(name, data_dir, image_size=config.image_size)
+    dataset = data.load(name, data_dir, **settings.data_arguments(config))
     run = load(folder, settings.make_model(config, dataset.train.shape[1:]))
     n = count_samples(options.samples, dataset)
     exam = set_exam(dataset, n, options.seed, config, data_dir)

@@ -18,7 +18,7 @@ from jaxgan.commands.config import flag
 
 _HELP = {"-h", "--help"}
 # A shell leaves the ~ of --workdir=~/run to the program.
-_PLACES = ("workdir", "data_dir", "out", "doc", "json", "replay")
+_PLACES = ("workdir", "data_dir", "cache_dir", "out", "doc", "json", "replay")
 # Settings, and what other programs call them.
 _OTHER_NAMES = {
     ("g_learning_rate", "d_learning_rate"): "lr learning_rate",
@@ -29,10 +29,12 @@ _OTHER_NAMES = {
     ("batch_size",): "batch bs",
     ("n_critic",): "critic_iters critic_steps",
     ("latent_dim",): "z_dim zdim dim_z nz latent noise_dim",
-    ("width",): "hidden channels ngf ndf",
+    ("width",): "hidden ngf ndf",
     ("depth",): "layers n_layers",
     ("dataset",): "data dataroot",
     ("image_size",): "size img_size resolution",
+    ("flip",): "mirror xflip hflip horizontal_flip",
+    ("cache_dir",): "cache",
     ("model",): "arch architecture network",
     ("loss",): "gan gan_type",
     ("optimizer",): "optim opt",
@@ -152,6 +154,8 @@ def _add(group, field, default, text):
         text += f" [{default}]"
     kinds: Any = {int: (_whole, "N"), float: (float, "X"), str: (str, "NAME")}
     convert, metavar = (os.path.expanduser, "PATH") if field.name in _PLACES else kinds[kind]
+    if field.name == "image_size":
+        convert, metavar = _size, "N"
     group.add_argument(flag(field.name), dest=field.name, type=convert, metavar=metavar, help=text)
 
 
@@ -183,6 +187,16 @@ def _unknown(word, fields):
     near = near or difflib.get_close_matches(name, fields, n=1)
     says = f"did you mean {' and '.join(map(flag, near))}? " if near else ""
     return f"unknown flag {word}: {says}--help lists the flags."
+
+
+def _size(text):
+    """A side, or HEIGHTxWIDTH; that of a square as a side."""
+    height, x, width = text.lower().partition("x")
+    if not x:
+        return _whole(text)
+    if not (height.isdecimal() and width.isdecimal()):
+        raise argparse.ArgumentTypeError(f"takes a side, or HEIGHTxWIDTH as 64x96, not {text!r}")
+    return int(height) if int(height) == int(width) else f"{int(height)}x{int(width)}"
 
 
 def _whole(text):

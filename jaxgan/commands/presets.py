@@ -64,7 +64,8 @@ def usual(config: Config) -> tuple[Config, bool]:
 
 # Settings that make no other run, or that the name says already.
 _NOT_IN_NAME = (
-    *("loss", "dataset", "seed", "num_seeds", "steps", "workdir", "data_dir", "parallel"),
+    *("loss", "dataset", "seed", "num_seeds", "steps", "workdir", "data_dir", "cache_dir"),
+    "parallel",
     *("log_every", "sample_every", "checkpoint_every", "keep_every"),
 )
 

@@ -224,7 +224,7 @@ def to_pixels(samples: jax.Array | np.ndarray) -> np.ndarray:
 
 
 def png_of(image: np.ndarray) -> bytes:
-    """A PNG file of uint8 [H, W, C], C being 1 or 3."""
+    """A PNG file of uint8 [H, W, C], C being 1, 3 or 4."""
     file = io.BytesIO()
     Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image).save(file, format="PNG")
     return file.getvalue()

@@ -1,6 +1,7 @@
 """Scores of samples: against held-out examples, by modes, and in a classifier's features."""
 
 import hashlib
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -248,7 +249,9 @@ def to_json(value: Any) -> Any:
     return value if isinstance(value, int | list) else float(value)
 
 
-def make_judge(dataset: Dataset, data_dir: str | None, image_size: int | None) -> Judge | None:
+def make_judge(
+    dataset: Dataset, data_dir: str | None, image_size: int | str | None
+) -> Judge | None:
     """The classifier of a labelled set of images; of stacked_mnist MNIST's, channel by channel."""
     if dataset.train.ndim != 4 or dataset.train_labels is None or dataset.test_labels is None:
         return None
@@ -277,9 +280,13 @@ def make_judge(dataset: Dataset, data_dir: str | None, image_size: int | None) -
     return Judge(look, np.bincount(labels), classify.classes, dataset.test_labels, about)
 
 
-def find_nearest(x: np.ndarray, train: np.ndarray, block: int = 10_000) -> np.ndarray:
-    """The index of each sample's nearest training example, `[n]`."""
+def find_nearest(x: np.ndarray, train: Any, values: int = 2**25) -> np.ndarray:
+    """The index of each sample's nearest training example, `[n]`; so many values are read at once.
+
+    A set on disk is never in memory whole.
+    """
     nearest, index = np.full(len(x), np.inf), np.zeros(len(x), int)
+    block = max(1, min(10_000, values // max(1, math.prod(train.shape[1:]))))
     for start in range(0, len(train), block):
         piece = np.asarray(data.to_float(train[start : start + block]))
         distances, found = metrics.nearest_neighbours(x, piece)

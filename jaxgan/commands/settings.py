@@ -12,13 +12,14 @@ from etils import epath
 from jaxgan import losses, networks
 from jaxgan.commands.augmentation import augment_loss
 from jaxgan.commands.config import LOSSES, MODELS, OFF, Config, check, unused
+from jaxgan.data.rows import Rows
 from jaxgan.gan import GAN, gan
 from jaxgan.training import data_record
 from jaxgan.training.run_folder import read_settings
 
 
 def make_model(
-    config: Config, data_shape: tuple[int, ...], held_out: np.ndarray | None = None
+    config: Config, data_shape: tuple[int, ...], held_out: np.ndarray | Rows | None = None
 ) -> GAN:
     """The GAN that a config describes, for examples of the given shape.
 
@@ -62,9 +63,14 @@ def fit_arguments(config: Config) -> dict[str, Any]:
     """What `jaxgan.fit` is given besides a model and data."""
     names = (
         *("steps", "batch_size", "workdir", "seed", "num_seeds", "parallel", "log_every"),
-        *("sample_every", "checkpoint_every", "keep_every", "on_divergence"),
+        *("sample_every", "checkpoint_every", "keep_every", "on_divergence", "flip"),
     )
     return _own(config, names) | {"settings": recorded(config)}
+
+
+def data_arguments(config: Config) -> dict[str, Any]:
+    """What `jaxgan.data.load` is given besides a name and where data sets are."""
+    return _own(config, ("image_size", "channels", "num_classes", "cache_dir"))
 
 
 def read(settings: dict[str, Any], source: Any) -> Config:

@@ -122,8 +122,9 @@ def look_at_folder(config: Config) -> None:
         raise
     if (folder / "config.json").exists():
         settings.of_run(folder)
-    if config.image_size and config.dataset not in data.TOYS:
-        make_model(config, (config.image_size, config.image_size, 3))
+    sides = data.height_and_width(config.image_size)
+    if sides and config.dataset not in data.TOYS:
+        make_model(config, (*sides, config.channels or 3))
 
 
 def load_data(config: Config) -> Dataset:
@@ -134,7 +135,7 @@ def load_data(config: Config) -> Dataset:
     """
     with hosts.together():
         try:
-            dataset = data.load(config.dataset, config.data_dir, image_size=config.image_size)
+            dataset = data.load(config.dataset, config.data_dir, **settings.data_arguments(config))
         except OSError as error:
             raise ValueError(f"--dataset={config.dataset} cannot be read: {error}") from error
         classes = count_classes(dataset.train_labels)

@@ -1,10 +1,12 @@
 """Arrays on disk as data sets: `npy:FILE`."""
 
 import os
+from typing import Any
 
 import numpy as np
 
 from jaxgan.data.dataset import Dataset, hold_out
+from jaxgan.data.rows import Mapped, Rows
 
 _EXAMPLES, _LABELS = ("images", "x"), ("labels", "y")
 
@@ -12,7 +14,8 @@ _EXAMPLES, _LABELS = ("images", "x"), ("labels", "y")
 def load_array(name: str) -> Dataset:
     """The examples in a .npy file, or in a .npz file under `images` or `x`.
 
-    A fixed random tenth is held out. Labels are under `labels` or `y`, integers from 0 on.
+    A fixed random tenth is held out. Pixels in a large .npy file stay on disk, read when they are
+    trained on. Labels are under `labels` or `y`, integers from 0 on.
 
     Args:
       name: `npy:FILE`; `~` is the user's own folder.
@@ -22,7 +25,7 @@ def load_array(name: str) -> Dataset:
     """
     path = os.path.expanduser(name.removeprefix("npy:"))
     try:
-        loaded = np.load(path, allow_pickle=False)
+        loaded = np.load(path, mmap_mode="r", allow_pickle=False)  # .npz files are never mapped
     except Exception as error:  # a damaged file raises many kinds
         reason = error.strerror if isinstance(error, OSError) and error.strerror else error
         raise ValueError(f"{name!r} cannot be read as an array: {reason}") from error
@@ -48,13 +51,27 @@ def load_array(name: str) -> Dataset:
     if labels is not None:
         labels = _check_labels(name, labels, len(examples))
     train, test = hold_out(len(examples))
+
+    def pick(chosen):
+        rows = Rows(examples, chosen, None, _mapped(examples))
+        return rows.in_memory_if_small(examples.nbytes)
+
     return Dataset(
         name,
-        examples[train],
-        examples[test],
+        pick(train),
+        pick(test),
         None if labels is None else labels[train],
         None if labels is None else labels[test],
     )
+
+
+def _mapped(examples: Any) -> Mapped | None:
+    """Where the examples lie in a .npy file, if each is in one piece."""
+    if not isinstance(examples, np.memmap) or not examples.flags.c_contiguous:
+        return None
+    file: Any = examples.base
+    start = examples.ctypes.data - np.frombuffer(file, np.uint8).ctypes.data
+    return Mapped(file, start, examples.strides[0])
 
 
 def _pick(loaded, names):

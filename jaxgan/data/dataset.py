@@ -1,4 +1,4 @@
-"""A data set in memory: its arrays, their values as floats, and the order of batches.
+"""A data set: its arrays, their values as floats, and the order of batches.
 
 A set is decoded once, when it is loaded, into one array. Training then gathers rows of it,
 and `batch_indices` says which: the place in the data is a function of (seed, step), so there
@@ -13,13 +13,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxgan.data.rows import Rows
+
 
 class Dataset(NamedTuple):
-    """A data set in memory.
+    """A data set, in memory or, where it is large, on disk.
 
     Fields:
       name: the name it was loaded by.
-      train: uint8 [N, H, W, C] images, C being 1 or 3, or float32 [N, 2] points.
+      train: uint8 [N, H, W, C] images, C being 1, 3 or 4, or float32 [N, 2] points. An array, a
+        `numpy.memmap`, or `Rows` of one: of what is not in memory, take some rows at a time.
       test: the same of examples held out from training.
       train_labels: int32 [N], or None where examples have no labels.
       test_labels: the same of `test`.
@@ -28,8 +31,8 @@ class Dataset(NamedTuple):
     """
 
     name: str
-    train: np.ndarray
-    test: np.ndarray
+    train: "np.ndarray | Rows"
+    test: "np.ndarray | Rows"
     train_labels: np.ndarray | None = None
     test_labels: np.ndarray | None = None
     modes: np.ndarray | None = None
@@ -40,7 +43,9 @@ def fingerprint(dataset: Dataset) -> str:
     """Tells data sets apart: a digest of all examples and labels, 16 hexadecimal digits."""
     digest = hashlib.sha256()
     for array in (dataset.train, dataset.test, dataset.train_labels, dataset.test_labels):
-        if array is not None:
+        if isinstance(array, Rows):  # whose digests were made when they were decoded
+            digest.update(array.digest())
+        elif array is not None:
             digest.update(f"{array.dtype}{array.shape}".encode())
             digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()[:16]
@@ -129,14 +134,42 @@ def batch_indices(
     if batch_size > size:
         raise ValueError(f"batch size {batch_size} exceeds the {size} examples of the data set")
     first, last = (i * n_critic * batch_size for i in (start, start + count))
-    stream = np.empty(last - first, np.int32)
-    position = first
-    while position < last:
-        epoch, offset = divmod(position, size)
-        piece = _permutation(seed, epoch, size)[offset : offset + last - position]
-        stream[position - first : position - first + len(piece)] = piece
-        position += len(piece)
+    stream = _stream(_permutation, seed, first, last, size)
     return stream.reshape(count, n_critic, batch_size)
+
+
+def batch_flips(
+    seed: int, start: int, count: int, n_critic: int, batch_size: int, size: int
+) -> np.ndarray:
+    """Which of the examples of `batch_indices` are shown mirrored, each with probability ½.
+
+    Drawn anew in each epoch, from (seed, epoch): so a function of (seed, step, example), however
+    iterations are grouped into calls.
+
+    Returns:
+      bool [count, n_critic, batch_size].
+    """
+    first, last = (i * n_critic * batch_size for i in (start, start + count))
+    return _stream(_coins, seed, first, last, size).reshape(count, n_critic, batch_size)
+
+
+def mirror(images: Any, flips: Any) -> Any:
+    """The images [..., H, W, C], those mirrored from left to right for which `flips` [...] is so.
+
+    As numpy's arrays or as jax's.
+    """
+    module = jnp if isinstance(images, jax.Array) else np
+    return module.where(flips[..., None, None, None], images[..., ::-1, :], images)
+
+
+def _stream(draw, seed, first, last, size):
+    """The entries `first` to `last` of `draw(seed, epoch, size)`, epoch after epoch."""
+    pieces = []
+    while first < last:
+        epoch, offset = divmod(first, size)
+        pieces.append(draw(seed, epoch, size)[offset : offset + last - first])
+        first += len(pieces[-1])
+    return np.concatenate(pieces) if pieces else draw(seed, 0, size)[:0]
 
 
 def hold_out(size: int) -> tuple[np.ndarray, np.ndarray]:
@@ -153,8 +186,19 @@ def _permutation(seed: int, epoch: int, size: int) -> np.ndarray:
     """The order of an epoch, int32 `[size]`: the same under every version of numpy."""
     # numpy keeps the raw stream of a bit generator fixed for ever, but not what Generator
     # makes of it (NEP 19). A run must resume on the same data under another numpy.
-    entropy = np.random.SeedSequence(seed % 2**64, spawn_key=(epoch,))
-    order = np.argsort(np.random.Philox(entropy).random_raw(size), kind="stable")
+    order = np.argsort(_random(seed, epoch).random_raw(size), kind="stable")
     order = order.astype(np.int32)
     order.flags.writeable = False
     return order
+
+
+@functools.lru_cache(maxsize=128)
+def _coins(seed: int, epoch: int, size: int) -> np.ndarray:
+    """A fair coin for each place of an epoch, bool `[size]`, of draws that no order has."""
+    coins = _random(seed, epoch, 1).random_raw(size) >> np.uint64(63) == 1
+    coins.flags.writeable = False
+    return coins
+
+
+def _random(seed: int, *purpose: int) -> np.random.Philox:
+    return np.random.Philox(np.random.SeedSequence(seed % 2**64, spawn_key=purpose))

@@ -1,17 +1,16 @@
-"""Every image under a folder: finding them, and decoding those that can be decoded."""
+"""Every image under a folder: finding them, and decoding those that can be, once."""
 
 import collections
+import hashlib
+import math
 import os
 import pathlib
-import stat
-import warnings
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxgan.data import images
+from jaxgan.data import cache, decode, images, labels
 
 SUFFIXES = (
     *(".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".gif", ".webp", ".tif", ".tiff"),
@@ -33,51 +32,118 @@ class Found(NamedTuple):
     left_out: list[str]
 
 
+class Decoded(NamedTuple):
+    """The images of a folder, and where each is among them.
+
+    Fields:
+      kept: a row for each file, and where that is.
+      pixels: of its store, uint8 `[M, H, W, C]`.
+      rows: those that were decoded, in the order of the files' paths, `[N]`.
+      labels: their classes, int32 `[N]`, or None.
+    """
+
+    kept: cache.Kept
+    pixels: np.ndarray
+    rows: np.ndarray
+    labels: np.ndarray | None
+
+
 def decode_folder(
-    root: pathlib.Path, name: str, size: int, log: Callable[[str], None]
-) -> np.ndarray:
+    root: pathlib.Path,
+    name: str,
+    size: tuple[int, int],
+    log: Callable[[str], None],
+    channels: int | None = None,
+    num_classes: int | None = None,
+    cache_dir: str | os.PathLike | None = None,
+) -> Decoded:
     """Decodes every image under a folder that can be decoded; names the others.
 
     Args:
       root: the folder. Hidden files and folders are passed over, and so are folders of runs; links
         are followed, and each file is read once.
       name: what messages call it.
-      size: the side of the square each image is cut to.
+      size: the height and width that each image is scaled and cut to.
       log: called with a line about whatever is not read, or not as it stands.
-
-    Returns:
-      uint8 [N, size, size, C], in the order of the files' paths; C is 1 if all are grey, else 3.
+      channels: 1 for grey, 3 for colours, 4 with transparency; by default 1 if all are grey, or 3.
+      num_classes: how many sub-folders there must be, which are the classes; None reads no labels.
+      cache_dir: where decoded images are kept, see `jaxgan.data.cache`.
 
     Raises:
-      ValueError: if fewer than two can be decoded.
+      ValueError: if fewer than two can be decoded, the classes are not so many, or the images can
+        neither be kept on disk nor in memory.
     """
     found = find_images(root)
-    files, notes = found.files, _describe(found, root)
+    files, notes = found.files, _describe(found)
     if not files:
         raise ValueError(
             "; ".join([f"no images under {root}; looked for {', '.join(SUFFIXES)}"] + notes)
         )
     for line in notes:
         log(line)
-    images.check_memory(name, len(files), (size, size, 3))
+    classes = labels.find_classes(files, root, name, num_classes, log)
 
-    pixels, faults = _decode(files, size, f"decoding {images.one_line(root.name)}", log)
-    good = np.flatnonzero([fault is None for fault in faults])
-    skipped = [
-        f"{images.one_line(path.relative_to(root))} ({fault})"
-        for path, fault in zip(files, faults, strict=True)
-        if fault is not None
-    ]
-    if skipped:
-        log(f"skipped {len(skipped)} of {len(files)} images: {images.enumerate_some(skipped)}")
-    if len(good) < 2:
+    shape = (len(files), *size, channels or 3)
+    kept = _decode_once(files, root, shape, name, cache_dir, log)
+    for line in kept.notes:
+        log(line)
+    store = kept.store
+    kinds = store.records["kinds"]
+    rows = np.flatnonzero(kinds & decode.GOOD)
+    if len(rows) < 2:
         raise ValueError(
-            f"{len(good)} of the {len(files)} images under {root} can be decoded, and at least "
+            f"{len(rows)} of the {len(files)} images under {root} can be decoded, and at least "
             "2 are needed, one of them to hold out"
         )
-    grey = all((pixels[row] == pixels[row, ..., :1]).all() for row in good)
-    kept = pixels[..., :1] if grey else pixels
-    return kept[good] if skipped else kept
+    grey = channels is None and bool((kinds[rows] & decode.GREY).all())
+    pixels = store.pixels[..., :1] if grey else store.pixels
+    if classes is None:
+        return Decoded(kept, pixels, rows, None)
+    return Decoded(kept, pixels, rows, labels.label(classes, rows, name, log))
+
+
+def _decode_once(
+    files: Sequence[pathlib.Path],
+    root: pathlib.Path,
+    shape: tuple[int, ...],
+    name: str,
+    cache_dir: str | os.PathLike | None,
+    log: Callable[[str], None],
+) -> cache.Kept:
+    """Decodes files into the cache, or takes them from there; into memory where that fails."""
+
+    def fill(store: cache.Store) -> list[str]:
+        return decode.fill(store, files, root)
+
+    way = dict(zip(("height", "width", "channels"), shape[1:], strict=True))
+    about = {"source": _source(files, root), "decode": way | {"version": decode.VERSION}}
+    folder = cache.folder_of(root, way, cache_dir)
+    try:
+        return cache.load_or_fill(folder, about, shape, fill, log)
+    except OSError as error:
+        size = f"{math.prod(shape) / 1e9:.2g} GB of decoded images cannot be kept in {folder}"
+        reason = f"{size} ({error.strerror or error})"
+    if math.prod(shape) > images.memory() / 2:
+        raise ValueError(
+            f"{reason}, and would take more than half of this machine's memory: make room there, "
+            f"give a cache_dir on another disk, or a smaller image_size for {name!r}"
+        )
+    log(f"{reason}: decoding into memory, this time and the next")
+    store = cache.Store(shape)
+    return cache.Kept(store, fill(store), "in memory")
+
+
+def _source(files: Sequence[pathlib.Path], root: pathlib.Path) -> dict[str, Any]:
+    """What tells the files from others: their names, sizes, times, and who may read them."""
+    digest = hashlib.sha256()
+    for path in files:
+        try:
+            status = path.stat()
+            known = status.st_size, status.st_mtime_ns, status.st_mode
+        except OSError as error:
+            known = (error.errno or 0,) * 3
+        digest.update(os.fsencode(path.relative_to(root)) + b"\0%d %d %d\n" % known)
+    return {"count": len(files), "digest": digest.hexdigest()}
 
 
 def find_images(root: pathlib.Path) -> Found:
@@ -162,7 +228,7 @@ def _holds(folder: str, path: str | os.PathLike) -> bool:
     return os.path.commonpath([folder, os.path.realpath(path)]) == folder
 
 
-def _describe(found: Found, root: pathlib.Path) -> list[str]:
+def _describe(found: Found) -> list[str]:
     """Lines about what is not read."""
     lines = []
     if found.left_out:
@@ -177,103 +243,4 @@ def _describe(found: Found, root: pathlib.Path) -> list[str]:
             f"passed over {total} {'file' if total == 1 else 'files'} of other kinds: "
             f"{images.enumerate_some(kinds)}"
         )
-    parts = (path.relative_to(root).parts for path in found.files)
-    classes = sorted({images.one_line(first) for first, *rest in parts if rest})
-    if len(classes) > 1:
-        lines.append(
-            f"the {len(classes)} sub-folders ({images.enumerate_some(classes, 5)}) are read as one "
-            "set: they are not taken for classes, and images have no labels"
-        )
     return lines
-
-
-def _decode(
-    files: Sequence[pathlib.Path], size: int, label: str, log: Callable[[str], None]
-) -> tuple[np.ndarray, list[str | None]]:
-    """Decodes files in threads.
-
-    Images of 16 bits are decoded last, when it is known how many bits all of them use.
-
-    Returns:
-      uint8 [len(files), size, size, 3], and what was wrong with each file, if anything.
-    """
-    from PIL import Image, UnidentifiedImageError
-
-    shape = size, size, 3
-    pixels = np.empty((len(files), *shape), np.uint8)
-    faults: list[str | None] = [None] * len(files)
-    depths: dict[int, images.Depth] = {}
-    animated: list[int] = []
-
-    def measure_or_decode(row: int) -> None:
-        if not stat.S_ISREG(files[row].stat().st_mode):  # opening a pipe would wait for ever
-            raise ValueError("not a regular file")
-        with Image.open(files[row], formats=images.FORMATS) as image:
-            depth = images.measure_depth(image)
-            if depth is None:
-                pixels[row] = images.convert(image, shape, resize=True, upright=True)
-            else:
-                depths[row] = depth
-            if images.has_more_frames(image):
-                animated.append(row)
-
-    def run(work: Callable[[int], None], rows: Sequence[int]) -> None:
-        def attempt(row: int) -> None:
-            try:
-                work(row)
-            except UnidentifiedImageError:
-                faults[row] = "not an image that can be read"
-            except FileNotFoundError:
-                faults[row] = "a link to nowhere" if files[row].is_symlink() else "it has vanished"
-            except Exception as error:  # Pillow's decoders raise whatever a broken file provokes
-                faults[row] = images.one_line(getattr(error, "strerror", None) or error)
-
-        for start in images.bar(range(0, len(rows), 256), label):
-            for _ in pool.map(attempt, rows[start : start + 256]):  # an interrupt waits for these
-                pass
-
-    with warnings.catch_warnings(), ThreadPoolExecutor() as pool:
-        warnings.simplefilter("ignore")  # of odd metadata; but
-        warnings.simplefilter("error", Image.DecompressionBombWarning)
-        run(measure_or_decode, range(len(files)))
-        bits = _choose_bits(depths, faults, log)
-
-        def decode_deep(row: int) -> None:
-            pixels[row] = images.decode(files[row], shape, resize=True, bits=bits[row])
-
-        run(decode_deep, sorted(bits))
-    if animated:
-        names = [images.one_line(files[row].name) for row in sorted(animated)]
-        log(
-            f"{len(names)} of {len(files)} images have more frames, and only the first of each is "
-            f"read: {images.enumerate_some(names)}"
-        )
-    return pixels, faults
-
-
-def _choose_bits(
-    depths: dict[int, images.Depth], faults: list[str | None], log: Callable[[str], None]
-) -> dict[int, int]:
-    """How many bits each image of 16 bits is taken to have.
-
-    Where the files do not say, the least that holds the largest value of all: one scale for all
-    keeps the differences between the images. Colours of less than 16 bits, of which Pillow keeps
-    the upper byte, nearly black, become faults.
-    """
-    bits = {row: depth.bits for row, depth in depths.items() if depth.bits}
-    for colour in (False, True):
-        rows = [row for row, depth in depths.items() if depth.colour == colour and not depth.bits]
-        if not rows:
-            continue
-        peak = max(depths[row].peak for row in rows)
-        found = images.bits_of(peak)
-        if colour and found < 16:
-            for row in rows:
-                faults[row] = f"colours of {found} bits in 16, of which the upper 8 alone are read"
-            continue
-        log(
-            f"16-bit {'colours' if colour else 'grey'} in {len(rows)} of {len(faults)} images, up "
-            f"to {peak}: taken to be of {found} bits, white at {2**found - 1}"
-        )
-        bits |= dict.fromkeys(rows, found)
-    return bits

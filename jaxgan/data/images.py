@@ -6,6 +6,7 @@ import os
 import pathlib
 import re
 from collections.abc import Iterable, Sequence
+from numbers import Integral
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,24 +23,25 @@ def decode(
 ) -> np.ndarray:
     """Decodes one image (its first frame) to uint8 `shape`.
 
-    With `resize` the shorter side is scaled and the centre kept. What is transparent becomes
-    white, grey of 16 bits keeps the highest eight of its lowest `bits`, and a photograph is turned
-    upright.
+    With `resize` the image is scaled until it covers the shape, and its centre kept. What is
+    transparent becomes white, or where there are four channels the last is 0. Grey of 16 bits keeps
+    the highest eight of its lowest `bits`, and a photograph is turned upright.
     """
     from PIL import Image
 
     file = io.BytesIO(source) if isinstance(source, bytes) else source
     with Image.open(file, formats=FORMATS) as image:
-        return convert(image, shape, resize, upright=isinstance(source, pathlib.Path), bits=bits)
+        return convert(image, shape, resize, upright=isinstance(source, pathlib.Path), bits=bits)[0]
 
 
 def convert(
     image: Any, shape: tuple[int, ...], resize: bool, upright: bool, bits: int = 16
-) -> np.ndarray:
-    """What `decode` makes of an image that Pillow has opened."""
+) -> tuple[np.ndarray, bool]:
+    """What `decode` makes of an image that Pillow has opened, and whether it is transparent."""
     from PIL import Image, ImageOps
 
     height, width, channels = shape
+    transparent = False
     white_is_zero = (
         _tag(image, _PHOTOMETRIC, default=1) == 0
     )  # which Pillow minds up to 8 bits only
@@ -54,15 +56,43 @@ def convert(
         grey = np.minimum(deep >> (bits - 8), 255).astype(np.uint8)
         if white_is_zero:
             grey = 255 - grey
-        grey[deep == image.info.get("transparency", -1)] = 255
+        clear = deep == image.info.get("transparency", -1)
         image = Image.fromarray(grey)
+        if clear.any():
+            image.putalpha(Image.fromarray(np.where(clear, 0, 255).astype(np.uint8)))
     if image.has_transparency_data:
         image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    image = image.convert("L" if channels == 1 else "RGB")
+        transparent = image.getextrema()[3][0] < 255
+        if channels < 4:
+            image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    image = image.convert({1: "L", 3: "RGB", 4: "RGBA"}[channels])
     if resize:
         image = ImageOps.fit(image, (width, height), Image.Resampling.BICUBIC)
-    return np.asarray(image).reshape(shape)
+    pixels = np.array(image).reshape(shape)
+    if channels == 4:
+        pixels[pixels[..., 3] == 0] = 255, 255, 255, 0  # or what nobody sees would be learned
+    return pixels, transparent
+
+
+def height_and_width(size: Any) -> tuple[int, int] | None:
+    """The sides that an `image_size` gives: a whole number is a square's, "64x96" or (64, 96) both.
+
+    None gives None.
+
+    Raises:
+      ValueError: if it is none of these, or a side is less than 1.
+    """
+    if size is None:
+        return None
+    sides: Any = size if isinstance(size, Sequence) else [size]
+    if isinstance(size, str) and re.fullmatch(r"\d+(x\d+)?", size):
+        sides = [int(side) for side in size.split("x")]
+    sides = [*sides] * 2 if len(sides) == 1 else sides
+    if len(sides) != 2 or not all(isinstance(side, Integral) for side in sides):
+        raise ValueError(f"image_size must be a side, or height and width as 64x96; got {size!r}")
+    if min(sides) < 1:
+        raise ValueError(f"image_size must be at least 1, got {size}")
+    return int(sides[0]), int(sides[1])
 
 
 def has_more_frames(image: Any) -> bool:

@@ -1,14 +1,16 @@
 """Data sets by name: toys, digits, image sets of tensorflow-datasets, folders."""
 
+import math
 import os
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from jaxgan.data import folders, images, names, prepared
+from jaxgan.data import folders, images, labels, names, prepared
 from jaxgan.data.arrays import load_array
 from jaxgan.data.dataset import Dataset, hold_out
+from jaxgan.data.rows import Rows
 from jaxgan.data.toys import TOYS, load_toy
 
 NAMES = (*TOYS, "digits", "stacked_mnist", "folder:PATH", "npy:FILE")
@@ -19,7 +21,10 @@ def load(
     name: str,
     data_dir: str | os.PathLike | None = None,
     *,
-    image_size: int | None = None,
+    image_size: int | str | tuple[int, int] | None = None,
+    channels: int | None = None,
+    num_classes: int | None = None,
+    cache_dir: str | os.PathLike | None = None,
     log: Callable[[str], None] = print,
 ) -> Dataset:
     """Loads a data set by name.
@@ -33,34 +38,47 @@ def load(
         * an image set of tensorflow-datasets, `NAME[/CONFIG][:VERSION]`, already prepared as
           array_record. Where it has no test split, the last tenth of train is held out;
         * `folder:PATH`: the images under a local folder, sub-folders included, a fixed random
-          tenth of them held out; links are followed, and classes are not read. They are grey
-        [N, S, S, 1] if every one is grey.
+          tenth of them held out; links are followed. They are grey, C = 1, if every one is grey.
         * `npy:FILE`: the array in a .npy or .npz file, see `jaxgan.data.arrays.load_array`.
       data_dir: where tensorflow-datasets keeps its sets; `$TFDS_DATA_DIR` or
         `~/tensorflow_datasets` by default. Sets in an object store, `gs://BUCKET/FOLDER`, are
         copied to the user's cache before they are read.
-      image_size: images are resized so that their shorter side has this many pixels, and the
-        centre square is kept. By default 32 for folders; TFDS images keep their own size.
+      image_size: a side, or height and width as (64, 96) or "64x96". Images are resized until they
+        cover this, and their centre is kept. By default 32 for folders; TFDS images keep their own
+        size.
+      channels: 1 for grey, 3 for colours, or 4 with transparency as the last; by default as the
+        images are, and what is transparent is white. Of folders and TFDS sets.
+      num_classes: read labels, of so many classes. Those of a folder are its sub-folders, in the
+        order of their names; without it a folder has none. Other sets have their labels anyway.
+      cache_dir: where the decoded images of folders are kept for the next time;
+        `$JAXGAN_CACHE_DIR`, or `jaxgan/decoded` in the user's cache, by default.
       log: called with a line when something deserves notice, such as skipped files.
 
     Raises:
       ValueError: if there is no such set, it is not prepared, or it cannot be read as images.
         The message is one line and says what to do.
     """
-    if image_size is not None and image_size < 1:
-        raise ValueError(f"image_size must be at least 1, got {image_size}")
+    size = images.height_and_width(image_size)
+    if channels not in (None, 1, 3, 4):
+        raise ValueError(f"channels must be 1, 3 or 4, got {channels}")
     if name in TOYS:
         return load_toy(name)
-    if name == "digits":
-        return _load_digits(data_dir, image_size, log)
     if name.startswith("npy:"):
         return load_array(name)
     if name.startswith("folder:"):
-        return _load_folder(name, image_size or FOLDER_IMAGE_SIZE, log)
+        size = size or (FOLDER_IMAGE_SIZE, FOLDER_IMAGE_SIZE)
+        return _load_folder(name, size, log, channels, num_classes, cache_dir)
     if name == "stacked_mnist":
         return _load_stacked(data_dir, image_size)
-    builder = prepared.find(name, _data_dir(data_dir), NAMES)
-    return Dataset(name, *prepared.read(name, builder, image_size))
+    if name == "digits":
+        builder = _find_digits(data_dir, log)
+    else:
+        builder = prepared.find(name, _data_dir(data_dir), NAMES)
+    dataset = Dataset(name, *prepared.read(name, builder, size, channels))
+    if num_classes is not None and dataset.train_labels is not None:
+        classes = builder.info.features["label"].names
+        log(f"labels of {name}: {len(classes)} classes, {images.enumerate_some(classes)}")
+    return dataset
 
 
 def _data_dir(data_dir: str | os.PathLike | None) -> Any:
@@ -78,10 +96,8 @@ def _data_dir(data_dir: str | os.PathLike | None) -> Any:
     return place
 
 
-def _load_digits(
-    data_dir: str | os.PathLike | None, image_size: int | None, log: Callable[[str], None]
-) -> Dataset:
-    """Reads digits from `data_dir`, where they are prepared on first use, else from the default."""
+def _find_digits(data_dir: str | os.PathLike | None, log: Callable[[str], None]) -> Any:
+    """Digits in `data_dir`, where they are prepared on first use, else in the default."""
     from jaxgan.data.digits import Digits
 
     failures = []
@@ -98,15 +114,13 @@ def _load_digits(
             failures.append(f"{place} ({error.strerror or error})")
             log(f"cannot prepare digits in {failures[-1]}")
         else:
-            return Dataset(
-                "digits", *prepared.read("digits", prepared.open_set(folder), image_size)
-            )
+            return prepared.open_set(folder)
     raise ValueError(
         f"cannot prepare digits in {' or '.join(failures)}: give a data_dir that can be written"
     )
 
 
-def _load_stacked(data_dir: str | os.PathLike | None, image_size: int | None) -> Dataset:
+def _load_stacked(data_dir: str | os.PathLike | None, image_size: Any) -> Dataset:
     """Stacks three MNIST digits as the channels of one image, labelled 100a + 10b + c.
 
     128,000 images to train on, as in PacGAN's code, whose digits are drawn uniformly with
@@ -134,10 +148,28 @@ def _load_stacked(data_dir: str | os.PathLike | None, image_size: int | None) ->
     return Dataset("stacked_mnist", train, test, train_labels, test_labels)
 
 
-def _load_folder(name: str, size: int, log: Callable[[str], None]) -> Dataset:
+def _load_folder(
+    name: str,
+    size: Any,
+    log: Callable[[str], None],
+    channels: int | None,
+    num_classes: int | None,
+    cache_dir: str | os.PathLike | None,
+) -> Dataset:
     root = names.open_folder(name)
-    pixels = folders.decode_folder(root, name, size, log)
-    train, test = hold_out(len(pixels))  # sorted files come class by class
-    sizes = f"{len(train)} images to train on, {len(test)} held out, {pixels.shape[1:]}"
-    log(f"{images.one_line(root)}: {sizes}")
-    return Dataset(name, pixels[train], pixels[test])
+    decoded = folders.decode_folder(root, name, size, log, channels, num_classes, cache_dir)
+    train, test = hold_out(len(decoded.rows))  # sorted files come class by class
+    found: Any = decoded.labels
+    store = decoded.kept.store
+    if found is not None:
+        train, test = labels.keep_each_class(found, train, test)
+
+    def pick(chosen):
+        rows = Rows(decoded.pixels, decoded.rows[chosen], store.records["digest"], store.mapped)
+        return rows.in_memory_if_small(math.prod(decoded.pixels.shape))
+
+    shape = decoded.pixels.shape[1:]
+    sizes = f"{len(train)} images to train on, {len(test)} held out, {shape}"
+    log(f"{images.one_line(root)}: {sizes}, {decoded.kept.place}")
+    split = [None, None] if found is None else [found[train], found[test]]
+    return Dataset(name, pick(train), pick(test), *split)

@@ -118,13 +118,16 @@ class Splits(NamedTuple):
     test_labels: np.ndarray | None
 
 
-def read(name: str, builder: Any, image_size: int | None) -> Splits:
+def read(
+    name: str, builder: Any, size: tuple[int, int] | None, channels: int | None = None
+) -> Splits:
     """Decodes the train and test splits of a prepared TFDS image set.
 
     Args:
       name: what messages call it.
       builder: from `find` or `open_set`.
-      image_size: the side of the square each image is cut to; None keeps them as they are.
+      size: the height and width that each image is cut to; None keeps them as they are.
+      channels: of each image; None for grey or colours, as they are.
 
     Raises:
       ValueError: if it is not a set of 8-bit images of one size, or its files are damaged.
@@ -138,9 +141,9 @@ def read(name: str, builder: Any, image_size: int | None) -> Splits:
         raise ValueError(
             f"dataset {name!r} is not a set of 8-bit images; it has {images.one_line(features)}"
         )
-    height, width, channels = pictures[key].shape
-    if image_size is not None:
-        height = width = image_size
+    height, width, own = pictures[key].shape
+    if size is not None:
+        height, width = size
     if height is None or width is None:
         raise ValueError(
             f"the images of {name!r} differ in size: give an image_size, to which they are cut"
@@ -154,7 +157,7 @@ def read(name: str, builder: Any, image_size: int | None) -> Splits:
             "array_record can be read without TensorFlow; prepare it in another data_dir with: "
             f"tfds build {name} --file_format=array_record --data_dir=DIR"
         )
-    shape = (height, width, 1 if channels == 1 else 3)
+    shape = (height, width, channels or (1 if own == 1 else 3))
     used = [split for split in ("train", "test") if split in splits]
     images.check_memory(name, sum(splits[split].num_examples for split in used), shape)
     labelled = "label" in features and isinstance(features["label"], tfds.features.ClassLabel)
@@ -169,7 +172,7 @@ def read(name: str, builder: Any, image_size: int | None) -> Splits:
         for start in images.bar(starts, f"decoding {name} {split}"):
             rows = range(start, min(start + 1000, len(source)))
             for row, record in zip(rows, source.__getitems__(list(rows)), strict=True):
-                pixels[row] = images.decode(record[key], shape, resize=image_size is not None)
+                pixels[row] = images.decode(record[key], shape, resize=size is not None)
                 labels[row] = record["label"] if labelled else 0
         return pixels, labels if labelled else None
 

@@ -36,6 +36,7 @@ FEATURES = 64
 VERSION = 1  # of all that decides the parameters, but for the data: raise it with any change
 STEPS, CHUNK, BATCH = 3000, 100, 128
 LEARNING_RATE = 4e-3
+DEVICE_BYTES = 2**30  # sets up to this size are on the device whole
 
 
 class Outputs(NamedTuple):
@@ -157,11 +158,16 @@ def train(dataset: Dataset, seed: int = 0, steps: int = STEPS) -> Classifier:
         return jax.lax.scan(step, (*state, first), batches)[0][:2]
 
     state = params, tx.init(params)
-    data, device_labels = jnp.asarray(dataset.train), jnp.asarray(labels)
+    whole = dataset.train.nbytes <= DEVICE_BYTES
+    data, device_labels = jnp.asarray(dataset.train[:] if whole else []), jnp.asarray(labels)
     chunk = min(CHUNK, steps)
     for first in images.bar(range(0, steps, chunk), f"classifier of {dataset.name}"):
         count = min(chunk, steps - first)
         batches = batch_indices(seed, first, count, 1, min(BATCH, size), size)[:, 0]
+        if not whole:  # of what is too large for the device the chunk's own rows
+            rows = batches.ravel()
+            data, device_labels = jnp.asarray(dataset.train[rows]), jnp.asarray(labels[rows])
+            batches = np.arange(len(rows)).reshape(batches.shape)
         state = run(state, data, device_labels, batches, first)
     classifier = Classifier(jax.device_get(state[0]), 1.0, classes, test_accuracy=0.0)
     some = classifier(dataset.train[:10_000]).features

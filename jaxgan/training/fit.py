@@ -44,6 +44,7 @@ def fit(
     checkpoint_every: int = 1_000,
     keep_every: int = 0,
     on_divergence: str = "stop",
+    flip: bool = False,
     callbacks: Sequence[Callable[[Run], None]] = (),
     settings: Mapping[str, Any] | None = None,
 ) -> Run:
@@ -72,6 +73,7 @@ def fit(
       checkpoint_every: steps between checkpoints; 0 for one at the end only.
       keep_every: keep one checkpoint in so many for good, beside the newest three; 0 for none.
       on_divergence: "stop" at an update that is not finite, or "skip" it and count it.
+      flip: show each image mirrored, left and right, with probability ½, drawn anew in each epoch.
       callbacks: each is called with the run at every checkpoint, after it is saved.
       settings: more numbers and words to record in `config.json`, such as the loss's. A run goes on
         with the same only.
@@ -87,7 +89,7 @@ def fit(
     """
     plan = Plan(
         steps, batch_size, seed, num_seeds, parallel,
-        log_every, sample_every, checkpoint_every, keep_every, on_divergence,
+        log_every, sample_every, checkpoint_every, keep_every, on_divergence, flip,
     )  # fmt: skip
     callbacks = check_callbacks(callbacks)
     data = data if labels is None else (data, labels)

@@ -39,6 +39,7 @@ class Plan:
     checkpoint_every: int
     keep_every: int
     on_divergence: str
+    flip: bool = False
 
     def check(self) -> None:
         """Raises ValueError for the first number that is out of its range."""
@@ -57,11 +58,11 @@ class Plan:
         for name, allowed in (
             ("parallel", ("auto", *devices_of.MODES)),
             ("on_divergence", ("stop", "skip")),
+            ("flip", (False, True)),
         ):
-            if getattr(self, name) not in allowed:
-                raise ValueError(
-                    f"{name} must be one of {', '.join(allowed)}; got {getattr(self, name)!r}."
-                )
+            if (value := getattr(self, name)) not in allowed:
+                one = ", ".join(map(str, allowed))
+                raise ValueError(f"{name} must be one of {one}; got {value!r}.")
 
 
 class Job(NamedTuple):
@@ -163,6 +164,11 @@ def prepare(model: GAN, data: Any, plan: Plan, workdir, settings: Mapping[str, A
             folder.check_free()  # before the data are decoded, which may take minutes
             folder.check_model(model)
         dataset = as_dataset(data, model)
+        if plan.flip and len(model.game.data_shape) != 3:
+            raise ValueError(
+                f"flip mirrors images [N, H, W, C]; {dataset.name} has examples of shape "
+                f"{model.game.data_shape}. Leave it out."
+            )
         if plan.batch_size > len(dataset.train):
             raise ValueError(
                 f"batch_size={plan.batch_size} is more than the {len(dataset.train)} examples of "
@@ -181,6 +187,8 @@ def prepare(model: GAN, data: Any, plan: Plan, workdir, settings: Mapping[str, A
 def all_settings(plan: Plan, model: GAN, more: Mapping[str, Any] | None) -> dict[str, Any]:
     """What a run records: its plan, and what else its user wants to be recorded."""
     own = dataclasses.asdict(plan) | {"n_critic": model.game.n_critic}
+    if not plan.flip:  # as in folders of before there were flips
+        del own["flip"]
     try:
         known: dict[str, Any] = json.loads(json.dumps(dict(more or {})))
     except (TypeError, ValueError) as error:
@@ -222,7 +230,7 @@ def as_dataset(data: Any, model: GAN) -> Dataset:
     if isinstance(data, tuple) and not isinstance(data, Dataset) and len(data) == 2:
         data, labels = data
     if isinstance(data, str):
-        data = data_sets.load(data)
+        data = data_sets.load(data, num_classes=model.game.num_classes)
     if not isinstance(data, Dataset):
         data_sets.to_float(data[:1] if hasattr(data, "dtype") else data)  # what it refuses is none
         array = np.asarray(data)

@@ -173,9 +173,12 @@ def alone(job, state: GANState, step: int, index: int) -> Iteration:
         state = jax.tree.map(lambda x: x[index], state)
     seed, train = job.seeds[index], job.dataset.train
     sizes = job.model.game.n_critic, job.plan.batch_size
-    rows = data.batch_indices(seed, step, 1, *sizes, len(train))[0]
+    which = seed, step, 1, *sizes, len(train)
+    rows, examples = (indices := data.batch_indices(*which)[0]), train[indices]
+    if job.plan.flip:
+        examples = data.mirror(examples, data.batch_flips(*which)[0])
     # Compiled, as in training: called as it is, it refuses numbers that are not finite.
-    reals = np.asarray(jax.jit(data.to_float)(train[rows]))
+    reals = np.asarray(jax.jit(data.to_float)(examples))
     conditional = job.model.game.num_classes is not None
     labels = job.dataset.train_labels[rows] if conditional else None
     return Iteration(job.settings, seed, state, reals, labels)

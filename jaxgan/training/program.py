@@ -42,21 +42,31 @@ def make_program(job) -> Program:
     sizes = job.model.game.n_critic, job.plan.batch_size
     resident = train.nbytes <= DEVICE_BYTES
     iteration_bytes = len(seeds) * math.prod(sizes) * (4 if resident else train[0].nbytes)
+    size, flip = len(train), job.plan.flip
     capacity = max(1, min(MAX_CHUNK, CHUNK_BYTES // iteration_bytes))
     several = len(seeds) > 1
 
+    def gather(whole, indices):
+        """Examples and labels; an index from `size` on is that of a mirrored example."""
+        examples, labels = whole
+        rows = indices % size if flip else indices
+        examples = data.mirror(examples[rows], indices >= size) if flip else examples[rows]
+        return examples, None if labels is None else labels[rows]
+
     def fetch(whole, batch):
-        examples, labels = jax.tree.map(lambda x: x[batch], whole) if resident else batch
+        examples, labels = gather(whole, batch) if resident else batch
         reals = data.to_float(examples)
         return reals if labels is None else (reals, labels)
 
     def batches(step, count):
-        indices = np.stack(
-            [data.batch_indices(seed, step, count, *sizes, len(train)) for seed in seeds]
-        )
+        which = [(seed, step, count, *sizes, size) for seed in seeds]
+        indices = np.stack([data.batch_indices(*each) for each in which])
+        if flip:
+            indices += size * np.stack([data.batch_flips(*each) for each in which])
         if mode in ("pmap", "mesh"):
             indices = indices[..., parallel.own_rows(sizes[1])]
-        chunk = indices if resident else jax.tree.map(lambda x: x[indices], (train, labels))
+        # Of what is on disk a process reads its own rows alone.
+        chunk = indices if resident else gather((train, labels), indices)
         return jax.tree.map(pad, chunk)
 
     def pad(chunk):
@@ -80,7 +90,7 @@ def make_program(job) -> Program:
         # The batch is the last axis of indices, and the third of examples, after the seeds'.
         compiled = parallel.wrap(run_chunk, mode, split=(None, 2 + several, None))
     shared = "mesh" if mode == "seeds" else mode
-    whole = parallel.replicate((train, labels), shared, job.devices) if resident else ()
+    whole = parallel.replicate((train[:], labels), shared, job.devices) if resident else ()
 
     def run(state, chunk, count):
         state, (metrics, finite) = compiled(state, whole, chunk, count)

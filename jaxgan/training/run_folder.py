@@ -22,7 +22,7 @@ from jaxgan.training.metrics_file import MetricsFile, is_logged, is_remote
 # These may change between two starts of a run: where things are, and what changes no result. Of a
 # data set another name is another place: its record says whether the data are the same.
 FREE = (
-    *("workdir", "data_dir", "dataset"),
+    *("workdir", "data_dir", "cache_dir", "dataset"),
     *("log_every", "checkpoint_every", "sample_every", "keep_every"),
 )
 # What a start leaves that was killed before it had written the settings.
