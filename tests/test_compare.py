@@ -82,6 +82,15 @@ def test_each_loss_has_its_best_median_and_worst_setting(tmp_path, capsys, monke
     assert [line for line in lines if line.startswith("- wgan-gp-1, seeds 0 to 0: diverged at")]
 
 
+def test_seeds_trained_at_once_are_one_run(tmp_path, capsys):
+    command = [*SMALL, "--losses=bce", "--num-seeds=3", f"--workdir={tmp_path}"]
+    assert compare.main([*command, "--seeds-at-once=0"]) == 2
+    assert "--seeds-at-once must be from 1 up; got 0" in capsys.readouterr().err
+    assert compare.main([*command, "--seeds-at-once=3"]) == 0
+    assert [path.name for path in (tmp_path / "bce").iterdir()] == ["0to2"]
+    assert len(scores_of(tmp_path / "bce")) == 3
+
+
 def test_all_losses_train_with_the_same_random_rates_within_the_ranges():
     rates = ("g_learning_rate", "d_learning_rate", "n_critic")
     for index in range(20):

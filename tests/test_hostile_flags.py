@@ -49,7 +49,7 @@ def empty_folder(tmp_path_factory):
     """Relative paths lead nowhere, and sets of data are not prepared; a model is made once."""
     make_model = functools.cache(train.make_model)
 
-    def make(config, shape):
+    def make(config, shape, held_out=None):
         says_nothing = {"workdir": None, "data_dir": None, "seed": 0, "steps": 1, "log_every": 1}
         return make_model(dataclasses.replace(config, **says_nothing), shape)
 

@@ -76,7 +76,7 @@ def _is_small_folder(dataset: str) -> bool:
     """Whether it is a folder of 1 to SMALL − 1 images; of a larger one no more are counted."""
     kind, _, path = dataset.partition(":")
     count = 0
-    if kind == "folder":
+    if kind == "folder" and "\0" not in path:  # which no path has: the loader says so
         for _, below, names in os.walk(os.path.expanduser(path), followlinks=False):
             below[:] = [name for name in below if not name.startswith(".")]
             count += sum(n.lower().endswith(SUFFIXES) and not n.startswith(".") for n in names)

@@ -1,5 +1,6 @@
 """Arrays on disk as data sets: `npy:FILE`."""
 
+import mmap
 import os
 from typing import Any
 
@@ -14,8 +15,8 @@ _EXAMPLES, _LABELS = ("images", "x"), ("labels", "y")
 def load_array(name: str) -> Dataset:
     """The examples in a .npy file, or in a .npz file under `images` or `x`.
 
-    A fixed random tenth is held out. Pixels in a large .npy file stay on disk, read when they are
-    trained on. Labels are under `labels` or `y`, integers from 0 on.
+    A fixed random tenth is held out. A large .npy file of pixels or float32 numbers stays on disk,
+    and is read when it is trained on. Labels are under `labels` or `y`, integers from 0 on.
 
     Args:
       name: `npy:FILE`; `~` is the user's own folder.
@@ -47,7 +48,7 @@ def load_array(name: str) -> Dataset:
     if examples.dtype != np.uint8:
         if not np.issubdtype(examples.dtype, np.floating):
             raise ValueError(f"{name!r} must hold uint8 pixels or floats; got {examples.dtype}")
-        examples = examples.astype(np.float32)
+        examples = examples.astype(np.float32, copy=False)
     if labels is not None:
         labels = _check_labels(name, labels, len(examples))
     train, test = hold_out(len(examples))
@@ -66,10 +67,10 @@ def load_array(name: str) -> Dataset:
 
 
 def _mapped(examples: Any) -> Mapped | None:
-    """Where the examples lie in a .npy file, if each is in one piece."""
-    if not isinstance(examples, np.memmap) or not examples.flags.c_contiguous:
+    """Where the examples lie in a .npy file, if they are mapped and each is in one piece."""
+    file = examples.base
+    if not isinstance(file, mmap.mmap) or not examples.flags.c_contiguous:
         return None
-    file: Any = examples.base
     start = examples.ctypes.data - np.frombuffer(file, np.uint8).ctypes.data
     return Mapped(file, start, examples.strides[0])
 
