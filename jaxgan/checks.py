@@ -14,12 +14,13 @@ from jaxgan.losses.base import Metrics, StatefulLoss, as_stateful
 from jaxgan.networks.network import Network, kind_of
 
 
-def check_loss(loss: Any) -> bool:
+def check_loss(loss: Any, num_classes: int | None = None) -> bool:
     """Whether it is one whose critic must score each example by itself.
 
     Raises:
       ValueError: unless it is a `Loss`, a function of the step that returns one, or a
-        `StatefulLoss` whose update keeps shapes and types.
+        `StatefulLoss` whose update keeps shapes and types; or if there are classes and it scores
+        examples that have none.
     """
     if isinstance(loss, StatefulLoss):
         for name in StatefulLoss._fields:
@@ -50,6 +51,12 @@ def check_loss(loss: Any) -> bool:
         if not callable(function):
             hint = " (lambda params: params changes nothing)" if name == "project" else ""
             raise ValueError(f"the loss's {name} must be a function{hint}; got {function!r}.")
+    if num_classes is not None and getattr(found[0], "scores_others", False):
+        raise ValueError(
+            f"with num_classes={num_classes} every score needs a label, and the loss also scores "
+            "other images than the batch's, as losses.adaptive does with held_out. Leave held_out "
+            "out: it then goes by the signs of scores, which bce, minimax, hinge and dragan allow."
+        )
     return bool(getattr(found[0], "per_example", False))
 
 

@@ -110,7 +110,7 @@ def gan(
         other or the loss, or one would train otherwise than it says: it needs random numbers of its
         own or a keyword that training does not give, or has variables that training does not move.
     """
-    per_example = checks.check_loss(loss)
+    per_example = checks.check_loss(loss, num_classes)
     checks.check_optimizer("g_tx", g_tx)
     checks.check_optimizer("d_tx", d_tx)
     checks.check_settings(n_critic, ema_decay)

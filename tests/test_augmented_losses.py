@@ -198,6 +198,12 @@ def test_p_goes_from_nothing_to_one_in_as_many_images_and_no_further():
     np.testing.assert_allclose(p[100:], 1, rtol=1e-6)
 
 
+def test_p_moves_on_where_a_resumed_run_has_counted_beyond_a_shorter_wait():
+    waiting = play(control(None, losses.bce(), every=9), [(1.0,)] * 7)[-1]
+    moved = play(control(None, losses.bce(), every=2), [(1.0,)], waiting)[-1]
+    assert (moved.p, moved.r, moved.count) == (pytest.approx(0.02), 1, 0)
+
+
 def test_without_held_out_images_p_moves_by_the_sign_of_scores():
     loss = control(None, losses.hinge())
     above = play(loss, [(0.65,), (0.6,)])[-1]
@@ -302,6 +308,8 @@ def test_a_state_is_saved_with_the_run(tmp_path):
         (lambda: control(np.zeros((4, 2))), r"held_out must be images.*float64\(4, 2\)"),
         (lambda: control(np.zeros((0, 8, 8, 1))), r"one or more.*got float64\(0, 8, 8, 1\)"),
         (lambda: control([1, 2]), "held_out must be images.*got list"),
+        (lambda: control(HELD_OUT * 255), r"held_out must lie in \[-1, 1\].*Give pixels as uint8"),
+        (lambda: control(HELD_OUT * np.nan), "got values from nan to nan"),
     ],
 )
 def test_what_cannot_be_is_refused_in_a_line(make, words):
@@ -322,6 +330,18 @@ def test_held_out_images_of_another_shape_are_refused():
     model = build(control(np.zeros((4, 8, 8, 3), np.uint8)))
     with pytest.raises(ValueError, match=r"shape \(8, 8, 1\); got \(8, 8, 3\)"):
         model.d_step(model.init(KEY), REAL, KEY)
+
+
+@pytest.mark.parametrize("wrap", [lambda loss: loss, losses.augmented])
+def test_held_out_images_are_refused_where_scores_need_labels(wrap):
+    """A critic would score them by the labels of the batch, which are of other images."""
+    pair = networks.mlp((8, 8, 1), latent_dim=2, width=8, depth=1, num_classes=3)
+    sgd = optax.sgd(1e-2)
+    with pytest.raises(ValueError, match="with num_classes=3 every score needs a label.*held_out"):
+        jaxgan.gan(*pair, wrap(control(loss=losses.bce())), sgd, sgd, num_classes=3)
+    by_sign = wrap(losses.with_r1(control(None, losses.bce()), 1.0))
+    assert jaxgan.gan(*pair, by_sign, sgd, sgd, num_classes=3).game.num_classes == 3
+    assert losses.with_r1(control(), 1.0).at(control().init(), 0).scores_others
 
 
 # On the command line.

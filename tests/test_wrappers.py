@@ -150,7 +150,7 @@ def test_a_gradient_goes_through_the_norm():
     np.testing.assert_allclose(jax.grad(ours)(kernel), jax.grad(exact)(kernel), atol=1e-5)
 
 
-def test_a_kernel_of_zeros_stays_one_and_learns():
+def test_a_kernel_of_zeros_learns_and_is_normalised_from_then_on():
     def init(key, x):
         return [jax.random.normal(key, (2, 8)), jnp.zeros((8, 1))]
 
@@ -160,6 +160,8 @@ def test_a_kernel_of_zeros_stays_one_and_learns():
         state, metrics = model.step(state, POINTS[None, 8 * index : 8 * index + 8])
         assert all(np.isfinite(value) for value in metrics.values())
     assert (state.critic.params[1] != 0).any()
+    applied, _ = normalise(state.critic.params, state.critic.stats[VECTORS])
+    assert jnp.linalg.norm(applied[1]) == pytest.approx(1)  # of one column: its singular value
 
 
 def test_a_generator_is_not_packed():

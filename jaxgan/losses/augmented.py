@@ -68,6 +68,7 @@ def augmented(
         shows_augmented(loss.generator),
         loss.project,
         loss.per_example,
+        loss.scores_others,
     )
 
 
@@ -122,8 +123,8 @@ def adaptive(
       loss: a `Loss`, a function of the step that returns one, or a `StatefulLoss`, of images
         `[B, H, W, C]`. Penalties belong inside, see `augmented`.
       held_out: images v that are not trained on, uint8 or float in [-1, 1], `[N, H, W, C]`. They
-        become constants of the compiled program: a thousand are plenty. Not for models with
-        labels, since a loss cannot tell the classes of a batch.
+        become constants of the compiled program: a thousand are plenty. Models with labels refuse
+        them, since a loss cannot tell the classes of a batch.
       batch_size: how many images an update of the critic sees, over all devices.
       policy: what is done to images, see `jaxgan.augment.augment`.
       target: of r; by default 0.5 for r_v and 0.6 for r_t.
@@ -171,7 +172,8 @@ def adaptive(
             return value, metrics | own | {"ada_p": state.p, "ada_r": state.r}
 
         generator = augmented(loss, policy, state.p).generator
-        return Loss(critic, generator, loss.project, loss.per_example)
+        others = held_out is not None or loss.scores_others
+        return Loss(critic, generator, loss.project, loss.per_example, others)
 
     def update(state, metrics):
         own = inner.update(state.loss, metrics)
@@ -181,7 +183,7 @@ def adaptive(
         moved = jnp.clip(state.p + jnp.sign(r - target) * every * batch_size / images, 0, 1)
         after = AdaState(own, moved, r, jnp.zeros_like(sums), jnp.zeros_like(count))
         waiting = state._replace(loss=own, sums=sums, count=count)
-        return jax.tree.map(lambda a, b: jnp.where(count == every, a, b), after, waiting)
+        return jax.tree.map(lambda a, b: jnp.where(count >= every, a, b), after, waiting)
 
     return StatefulLoss(init, at, update)
 
@@ -231,3 +233,10 @@ def _check_held_out(x):
             "held_out must be images [N, H, W, C], one or more, uint8 or floating point; got "
             f"{got}."
         )
+    if dtype != jnp.uint8 and not isinstance(x, jax.core.Tracer):
+        low, high = float(jnp.min(x)), float(jnp.max(x))
+        if not (-1.001 <= low and high <= 1.001):  # not if NaN either
+            raise ValueError(
+                "held_out must lie in [-1, 1] where they are floating point; got values from "
+                f"{low:g} to {high:g}. Give pixels as uint8."
+            )

@@ -55,12 +55,15 @@ class Loss(NamedTuple):
         it changes nothing.
       per_example: whether the critic must score each example by itself, as a gradient penalty
         needs; a critic that normalises by its batch does not.
+      scores_others: whether it also scores examples that are neither real nor fake. A model with
+        labels has none for them, and refuses such a loss.
     """
 
     critic: LossFn
     generator: LossFn
     project: Callable[[chex.ArrayTree], chex.ArrayTree] = _identity
     per_example: bool = False
+    scores_others: bool = False
 
 
 class StatefulLoss(NamedTuple):

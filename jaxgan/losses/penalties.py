@@ -159,7 +159,7 @@ def _with_penalty(loss, name, gamma, choose):
         changed = {"d_loss": total} if "d_loss" in metrics else {}
         return total, metrics | changed | {name: penalty}
 
-    return Loss(critic, loss.generator, loss.project, per_example=True)
+    return Loss(critic, loss.generator, loss.project, True, loss.scores_others)
 
 
 def _slopes(critic_fn, x):

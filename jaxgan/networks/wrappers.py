@@ -139,11 +139,12 @@ def normalise(
         matrix = kernel.reshape(-1, kernel.shape[-1])
         fixed = jax.lax.stop_gradient(matrix)
         left = _unit(fixed @ vectors[name])
-        right = after[name] = _unit(left @ fixed)
+        right = _unit(left @ fixed)
         norm = left @ matrix @ right
-        return kernel / jnp.where(
-            norm == 0, 1, norm
-        )  # zeros, as some last layers begin, stay zeros
+        # Zeros, as some last layers begin, stay zeros. Their vector stays too: one of zeros would
+        # never be another again, and the kernel never normalised.
+        after[name] = jnp.where(norm == 0, vectors[name], right)
+        return kernel / jnp.where(norm == 0, 1, norm)
 
     return jax.tree_util.tree_map_with_path(each, params), after
 
