@@ -232,6 +232,20 @@ def test_what_it_measures_are_scores_of_augmented_images():
         assert metrics["ada_p"] == p
 
 
+def test_all_images_are_augmented_as_often():
+    """The generator's too, and held-out ones, here one that is white: brightness moves each."""
+    white = np.ones((1, 8, 8, 1), np.float32)
+    loss = losses.adaptive(losses.Loss(echo, echo), white, batch_size=8, policy="color")
+    for p in (0.0, 1.0):
+        now = loss.at(loss.init()._replace(p=jnp.asarray(p)), 0)
+        _, seen = now.critic(mean_score, REAL, FAKE, KEYS)
+        assert (seen["ada_held_out"] == pytest.approx(float(mean_score(white)[0]))) == (p == 0)
+        for player in (now.critic, now.generator):
+            _, seen = player(mean_score, REAL, FAKE, KEYS)
+            for name, x in (("real", REAL), ("fake", FAKE)):
+                assert (seen[name] == x).all(axis=(1, 2, 3)).tolist() == [p == 0] * 8
+
+
 def test_held_out_pixels_are_those_of_images_from_minus_one_to_one():
     white = np.full((3, 8, 8, 1), 255, np.uint8)
     for pixels, value in ((white, 1), (0 * white, -1)):

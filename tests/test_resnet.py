@@ -193,6 +193,16 @@ def test_a_generators_block_has_a_scale_and_a_shift_for_each_class(num_classes):
     np.testing.assert_allclose(found, y + shortcut, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("num_classes", [None, 2])
+def test_out_of_training_a_generators_block_does_not_look_at_the_batch(num_classes):
+    x, labels = drawn(3, 4, 4, 2), jnp.array([0, 1, 0])
+    block = UpBlock(3, num_classes=num_classes)
+    variables = block.init(KEY, x, labels, True, None)
+    together = block.apply(variables, x, labels, False, None)
+    alone = block.apply(variables, x[1:2], labels[1:2], False, None)
+    np.testing.assert_allclose(alone, together[1:2], rtol=1e-5, atol=1e-6)
+
+
 def test_classes_begin_with_scale_one_and_shift_zero():
     block = UpBlock(3, num_classes=2)
     layers = block.init(KEY, drawn(3, 4, 4, 2), jnp.zeros(3, int), True, None)["params"]
