@@ -351,7 +351,7 @@ def test_held_out_images_are_refused_where_scores_need_labels(wrap):
     """A critic would score them by the labels of the batch, which are of other images."""
     pair = networks.mlp((8, 8, 1), latent_dim=2, width=8, depth=1, num_classes=3)
     sgd = optax.sgd(1e-2)
-    with pytest.raises(ValueError, match="with num_classes=3 every score needs a label.*held_out"):
+    with pytest.raises(ValueError, match=r"with num_classes=3 every score needs a label.*held_out"):
         jaxgan.gan(*pair, wrap(control(loss=losses.bce())), sgd, sgd, num_classes=3)
     by_sign = wrap(losses.with_r1(control(None, losses.bce()), 1.0))
     assert jaxgan.gan(*pair, by_sign, sgd, sgd, num_classes=3).game.num_classes == 3

@@ -68,7 +68,7 @@ def augmented(
         shows_augmented(loss.generator),
         loss.project,
         loss.per_example,
-        loss.scores_others,
+        getattr(loss, "scores_others", False),
     )
 
 
@@ -172,7 +172,7 @@ def adaptive(
             return value, metrics | own | {"ada_p": state.p, "ada_r": state.r}
 
         generator = augmented(loss, policy, state.p).generator
-        others = held_out is not None or loss.scores_others
+        others = held_out is not None or getattr(loss, "scores_others", False)
         return Loss(critic, generator, loss.project, loss.per_example, others)
 
     def update(state, metrics):
@@ -235,7 +235,7 @@ def _check_held_out(x):
         )
     if dtype != jnp.uint8 and not isinstance(x, jax.core.Tracer):
         low, high = float(jnp.min(x)), float(jnp.max(x))
-        if not (-1.001 <= low and high <= 1.001):  # not if NaN either
+        if not (low >= -1.001 and high <= 1.001):  # not if NaN either
             raise ValueError(
                 "held_out must lie in [-1, 1] where they are floating point; got values from "
                 f"{low:g} to {high:g}. Give pixels as uint8."

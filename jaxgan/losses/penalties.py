@@ -159,7 +159,8 @@ def _with_penalty(loss, name, gamma, choose):
         changed = {"d_loss": total} if "d_loss" in metrics else {}
         return total, metrics | changed | {name: penalty}
 
-    return Loss(critic, loss.generator, loss.project, True, loss.scores_others)
+    others = getattr(loss, "scores_others", False)
+    return Loss(critic, loss.generator, loss.project, per_example=True, scores_others=others)
 
 
 def _slopes(critic_fn, x):
