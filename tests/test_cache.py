@@ -1,5 +1,6 @@
 """Decoded images on disk: made once, whatever happens meanwhile, and the same run as in memory."""
 
+import errno
 import fcntl
 import json
 import os
@@ -197,6 +198,31 @@ def test_on_a_full_disk_images_are_decoded_into_memory_if_they_fit(folder, memor
     else:
         assert "decoding into memory, this time and the next" in done.stdout
         assert line.endswith(", in memory") and int(last) == load(folder)[0].train.sum()
+
+
+def test_what_is_kept_is_read_where_nothing_can_be_written(folder, monkeypatch, large):
+    """As on a disk that is mounted to be read alone: each opening for writing is refused."""
+    first, _, _ = load(folder)
+    opened, builtin = os.open, open
+
+    def refuse(path, flags, *more, **options):
+        if flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT):
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+        return opened(path, flags, *more, **options)
+
+    def refuse_too(path, mode="r", *more, **options):
+        if "w" in mode:
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+        return builtin(path, mode, *more, **options)
+
+    monkeypatch.setattr(os, "open", refuse)
+    monkeypatch.setattr(cache, "open", refuse_too, raising=False)
+    second, lines, _ = load(folder)
+    assert "decoded before" in lines[-1]
+    assert_same(second, first)
+    (folder / "a" / "02.png").unlink()  # and then there is no way but memory
+    _, lines, _ = load(folder)
+    assert any("(Read-only file system): decoding into memory" in line for line in lines)
 
 
 # Kills, and other processes.

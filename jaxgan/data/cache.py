@@ -40,9 +40,11 @@ class Store:
       pixels: uint8 `[N, H, W, C]`.
       records: what is known of each, `Record`s `[N]`. Rows without a kind are not there.
       mapped: where the pixels lie in a file, if they do.
+      passing: how many rows could not be decoded now, and may be another time.
     """
 
     mapped: Mapped | None = None
+    passing: int = 0
 
     def __init__(self, shape: tuple[int, ...]):
         self.pixels = np.zeros(shape, np.uint8)
@@ -61,18 +63,24 @@ class Store:
 class StoreOnDisk(Store):
     """The same in files, which are made if they are not there.
 
+    Args:
+      folder: of the cache.
+      shape: `[N, H, W, C]`.
+      complete: read alone, as files that cannot be written to can be too.
+
     Raises:
       OSError: if they cannot be made, as where the disk is full.
     """
 
-    def __init__(self, folder: pathlib.Path, shape: tuple[int, ...]):
+    def __init__(self, folder: pathlib.Path, shape: tuple[int, ...], complete: bool = False):
         self._folder = folder
         header = _header(shape)
         self._start, self._stride = len(header), math.prod(shape[1:])
         size = self._start + shape[0] * self._stride
-        fresh = not _is_of_size(folder / "images.npy", size)
+        fresh = not complete and not _is_of_size(folder / "images.npy", size)
         with contextlib.ExitStack() as opened:
-            flags = os.O_RDWR | os.O_CREAT | (os.O_TRUNC if fresh else 0)
+            flags = os.O_RDONLY if complete else os.O_RDWR | os.O_CREAT
+            flags |= os.O_TRUNC if fresh else 0
             self._files = [os.open(folder / name, flags, 0o666) for name in _FILES]
             for file in self._files:
                 opened.callback(os.close, file)
@@ -165,7 +173,7 @@ def load_or_fill(
     with _lock(folder, log):
         manifest, reason = _read_manifest(folder, about, shape)
         if manifest is not None and manifest["complete"]:
-            store = StoreOnDisk(folder, shape)
+            store = StoreOnDisk(folder, shape, complete=True)
             store.close()
             return Kept(store, manifest["notes"], f"decoded before, in {folder}")
         if reason:
@@ -185,10 +193,11 @@ def load_or_fill(
             _check_rows(store, log)
             notes = fill(store)
             store.finish()
-            digest = hashlib.sha256(store.records.tobytes()).hexdigest()
-            _write_manifest(
-                folder, {"about": about, "complete": True, "rows": digest, "notes": notes}
-            )
+            if not store.passing:  # or they would be missing for ever
+                digest = hashlib.sha256(store.records.tobytes()).hexdigest()
+                _write_manifest(
+                    folder, {"about": about, "complete": True, "rows": digest, "notes": notes}
+                )
             return Kept(store, notes, f"decoded into {folder}")
 
 
@@ -255,13 +264,18 @@ def _json(tree: Any) -> str:
 
 @contextlib.contextmanager
 def _lock(folder: pathlib.Path, log: Callable[[str], None]) -> Iterator[None]:
-    """Holds the folder alone, after whoever has it."""
-    with open(folder / ".lock", "w") as file:
+    """Holds the folder alone, after whoever has it; with others where it can only be read."""
+    path, kind = folder / ".lock", fcntl.LOCK_EX
+    with contextlib.ExitStack() as opened:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            file = opened.enter_context(open(path, "w"))
+        except OSError:
+            file, kind = opened.enter_context(open(path)), fcntl.LOCK_SH
+        try:
+            fcntl.flock(file, kind | fcntl.LOCK_NB)
         except BlockingIOError:
             log(f"waiting for another process that decodes into {folder}")
-            fcntl.flock(file, fcntl.LOCK_EX)
+            fcntl.flock(file, kind)
         yield
 
 

@@ -1,5 +1,6 @@
 """Decoding many image files, on all cores, and saying what is done with the unusual ones."""
 
+import errno
 import os
 import pathlib
 import stat
@@ -16,9 +17,13 @@ from jaxgan.data.cache import Store
 # What an image is, in a byte. Without a kind a row is not decoded.
 GOOD, GREY, DEEP, FRAMES, PALETTE, TRANSPARENT, TURNED = (1 << bit for bit in range(7))
 # Of all that decides the pixels of a file, here and in `images`: raise it with any change.
-VERSION = 1
-_ORIENTATION = 0x0112  # of EXIF
+VERSION = 2
 _AT_ONCE = 256
+# What a disk or a network says while it is away, of files that are as they were when it is back.
+_PASSING = {
+    *(errno.EIO, errno.ENOENT, errno.ENODEV, errno.ENXIO, errno.ENOMEM, errno.EMFILE, errno.ENFILE),
+    *(errno.EAGAIN, errno.ESTALE, errno.ETIMEDOUT, errno.ENOTCONN, errno.EHOSTDOWN),
+}
 
 
 def fill(store: Store, files: Sequence[pathlib.Path], root: pathlib.Path) -> list[str]:
@@ -33,7 +38,8 @@ def fill(store: Store, files: Sequence[pathlib.Path], root: pathlib.Path) -> lis
       root: the folder, for names.
 
     Returns:
-      Lines about the images that were not decoded, or not as they stand.
+      Lines about the images that were not decoded, or not as they stand. Where some may be read
+      another time, `store.passing` counts them.
     """
     from PIL import Image
 
@@ -41,6 +47,7 @@ def fill(store: Store, files: Sequence[pathlib.Path], root: pathlib.Path) -> lis
     if len(deep):  # their scale is that of all of them
         store.forget(deep)
     faults: dict[int, str] = {}
+    passing: set[int] = set()
     depths: dict[int, images.Depth] = {}
     shape, label = store.pixels.shape[1:], f"decoding {images.one_line(root.name)}"
 
@@ -65,6 +72,8 @@ def fill(store: Store, files: Sequence[pathlib.Path], root: pathlib.Path) -> lis
                 decoded = work(row)
             except Exception as error:  # Pillow's decoders raise whatever a broken file provokes
                 faults[row] = _explain(error, files[row])
+                if _passes(error, files[row]):
+                    passing.add(row)
             else:
                 if decoded is not None:
                     store.put(row, *decoded)
@@ -80,7 +89,12 @@ def fill(store: Store, files: Sequence[pathlib.Path], root: pathlib.Path) -> lis
         bits, lines = _choose_bits(depths, faults, len(files))
         run(decode_deep, sorted(bits))
     names = [images.one_line(path.relative_to(root)) for path in files]
-    return lines + _describe(store, names, faults)
+    store.passing = len(passing)
+    lines += _describe(store, names, faults)
+    if passing:
+        some = images.enumerate_some([names[row] for row in sorted(passing)])
+        lines.append(f"{len(passing)} of those skipped are tried again the next time: {some}")
+    return lines
 
 
 def _decode(image: Any, shape: tuple[int, ...], bits: int = 16) -> tuple[np.ndarray, int]:
@@ -88,7 +102,7 @@ def _decode(image: Any, shape: tuple[int, ...], bits: int = 16) -> tuple[np.ndar
     kinds = GOOD
     if image.mode == "P" and image.format != "GIF":  # all of which have one
         kinds |= PALETTE
-    if image.getexif().get(_ORIENTATION, 1) in range(2, 9):
+    if images.orientation(image) > 1:
         kinds |= TURNED
     pixels, transparent = images.convert(image, shape, resize=True, upright=True, bits=bits)
     if transparent:
@@ -98,6 +112,13 @@ def _decode(image: Any, shape: tuple[int, ...], bits: int = 16) -> tuple[np.ndar
     if images.has_more_frames(image):
         kinds |= FRAMES
     return pixels, kinds
+
+
+def _passes(error: Exception, path: pathlib.Path) -> bool:
+    """Whether the file may be read another time, though it does not change."""
+    if not isinstance(error, OSError) or error.errno not in _PASSING:
+        return False
+    return error.errno != errno.ENOENT or not path.is_symlink()  # a link to nowhere stays one
 
 
 def _explain(error: Exception, path: pathlib.Path) -> str:

@@ -14,8 +14,12 @@ import numpy as np
 # Of these alone: for others, whatever the file is called, Pillow may start a program, as for EPS.
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
 
-# Tags of TIFF.
+# Tags of EXIF and of TIFF.
+_ORIENTATION = 274
 _BITS_PER_SAMPLE, _PHOTOMETRIC, _MAX_SAMPLE_VALUE = 258, 262, 281
+# What turns upright an image of orientation 2, 3, ...: members of PIL's `Transpose`. Not
+# `ImageOps.exif_transpose`, which writes the metadata anew and fails where they are damaged.
+_UPRIGHT = (0, 3, 1, 5, 4, 6, 2)
 
 
 def decode(
@@ -46,9 +50,13 @@ def convert(
         _tag(image, _PHOTOMETRIC, default=1) == 0
     )  # which Pillow minds up to 8 bits only
     if resize:
-        image.draft(None, (2 * width, 2 * height))  # large JPEGs decode many times faster
+        on_its_side = upright and orientation(image) > 4
+        sides = (height, width) if on_its_side else (width, height)
+        image.draft(None, (2 * sides[0], 2 * sides[1]))  # large JPEGs decode many times faster
     if upright:
-        image = ImageOps.exif_transpose(image)
+        image.load()  # which turns a TIFF
+        if (turned := orientation(image)) > 1:
+            image = image.transpose(_UPRIGHT[turned - 2])
     if image.mode == "F":
         raise ValueError("its pixels are floating-point numbers")
     if image.mode.startswith("I"):
@@ -72,6 +80,15 @@ def convert(
     if channels == 4:
         pixels[pixels[..., 3] == 0] = 255, 255, 255, 0  # or what nobody sees would be learned
     return pixels, transparent
+
+
+def orientation(image: Any) -> int:
+    """How an image that Pillow has opened is turned, 1 to 8 as in EXIF; 1 where that is unknown."""
+    try:
+        found = image.getexif().get(_ORIENTATION, 1)
+    except Exception:  # of damaged metadata, which takes nothing from the pixels
+        return 1
+    return found if found in range(1, 9) else 1
 
 
 def height_and_width(size: Any) -> tuple[int, int] | None:
