@@ -1,14 +1,16 @@
 """Folders of images: all that is there is read as it was meant, or a line says what is not."""
 
+import errno
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 import tempfile
 
 import numpy as np
 import pytest
-from PIL import Image, TiffImagePlugin
+from PIL import Image, ImageOps, TiffImagePlugin
 
 from jaxgan import data
 from jaxgan.data import folders, images
@@ -20,9 +22,10 @@ def save(path, value=0, size=(8, 8), **options):
 
 
 def load(path):
-    """The images' red values in the order of the files, and what was said but for the last line."""
+    """The images' red values, and what was said but for the last line and for copies."""
     lines = []
     dataset = data.load(f"folder:{path}", image_size=8, log=lines.append)
+    lines = [line for line in lines if "have the same pixels" not in line]
     return sorted(np.concatenate([dataset.train, dataset.test])[:, 0, 0, 0]), lines[:-1]
 
 
@@ -238,7 +241,103 @@ def test_files_that_vanish_while_others_are_read_are_named(tmp_path, monkeypatch
         return found
 
     monkeypatch.setattr(folders, "find_images", find_and_lose)
-    assert load(tmp_path) == ([0, 1, 2], ["skipped 1 of 4 images: 3.png (it has vanished)"])
+    skipped = "skipped 1 of 4 images: 3.png (it has vanished)"
+    again = "1 of those skipped are tried again the next time: 3.png"
+    assert load(tmp_path) == ([0, 1, 2], [skipped, again])
+
+
+@pytest.mark.parametrize("code", [errno.EIO, errno.ESTALE, errno.EINVAL])
+def test_what_a_disk_refused_once_is_tried_again_and_what_is_broken_is_not(
+    tmp_path, monkeypatch, code
+):
+    """A file server that was away for a minute leaves no holes in what is kept."""
+    for i in range(4):
+        save(tmp_path / f"{i}.png", i)
+    (tmp_path / "broken.png").write_text("no image")
+    opened, tried = Image.open, []
+
+    def refuse(path, **options):
+        tried.append(path.name)
+        if path.name == "2.png":
+            raise OSError(code, os.strerror(code))
+        return opened(path, **options)
+
+    with monkeypatch.context() as away:
+        away.setattr(Image, "open", refuse)
+        values, lines = load(tmp_path)
+    assert values == [0, 1, 3] and sorted(tried)[2] == "2.png"
+    assert f"2.png ({os.strerror(code)})" in lines[0]
+    values, more = load(tmp_path)
+    if code == errno.EINVAL:  # as of a broken file that points before its own beginning
+        assert values == [0, 1, 3] and more == lines
+    else:
+        assert lines[1] == "1 of those skipped are tried again the next time: 2.png"
+        assert values == [0, 1, 2, 3]
+        assert more == [
+            "going on with an interrupted decoding: 2 of 5 are left",
+            "skipped 1 of 5 images: broken.png (not an image that can be read)",
+        ]
+
+
+@pytest.mark.parametrize("suffix", ["png", "webp", "jpg"])
+def test_damaged_metadata_take_nothing_from_the_pixels(tmp_path, suffix):
+    for i in range(2):
+        save(tmp_path / f"{i}.{suffix}", 200, exif=b"Exif\0\0MM\0\x2a\0\0\0\x08\xff\xff")
+        save(tmp_path / f"{i}x.{suffix}", 200, exif=b"garbage")
+    values, lines = load(tmp_path)
+    assert np.abs(np.int32(values) - 200).max() <= 3 and len(values) == 4
+    assert not lines
+
+
+@pytest.mark.parametrize("size", [(16, 96), (96, 16)])
+def test_a_photograph_on_its_side_is_as_sharp_as_one_that_stands(tmp_path, size):
+    """Large JPEGs are decoded smaller, which must go by the sides as they lie in the file."""
+    random = np.random.RandomState(0)
+    upright = Image.fromarray(random.randint(0, 256, (48, 192, 3), np.uint8))
+    upright = upright.resize((800, 400), Image.Resampling.BICUBIC)
+    exif = Image.Exif()
+    for orientation, back in (
+        (6, Image.Transpose.ROTATE_90),
+        (1, None),
+        (3, Image.Transpose.ROTATE_180),
+    ):
+        exif[0x0112] = orientation
+        stored = upright if back is None else upright.transpose(back)
+        stored.save(tmp_path / f"{orientation}.jpg", exif=exif, quality=95)
+    expected = ImageOps.fit(upright, size[::-1], Image.Resampling.BICUBIC)
+    for orientation in (1, 3, 6):
+        got = images.decode(tmp_path / f"{orientation}.jpg", (*size, 3), resize=True)
+        error = np.abs(np.int32(got) - np.int32(expected))
+        assert error.mean() < 3, orientation
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("suffix", ["jpg", "png", "tif"])
+def test_all_ways_to_turn_a_photograph_are_those_of_pillow(tmp_path, orientation, suffix):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    y, x = np.mgrid[:24, :40]
+    image = Image.fromarray(np.uint8(np.stack([6 * x, 10 * y, 3 * x + 2 * y], axis=-1)))
+    image.save(tmp_path / f"x.{suffix}", exif=exif)
+    expected = ImageOps.exif_transpose(Image.open(tmp_path / f"x.{suffix}"))
+    shape = (*expected.size[::-1], 3)
+    got = images.decode(tmp_path / f"x.{suffix}", shape, resize=False)
+    np.testing.assert_array_equal(got, np.asarray(expected))
+
+
+def test_held_out_images_that_are_trained_on_too_are_named(tmp_path):
+    for i in range(12):
+        save(tmp_path / f"{i:02}.png", i)
+    lines = []
+    dataset = data.load(f"folder:{tmp_path}", image_size=8, log=lines.append)
+    assert len(lines) == 1
+    held_out = int(dataset.test[0, 0, 0, 0])
+    shutil.copy(tmp_path / f"{held_out:02}.png", tmp_path / f"{11 - held_out:02}.png")
+    data.load(f"folder:{tmp_path}", image_size=8, log=lines.append)
+    assert lines[-2] == (
+        "1 of the 1 held-out images have the same pixels as one to train on, and flatter scores: "
+        f"{held_out:02}.png"
+    )
 
 
 def test_one_truncated_file_among_thousands_is_named(tmp_path):
@@ -562,7 +661,26 @@ def test_the_one_image_of_a_class_is_trained_on(tmp_path):
     assert set(dataset.train_labels) == set(range(21))
     assert set(dataset.test_labels) <= {20}
     assert len(dataset.train) + len(dataset.test) == 29
-    assert lines[1].startswith("20 of the 21 classes have one image, which is all that can be")
+    assert lines[1].startswith("classes with one image, which is trained on and never held out: 20")
+
+
+@pytest.mark.parametrize("single", [f"c{i}" for i in range(4)])
+def test_an_image_is_held_out_whichever_class_has_one(tmp_path, single):
+    """Of few images one is held out, and where it is a class's only one another takes its place."""
+    make_classes(tmp_path, **{f"c{i}": 1 if f"c{i}" == single else 2 for i in range(4)})
+    dataset, _ = load_labelled(tmp_path, 4)
+    assert set(dataset.train_labels) == set(range(4))
+    assert len(dataset.test) == len(dataset.test_labels) == 1 and len(dataset.train) == 6
+    pixels = np.concatenate([dataset.train, dataset.test])[:, 0, 0, 0]
+    labels = np.concatenate([dataset.train_labels, dataset.test_labels])
+    np.testing.assert_array_equal(labels, pixels // 10)
+    assert len(set(pixels.tolist())) == 7
+
+
+def test_classes_of_one_image_each_are_refused(tmp_path):
+    make_classes(tmp_path, a=1, b=1, c=1)
+    with pytest.raises(ValueError, match="each class has one image, and so none can be held out"):
+        load_labelled(tmp_path, 3)
 
 
 def test_labels_that_do_not_fit_are_refused_in_a_line_before_anything_is_decoded(tmp_path):

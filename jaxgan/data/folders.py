@@ -37,12 +37,14 @@ class Decoded(NamedTuple):
 
     Fields:
       kept: a row for each file, and where that is.
+      files: of each row.
       pixels: of its store, uint8 `[M, H, W, C]`.
       rows: those that were decoded, in the order of the files' paths, `[N]`.
       labels: their classes, int32 `[N]`, or None.
     """
 
     kept: cache.Kept
+    files: list[pathlib.Path]
     pixels: np.ndarray
     rows: np.ndarray
     labels: np.ndarray | None
@@ -98,8 +100,8 @@ def decode_folder(
     grey = channels is None and bool((kinds[rows] & decode.GREY).all())
     pixels = store.pixels[..., :1] if grey else store.pixels
     if classes is None:
-        return Decoded(kept, pixels, rows, None)
-    return Decoded(kept, pixels, rows, labels.label(classes, rows, name, log))
+        return Decoded(kept, files, pixels, rows, None)
+    return Decoded(kept, files, pixels, rows, labels.label(classes, rows, name, log))
 
 
 def _decode_once(

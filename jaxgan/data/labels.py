@@ -88,8 +88,8 @@ def label(classes: Classes, rows: np.ndarray, name: str, log: Callable[[str], No
     single = [of for of, count in zip(classes.names, counts, strict=True) if count == 1]
     if single:
         log(
-            f"{len(single)} of the {len(each)} classes have one image, which is all that can be "
-            f"learned of them, and none to hold out: {images.enumerate_some(single)}"
+            f"classes with one image, which is trained on and never held out: {len(single)} of "
+            f"{len(each)}: {images.enumerate_some(single)}"
         )
     return labels
 
@@ -97,7 +97,23 @@ def label(classes: Classes, rows: np.ndarray, name: str, log: Callable[[str], No
 def keep_each_class(
     labels: np.ndarray, train: np.ndarray, test: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Puts an example of each class among those to train on, where all of it was held out."""
+    """Puts an example of each class among those to train on, where all of it was held out.
+
+    Where none is held out then, it is one of the class of most examples.
+
+    Raises:
+      ValueError: if each class has one example.
+    """
     lost = np.setdiff1d(labels[test], labels[train])
     moved = np.array([test[labels[test] == each][0] for each in lost], test.dtype)
-    return np.sort(np.concatenate([train, moved])), test[~np.isin(test, moved)]
+    train, test = np.sort(np.concatenate([train, moved])), test[~np.isin(test, moved)]
+    if len(test):
+        return train, test
+    counts = np.bincount(labels)
+    if counts.max() < 2:
+        raise ValueError(
+            "each class has one image, and so none can be held out: give one class two, or train "
+            "without num_classes"
+        )
+    spare = train[labels[train] == counts.argmax()][-1:]
+    return train[train != spare], spare

@@ -2,6 +2,7 @@
 
 import math
 import os
+import pathlib
 from collections.abc import Callable
 from typing import Any
 
@@ -168,8 +169,28 @@ def _load_folder(
         rows = Rows(decoded.pixels, decoded.rows[chosen], store.records["digest"], store.mapped)
         return rows.in_memory_if_small(math.prod(decoded.pixels.shape))
 
+    _tell_copies(decoded, root, train, test, log)
     shape = decoded.pixels.shape[1:]
     sizes = f"{len(train)} images to train on, {len(test)} held out, {shape}"
     log(f"{images.one_line(root)}: {sizes}, {decoded.kept.place}")
     split = [None, None] if found is None else [found[train], found[test]]
     return Dataset(name, pick(train), pick(test), *split)
+
+
+def _tell_copies(
+    decoded: folders.Decoded,
+    root: pathlib.Path,
+    train: np.ndarray,
+    test: np.ndarray,
+    log: Callable[[str], None],
+) -> None:
+    """Says how many held-out images are trained on as well, as copies of the same pixels."""
+    digests = decoded.kept.store.records["digest"][decoded.rows].view("S16")[:, 0]
+    copies = test[np.isin(digests[test], digests[train])]
+    if len(copies):
+        paths = [decoded.files[decoded.rows[each]] for each in np.sort(copies)]
+        some = [images.one_line(path.relative_to(root)) for path in paths]
+        log(
+            f"{len(copies)} of the {len(test)} held-out images have the same pixels as one to "
+            f"train on, and flatter scores: {images.enumerate_some(some)}"
+        )
