@@ -404,6 +404,21 @@ def test_a_process_reads_its_own_rows_alone(folder, tmp_path, large, monkeypatch
     assert examples.shape[2:] == (2, 6, 5, 3)
 
 
+def test_a_batch_is_mirrored_where_its_flips_say_so(folder, large):
+    """The first example too, by hand."""
+    config, _ = train.parse([*RUN, f"--dataset=folder:{folder}"])
+    job = train.make_job(config)
+    _, batches, _ = program.make_program(job)
+    size = len(job.dataset.train)
+    which = 3, 0, 9, config.n_critic, 8, size
+    expected = job.dataset.train[:][data.batch_indices(*which)]
+    flips = data.batch_flips(*which)
+    assert flips[data.batch_indices(*which) == 0].any()
+    for place in zip(*np.nonzero(flips), strict=True):
+        expected[place] = np.fliplr(expected[place])
+    np.testing.assert_array_equal(batches(0, 9)[0][:9], expected)
+
+
 # Rows.
 
 

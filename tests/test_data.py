@@ -43,6 +43,44 @@ def test_grouping_iterations_into_calls_changes_nothing(seed, size_and_batch, n,
     assert whole.dtype == np.int32
 
 
+@given(seeds, sizes, st.integers(1, 6), st.lists(st.integers(0, 9), max_size=6), st.integers(0, 50))
+def test_grouping_iterations_into_calls_changes_no_flip(seed, size_and_batch, n, counts, start):
+    size, batch = size_and_batch
+    whole = data.batch_flips(seed, start, sum(counts), n, batch, size)
+    assert whole.shape == (sum(counts), n, batch) and whole.dtype == bool
+    for count in counts:
+        piece = data.batch_flips(seed, start, count, n, batch, size)
+        np.testing.assert_array_equal(piece, whole[:count])
+        start, whole = start + count, whole[count:]
+
+
+def test_flips_are_fair_coins_of_seed_and_epoch_that_no_order_knows():
+    """Of two fair coins as many throws agree as not; ± 4 standard deviations of 10,000 throws."""
+    size = 10_000
+
+    def epochs(draw, seed):
+        return draw(seed, 0, 2, 1, size, size)[:, 0]
+
+    coins = epochs(data.batch_flips, 0)
+    others = [coins[1], epochs(data.batch_flips, 1)[0], np.ones(size, bool)]
+    order = epochs(data.batch_indices, 0)[0]
+    others += [order >= size // 2, np.argsort(order) >= size // 2]
+    for other in others:
+        assert abs(np.sum(coins[0] == other) - size // 2) < 4 * np.sqrt(size) / 2
+
+
+def test_mirrored_images_are_those_of_numpy():
+    x = np.random.RandomState(0).randint(0, 256, (3, 2, 4, 5, 3), np.uint8)
+    flips = np.array([[True, False], [False, False], [True, True]])
+    expected = x.copy()
+    for place in zip(*np.nonzero(flips), strict=True):
+        expected[place] = np.fliplr(x[place])
+    np.testing.assert_array_equal(data.mirror(x, flips), expected)
+    mirrored = data.mirror(jnp.asarray(x), flips)
+    assert isinstance(mirrored, jax.Array)
+    np.testing.assert_array_equal(mirrored, expected)
+
+
 def test_seeds_and_epochs_have_different_orders():
     orders = [data.batch_indices(seed, 0, 3, 1, 100, 100) for seed in (0, 1, -1, 2**32)]
     assert len({row.tobytes() for order in orders for row in order}) == 12
