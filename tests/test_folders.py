@@ -13,7 +13,7 @@ import pytest
 from PIL import Image, ImageOps, TiffImagePlugin
 
 from jaxgan import data
-from jaxgan.data import folders, images
+from jaxgan.data import folders, images, labels
 
 
 def save(path, value=0, size=(8, 8), **options):
@@ -686,6 +686,11 @@ def test_an_image_is_held_out_whichever_class_has_one(tmp_path, single):
     labels = np.concatenate([dataset.train_labels, dataset.test_labels])
     np.testing.assert_array_equal(labels, pixels // 10)
     assert len(set(pixels.tolist())) == (7 if single == 3 else 6)
+
+
+def test_what_is_held_out_instead_is_of_the_class_of_most_examples():
+    train, test = labels.keep_each_class(np.array([0, 1, 1, 2]), np.array([1, 2, 3]), np.array([0]))
+    assert (train.tolist(), test.tolist()) == ([0, 1, 3], [2])
 
 
 def test_classes_of_one_image_each_are_refused(tmp_path):
