@@ -84,6 +84,8 @@ def convert(
 
 def orientation(image: Any) -> int:
     """How an image that Pillow has opened is turned, 1 to 8 as in EXIF; 1 where that is unknown."""
+    if image.format == "PNG":
+        image.load()  # as `getexif` does, and what is wrong with the pixels must not pass for good
     try:
         found = image.getexif().get(_ORIENTATION, 1)
     except Exception:  # of damaged metadata, which takes nothing from the pixels
