@@ -123,10 +123,13 @@ def _potentials(cost, a, b, epsilon, to_itself):
 
     def goes_on(carry):
         *_, missed, i = carry
-        return (missed > _TOLERANCE) & (i < _MOST_ITERATIONS)
+        return (missed > _TOLERANCE) & (i < _MOST_ITERATIONS) & told_apart
 
     largest = jnp.maximum(jnp.max(cost), epsilon).astype(cost.dtype)
+    # Of a smaller epsilon costs are rounded to a hundredth: potentials may stand still at the least
+    # costs of rows and columns, which are no plan's.
+    told_apart = epsilon > 100 * jnp.finfo(cost.dtype).eps * largest
     start = (jnp.zeros_like(a), jnp.zeros_like(b), largest, jnp.asarray(jnp.inf, cost.dtype), 0)
     f, g, _, missed, _ = jax.lax.while_loop(goes_on, step, start)
-    found = missed <= _TOLERANCE
+    found = (missed <= _TOLERANCE) & told_apart
     return jnp.where(found, f, jnp.nan), jnp.where(found, g, jnp.nan)
