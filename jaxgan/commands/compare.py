@@ -19,6 +19,9 @@ from jaxgan.commands.train import load_data, look_at_folder, use_cores
 from jaxgan.training import DivergedError, data_record, fit, json_files
 from jaxgan.training.run_folder import FREE, ChangedError
 
+# So many seeds a run trains on a CPU, one a core, so that a first table is there early.
+SEEDS_ON_CPU = 2
+
 
 @endings.ends_in_a_line("compare.py", "lower --batch-size or --width")
 def main(arguments: list[str]) -> int:
@@ -29,7 +32,7 @@ def main(arguments: list[str]) -> int:
     folder = epath.Path(options.workdir or default_folder(options))
     entries = make_entries(options, folder)
     check_protocol([entry.config for entry in entries])
-    first = min(options.num_seeds, options.seeds_at_once or 2)
+    first = min(options.num_seeds, options.seeds_at_once or SEEDS_ON_CPU)
     use_cores(dataclasses.replace(entries[0].config, num_seeds=first))
     rounds = [(entry, run) for run in seed_runs(options) for entry in entries]
     configs = [(entry, with_seeds(entry, *run)) for entry, run in rounds]
@@ -52,7 +55,7 @@ def default_folder(options: Arguments) -> str:
 def seed_runs(options: Arguments) -> Iterator[tuple[int, int]]:
     """The first seed and the number of seeds of each run of a loss."""
     end = options.seed + options.num_seeds
-    together = options.seeds_at_once or (2 if jax.default_backend() == "cpu" else 10)
+    together = options.seeds_at_once or (SEEDS_ON_CPU if jax.default_backend() == "cpu" else 10)
     for seed in range(options.seed, end, together):
         yield seed, min(together, end - seed)
 

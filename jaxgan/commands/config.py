@@ -172,7 +172,7 @@ def check(config: Config) -> None:
         "num_seeds": 1000,
         "depth": 100,
         **dict.fromkeys(("batch_size", "log_every", "latent_dim", "width", "pack"), 2**31 - 1),
-        **{name: 2**31 - 1 for name in ("num_classes",) if getattr(config, name) is not None},
+        **({} if config.num_classes is None else {"num_classes": 2**31 - 1}),
     }.items():
         _check_range(config, name, lambda v, most=most: 1 <= v <= most, f"from 1 to {most}")
     if not images_fit(config.image_size):

@@ -12,7 +12,15 @@ import jax
 import jax.numpy as jnp
 
 from jaxgan.networks.conv import Conv, ConvTranspose
-from jaxgan.networks.layers import at_least_float32, check_positive, embed, join, score
+from jaxgan.networks.layers import (
+    at_least_float32,
+    batch_norm,
+    check_positive,
+    embed,
+    halvings,
+    join,
+    score,
+)
 
 # Sec. 4: "All weights were initialized from a zero-centered Normal distribution with standard
 # deviation 0.02"; the code draws BatchNorm's scales from the same, around one.
@@ -54,7 +62,7 @@ def dcgan(
     """
     sizes = {} if num_classes is None else {"num_classes": num_classes}
     check_positive(data_shape=data_shape, latent_dim=latent_dim, width=width, **sizes)
-    base, layers = _halvings(data_shape[0])
+    base, layers = halvings(data_shape[0])
     if len(data_shape) != 3 or data_shape[0] != data_shape[1] or layers < 1 or base > 7:
         raise ValueError(
             "dcgan makes square images whose side, from 8 up, is 4, 5, 6 or 7 times a power of two "
@@ -94,12 +102,12 @@ class DCGANGenerator(nn.Module):
         """
 
         def norm_relu(x):
-            return nn.relu(_batch_norm(x, train, axis_name, self.dtype) if self.norm else x)
+            return nn.relu(_norm(x, train, axis_name, self.dtype) if self.norm else x)
 
         if self.num_classes is not None:
             z = join(z, labels, self.num_classes, self.latent_dim)
         side, _, channels = self.data_shape
-        base, layers = _halvings(side)
+        base, layers = halvings(side)
         features = self.width * 2 ** (layers - 1)
         x = nn.Dense(base * base * features, dtype=self.dtype, kernel_init=_dcgan_init)(z)
         x = norm_relu(x.reshape(-1, base, base, features))
@@ -134,7 +142,7 @@ class DCGANCritic(nn.Module):
             _, height, width, _ = x.shape
             plane = embed(labels, self.num_classes, height * width).reshape(-1, height, width, 1)
             x = jnp.concatenate([x, plane.astype(x.dtype)], axis=-1)
-        _, layers = _halvings(x.shape[1])
+        _, layers = halvings(x.shape[1])
         for layer in range(layers):
             x = Conv(
                 self.width * 2**layer,
@@ -144,24 +152,10 @@ class DCGANCritic(nn.Module):
                 kernel_init=_dcgan_init,
             )(x)
             if self.norm and layer > 0:
-                x = _batch_norm(x, train, axis_name, self.dtype)
+                x = _norm(x, train, axis_name, self.dtype)
             x = nn.leaky_relu(x, 0.2)
         return score(x.reshape(x.shape[0], -1), _dcgan_init, self.dtype)
 
 
-def _batch_norm(x, train, axis_name, dtype):
-    return nn.BatchNorm(
-        use_running_average=not train,
-        axis_name=axis_name if train else None,
-        momentum=0.9,
-        dtype=dtype,
-        scale_init=_dcgan_scale_init,
-    )(x)
-
-
-def _halvings(side: int) -> tuple[int, int]:
-    """The side that halving down to 7 or less leads to, and how many halvings that takes."""
-    layers = 0
-    while side > 7 and side % 2 == 0:
-        side, layers = side // 2, layers + 1
-    return side, layers
+def _norm(x, train, axis_name, dtype):
+    return batch_norm(x, train, axis_name, dtype, scale_init=_dcgan_scale_init)

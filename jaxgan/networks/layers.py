@@ -1,4 +1,4 @@
-"""What the pairs share: the last layer of a critic, precision, and the checks of sizes."""
+"""What the pairs share: a critic's last layer, BatchNorm, precision, and the checks of sizes."""
 
 from collections.abc import Callable
 from numbers import Integral
@@ -12,6 +12,22 @@ import jax.numpy as jnp
 def score(x: jax.Array, kernel_init: Callable, dtype: jnp.dtype) -> jax.Array:
     """A critic's last layer: features `[B, F]` to scores `[B]`. Call it inside a compact module."""
     return at_least_float32(nn.Dense(1, dtype=dtype, kernel_init=kernel_init)(x)[:, 0])
+
+
+def batch_norm(
+    x: jax.Array, train: bool, axis_name: str | None, dtype: jnp.dtype, **options: Any
+) -> jax.Array:
+    """BatchNorm by the batch, over `axis_name` if given, in training; by running statistics else.
+
+    Call it inside a compact module. The options are `nn.BatchNorm`'s.
+    """
+    return nn.BatchNorm(
+        use_running_average=not train,
+        axis_name=axis_name if train else None,
+        momentum=0.9,
+        dtype=dtype,
+        **options,
+    )(x)
 
 
 def embed(
@@ -63,6 +79,14 @@ def check_positive(data_shape: Any, **sizes: Any) -> None:
             raise ValueError(f"{name} must be made of positive whole numbers; got {size!r}.")
 
 
+def halvings(side: int) -> tuple[int, int]:
+    """The side that halving down to 7 or less leads to, and how many halvings that takes."""
+    count = 0
+    while side > 7 and side % 2 == 0:
+        side, count = side // 2, count + 1
+    return side, count
+
+
 def halve(network: str, data_shape: tuple[int, ...]) -> tuple[tuple[int, int], int]:
     """The sides that halving an image's leads to, and how many halvings that takes.
 
@@ -79,10 +103,8 @@ def halve(network: str, data_shape: tuple[int, ...]) -> tuple[tuple[int, int], i
             "For points use an MLP."
         )
     height, width, channels = data_shape
-    shorter, count = min(height, width), 0
-    while shorter > 7:
-        shorter, count = shorter // 2, count + 1
-    if count < 1 or height % 2**count or width % 2**count:
+    base, count = halvings(min(height, width))
+    if base > 7 or count < 1 or height % 2**count or width % 2**count:
         nearest = " or ".join(f"{h}x{w}" for h, w in _nearest(height, width))
         raise ValueError(
             f"{network} makes images with a shorter side of 4, 5, 6 or 7 times a power of two, 8 "

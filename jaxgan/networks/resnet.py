@@ -14,7 +14,14 @@ import jax
 import jax.numpy as jnp
 
 from jaxgan.networks.conv import Conv
-from jaxgan.networks.layers import at_least_float32, check_positive, embed, halve, score
+from jaxgan.networks.layers import (
+    at_least_float32,
+    batch_norm,
+    check_positive,
+    embed,
+    halve,
+    score,
+)
 from jaxgan.networks.resample import average_down, nearest_up
 
 VARIANTS = ("wgan-gp", "sngan")
@@ -115,7 +122,7 @@ class ResNetGenerator(nn.Module):
         for features in widths:
             block = UpBlock(features, self.dtype, self.num_classes)
             x = block(x, labels, train, axis_name)
-        x = nn.relu(_batch_norm(x, train, axis_name, self.dtype))
+        x = nn.relu(batch_norm(x, train, axis_name, self.dtype))
         x = Conv(self.data_shape[2], 3, dtype=self.dtype, kernel_init=_glorot)(x)
         return jnp.tanh(at_least_float32(x))
 
@@ -190,8 +197,8 @@ class UpBlock(nn.Module):
 
     def _norm(self, x, labels, train, axis_name):
         if self.num_classes is None:
-            return _batch_norm(x, train, axis_name, self.dtype)
-        x = _batch_norm(x, train, axis_name, self.dtype, affine=False)
+            return batch_norm(x, train, axis_name, self.dtype)
+        x = batch_norm(x, train, axis_name, self.dtype, use_scale=False, use_bias=False)
         scale, shift = (
             embed(labels, self.num_classes, x.shape[-1], init)[:, None, None].astype(x.dtype)
             for init in (nn.initializers.ones, nn.initializers.zeros)
@@ -228,14 +235,3 @@ def _conv3x3(features, dtype):
 def _conv1x1(features, dtype):
     # A matrix product of each pixel's channels: as a convolution a CPU takes twice as long.
     return nn.Dense(features, dtype=dtype, kernel_init=_glorot)
-
-
-def _batch_norm(x, train, axis_name, dtype, affine=True):
-    return nn.BatchNorm(
-        use_running_average=not train,
-        axis_name=axis_name if train else None,
-        momentum=0.9,
-        dtype=dtype,
-        use_scale=affine,
-        use_bias=affine,
-    )(x)
