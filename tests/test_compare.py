@@ -79,7 +79,7 @@ def test_each_loss_has_its_best_median_and_worst_setting(tmp_path, capsys, monke
     cells = f"{values[0]:.3f} | {statistics.mean(values):.3f} | {values[1]:.3f}"
     assert lines[2].startswith(f"| lsgan | 2 | {cells} | `train.py --loss=lsgan ")
     assert lines[3] == "| wgan-gp | 2 | diverged | diverged | diverged |  |"
-    assert [line for line in lines if line.startswith("- wgan-gp-1, seeds 0 to 0: diverged at")]
+    assert [line for line in lines if line.startswith("- wgan-gp-1, seed 0: diverged at")]
 
 
 def test_seeds_trained_at_once_are_one_run(tmp_path, capsys):
@@ -168,7 +168,7 @@ def test_where_the_papers_differ_all_take_the_gans_networks_and_budget(dataset, 
         assert 0 <= 2 * gan.steps - config.steps * (config.n_critic + 1) <= config.n_critic
 
 
-def test_of_rows_that_diverged_the_others_are_not_the_mean(tmp_path, capsys):
+def test_of_rows_that_diverged_the_others_are_not_the_mean(tmp_path, capsys, monkeypatch):
     command = [*SMALL, "--losses=bce,wgan-gp", f"--workdir={tmp_path}", "--num-seeds=5"]
     assert compare.main(command) == 0
     rows = (tmp_path / "compare.md").read_text().splitlines()[2:4]
@@ -176,17 +176,20 @@ def test_of_rows_that_diverged_the_others_are_not_the_mean(tmp_path, capsys):
     scored = [statistics.mean(scores_of(tmp_path / loss)) for loss in ("bce", "wgan-gp")]
     assert best == ("bce" if scored[0] < scored[1] else "wgan-gp")
     # As if seeds 2 and 3 of the best had diverged: it is the last.
-    [config] = [
-        config
-        for entry in make_entries(compare.read(Arguments, command, ""), tmp_path)
-        for config in [compare.with_seeds(entry, 2, 2)]
-        if entry.loss == best
-    ]
-    end = {"step": 3, "settings": compare.fixed(config)}
-    (tmp_path / best / "2to3" / "diverged.json").write_text(json.dumps(end))
+    entries = make_entries(compare.read(Arguments, command, ""), tmp_path)
+    [entry] = [entry for entry in entries if entry.loss == best]
+    for seed, count in (2, 2), (3, 1):
+        config = compare.with_seeds(entry, seed, count)
+        end = {"seed": seed, "step": seed + 1, "settings": compare.fixed(config)}
+        place = tmp_path / best / f"{seed}to3"
+        place.mkdir(exist_ok=True)
+        (place / "diverged.json").write_text(json.dumps(end))
+    monkeypatch.setattr(compare, "train_and_score", lambda *_: 0)  # nothing is left to do
     assert compare.main(command) == 0
     lines = (tmp_path / "compare.md").read_text().splitlines()
-    assert f"--loss={best} " in lines[3] and f"- {best}, seeds 2 to 3: diverged at step 3" in lines
+    assert f"--loss={best} " in lines[3] and " | 3 | " in lines[3]
+    assert f"- {best}, seed 2: diverged at step 3" in lines
+    monkeypatch.undo()
     # A loss that the table leaves out is named.
     assert compare.main([*SMALL, "--losses=bce", *command[-2:]]) == 0
     assert f"- in {tmp_path} too, and not asked for: wgan-gp" in capsys.readouterr().out
@@ -225,19 +228,36 @@ def test_data_that_changed_or_cannot_tell_are_refused_before_training(tmp_path, 
     assert not (tmp_path / "other").exists()
 
 
-def test_samples_that_are_not_finite_are_a_divergence(tmp_path, capsys, monkeypatch):
+def test_seeds_that_diverge_leave_the_others_in_the_table(tmp_path, capsys, monkeypatch):
     draw = compare.evaluate.Run.sample
-    monkeypatch.setattr(
-        compare.evaluate.Run,
-        "sample",
-        lambda run, *rest, **labels: (
-            draw(run, *rest, **labels) * (np.nan if "bce" in str(run.workdir) else 1)
-        ),
-    )
-    command = [*SMALL, "--losses=bce,lsgan", f"--workdir={tmp_path}", "--num-seeds=1"]
+
+    def sample(run, key, n, index=0, *rest, **labels):
+        first = int(Path(run.workdir).name.split("to")[0])
+        diverged = "bce" in str(run.workdir) and first + index in (1, 3)
+        return draw(run, key, n, index, *rest, **labels) * (np.nan if diverged else 1)
+
+    monkeypatch.setattr(compare.evaluate.Run, "sample", sample)
+    command = [*SMALL, "--losses=bce,lsgan", f"--workdir={tmp_path}", "--num-seeds=5"]
+    command += ["--seeds-at-once=5"]
     assert compare.main(command) == 0
+    told = capsys.readouterr()
+    assert "the samples of seed 1 are not finite" in told.err
+    # What is left of the five is trained without it, and then without the other.
+    trained = [line.partition("] ")[2] for line in told.out.splitlines() if " done" in line]
+    runs = ("0 to 4", "0 to 0", "2 to 4", "2 to 2", "4 to 4")
+    assert trained == [f"bce, seeds {run}" for run in runs] + ["lsgan, seeds 0 to 4"]
+    assert "[5 of 6 done; about " in told.out  # of six in the end, two of which diverged
     lines = (tmp_path / "compare.md").read_text().splitlines()
-    assert "--loss=lsgan" in lines[2] and "- bce, seeds 0 to 0: diverged at step 4" in lines
+    assert "--loss=lsgan" in lines[2] and "--loss=bce" in lines[3] and " | 3 | " in lines[3]
+    scores = [score for score in scores_of(tmp_path / "bce") if score]
+    assert (
+        f" | {statistics.mean(scores):.3f} ± {statistics.stdev(scores) / 3**0.5:.3f} | " in lines[3]
+    )
+    for seed in (1, 3):
+        assert f"- bce, seed {seed}: diverged at step 4" in lines
+    assert compare.main(command) == 0
+    assert " done" not in capsys.readouterr().out  # nothing is trained again
+    assert (tmp_path / "compare.md").read_text().splitlines() == lines
 
 
 @pytest.mark.parametrize("dataset", ["ring8", "grid25", "digits"])

@@ -5,6 +5,7 @@ import math
 import statistics
 import time
 from collections.abc import Iterator, Mapping
+from typing import NamedTuple
 
 import jax
 from etils import epath
@@ -16,6 +17,7 @@ from jaxgan.commands.contest import QUICK, SHARED, Arguments, Entry, check_proto
 from jaxgan.commands.flags import given, read
 from jaxgan.commands.tables import Scored
 from jaxgan.commands.train import load_data, look_at_folder, use_cores
+from jaxgan.data import Dataset
 from jaxgan.training import DivergedError, data_record, fit, json_files
 from jaxgan.training.run_folder import FREE, ChangedError
 
@@ -34,11 +36,9 @@ def main(arguments: list[str]) -> int:
     check_protocol([entry.config for entry in entries])
     first = min(options.num_seeds, options.seeds_at_once or SEEDS_ON_CPU)
     use_cores(dataclasses.replace(entries[0].config, num_seeds=first))
-    rounds = [(entry, run) for run in seed_runs(options) for entry in entries]
-    configs = [(entry, with_seeds(entry, *run)) for entry, run in rounds]
-    if stopped := train_and_score(folder, configs, options):
+    if stopped := train_and_score(folder, entries, options):
         return 128 + stopped
-    print("\n".join(report(folder, configs, options)))
+    print("\n".join(report(folder, all_runs(entries, options), options)))
     return 0
 
 
@@ -60,6 +60,27 @@ def seed_runs(options: Arguments) -> Iterator[tuple[int, int]]:
         yield seed, min(together, end - seed)
 
 
+def all_runs(entries: list[Entry], options: Arguments) -> list[tuple[Entry, Config]]:
+    """All runs of a comparison: each loss with the first seeds, then each with the next."""
+    return [
+        run
+        for seed, count in seed_runs(options)
+        for entry in entries
+        for run in runs_of(entry, seed, count)
+    ]
+
+
+def runs_of(entry: Entry, seed: int, count: int) -> list[tuple[Entry, Config]]:
+    """The runs of these seeds: one, and, if a seed of it diverged, those of the others too."""
+    if not count:
+        return []
+    config = with_seeds(entry, seed, count)
+    if (end := divergence(config)) is None:
+        return [(entry, config)]
+    lost, after = end.seed, seed + count - end.seed - 1
+    return [*runs_of(entry, seed, lost - seed), (entry, config), *runs_of(entry, lost + 1, after)]
+
+
 def with_seeds(entry: Entry, seed: int, count: int) -> Config:
     """The settings of a run of these seeds."""
     workdir = str(entry.folder / f"{seed}to{seed + count - 1}")
@@ -71,13 +92,13 @@ def seeds_of(config: Config) -> str:
     return f"seeds {config.seed} to {config.seed + config.num_seeds - 1}"
 
 
-def train_and_score(
-    folder: epath.Path, configs: list[tuple[Entry, Config]], options: Arguments
-) -> int:
+def train_and_score(folder: epath.Path, entries: list[Entry], options: Arguments) -> int:
     """Does what is not done yet; returns the signal that interrupted it, or 0.
 
-    The table is written anew when all losses have a few seeds more.
+    The table is written anew when all losses have a few seeds more. Where a seed diverges, the
+    others that were trained with it are trained again without it.
     """
+    configs = all_runs(entries, options)
     dataset = load_data(configs[0][1])
     record = data_record.describe(dataset)  # once: it reads all of the data
     for _, config in configs:
@@ -88,29 +109,43 @@ def train_and_score(
     n, config = evaluate.count_samples(None, dataset), configs[0][1]
     exam, began = evaluate.set_exam(dataset, n, 0, config, config.data_dir), time.perf_counter()
     check_told(exam)
-    for index, (entry, config) in enumerate(left):
-        ready, about = len(configs) - len(left) + index, ""
-        if index:
-            minutes = (time.perf_counter() - began) / 60 / index * (len(left) - index)
+    finished, last = 0, None
+    while left:
+        (entry, config), *left = left
+        about = ""
+        if finished:
+            minutes = (time.perf_counter() - began) / 60 / finished * (len(left) + 1)
             about = f"; about {minutes:.0f} min left"
-            if config.seed != left[index - 1][1].seed:
-                report(folder, configs[:ready], options)
+        if last not in (None, config.seed):
+            report(folder, [run for run in configs if is_done(run[1])], options)
+        ready = len(configs) - len(left) - 1
         print(
             f"\n[{ready} of {len(configs)} done{about}] {entry.folder.name}, {seeds_of(config)}",
             flush=True,
         )
-        place = epath.Path(config.workdir)
-        model = settings.make_model(config, dataset.train.shape[1:], dataset.test)
-        try:
-            run = fit(model, dataset, **settings.fit_arguments(config))
-            if run.stopped_by:
-                return run.stopped_by
-            evaluate.score(place, run, config, exam)
-        except (DivergedError, evaluate.NotFiniteError) as error:
-            endings.report("compare.py", error)
-            json_files.write(
-                place / "diverged.json", {"step": error.step, "settings": fixed(config)}
-            )
+        if stopped := train_and_score_one(config, dataset, exam):
+            return stopped
+        finished, last = finished + 1, config.seed
+        configs = all_runs(entries, options)
+        again = runs_of(entry, config.seed, config.num_seeds)
+        left = [run for run in again if run[1] != config and not is_done(run[1])] + left
+    return 0
+
+
+def train_and_score_one(config: Config, dataset: Dataset, exam: evaluate.Exam) -> int:
+    """Trains and scores a run, or notes its divergence; returns the signal that ended it, or 0."""
+    place = epath.Path(config.workdir)
+    model = settings.make_model(config, dataset.train.shape[1:], dataset.test)
+    try:
+        run = fit(model, dataset, **settings.fit_arguments(config))
+        if run.stopped_by:
+            return run.stopped_by
+        evaluate.score(place, run, config, exam)
+    except (DivergedError, evaluate.NotFiniteError) as error:
+        endings.report("compare.py", error)
+        if error.step is not None:  # it could be repeated
+            end = {"seed": error.seed, "step": error.step, "settings": fixed(config)}
+            json_files.write(place / "diverged.json", end)
     return 0
 
 
@@ -138,7 +173,7 @@ def check_told(exam: evaluate.Exam) -> None:
 
 def is_done(config: Config) -> bool:
     """Whether a run is trained to its end and scored there, or has diverged."""
-    if diverged_at(config) is not None:
+    if divergence(config) is not None:
         return True
     try:
         scores = json_files.read(epath.Path(config.workdir) / "evaluation.json")
@@ -147,11 +182,18 @@ def is_done(config: Config) -> bool:
     return scores.get("step") == config.steps
 
 
-def diverged_at(config: Config) -> int | None:
-    """The step at which a run with these settings diverged; None if it did not."""
+class Divergence(NamedTuple):
+    """The first seed of a run that diverged, and at which step."""
+
+    seed: int
+    step: int
+
+
+def divergence(config: Config) -> Divergence | None:
+    """That of a run with these settings; None if it did not diverge."""
     path = epath.Path(config.workdir) / "diverged.json"
     end = json_files.read(path) if path.exists() else {}
-    return end.get("step") if end.get("settings") == fixed(config) else None
+    return Divergence(end["seed"], end["step"]) if end.get("settings") == fixed(config) else None
 
 
 def fixed(config: Config) -> dict:
@@ -173,9 +215,9 @@ def report(
     lost: dict[Entry, int] = dict.fromkeys(runs, 0)
     notes = []
     for entry, config in configs:
-        if (step := diverged_at(config)) is not None:
-            lost[entry] += config.num_seeds
-            notes.append(f"- {entry.folder.name}, {seeds_of(config)}: diverged at step {step}")
+        if end := divergence(config):
+            lost[entry] += 1
+            notes.append(f"- {entry.folder.name}, seed {end.seed}: diverged at step {end.step}")
             continue
         run = tables.read(epath.Path(config.workdir))
         tables.check_comparable(run, [other for of_entry in runs.values() for other in of_entry])

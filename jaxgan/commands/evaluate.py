@@ -158,10 +158,11 @@ class NotFiniteError(ValueError):
 
     Attributes:
       step: when the run made them.
+      seed: whose they are.
     """
 
     def __init__(self, seed: int, step: int):
-        self.step = step
+        self.step, self.seed = step, seed
         super().__init__(f"the samples of seed {seed} are not finite: its training diverged")
 
 

@@ -32,11 +32,13 @@ class DivergedError(Exception):
       network: "critic" or "generator"; None likewise.
       quantity: what of it broke, in words; None likewise.
       path: a file that holds the step, for `replay`; None where nothing is written.
+      seed: the seed that diverged; None where it did not break again.
     """
 
-    def __init__(self, message: str, step=None, network=None, quantity=None, path=None):
+    def __init__(self, message: str, step=None, network=None, quantity=None, path=None, seed=None):
         super().__init__(message)
         self.step, self.network, self.quantity, self.path = step, network, quantity, path
+        self.seed = seed
 
 
 class Iteration(NamedTuple):
@@ -134,6 +136,7 @@ def explain(
         found and found.update.network,
         found and found.quantity,
         path,
+        iteration.seed,
     )
 
 
