@@ -19,7 +19,7 @@ import jaxgan
 from jaxgan import data, parallel
 from jaxgan.commands import train
 from jaxgan.commands.scorer import find_nearest
-from jaxgan.data import cache, decode, images, rows
+from jaxgan.data import cache, decode, images, rows, store
 from jaxgan.data.rows import Rows, digest_of
 from jaxgan.training import program
 
@@ -231,9 +231,9 @@ def test_what_is_kept_is_read_where_nothing_can_be_written(folder, monkeypatch, 
 KILLED = """
 import os, signal, sys
 from jaxgan import data
-from jaxgan.data import cache
+from jaxgan.data import store
 
-left, put = [int(sys.argv[3])], cache.StoreOnDisk.put
+left, put = [int(sys.argv[3])], store.StoreOnDisk.put
 
 def put_and_fall(*arguments):
     put(*arguments)
@@ -241,7 +241,7 @@ def put_and_fall(*arguments):
     if not left[0]:
         os.kill(os.getpid(), signal.SIGKILL)
 
-cache.StoreOnDisk.put = put_and_fall
+store.StoreOnDisk.put = put_and_fall
 data.load(sys.argv[1], image_size="6x5", cache_dir=sys.argv[2])
 """
 
@@ -268,7 +268,7 @@ def test_after_a_kill_decoding_goes_on_where_it_was(folder, count):
 def test_a_row_that_was_not_written_before_a_crash_is_decoded_again(folder):
     kill_after(folder, 9)
     [kept] = (folder.parent / "kept").glob("set-*")
-    records = np.fromfile(kept / "rows.bin", cache.Record)
+    records = np.fromfile(kept / "rows.bin", store.Record)
     row = int(np.flatnonzero(records["kinds"])[0])
     pixels = np.load(kept / "images.npy", mmap_mode="r+")
     pixels[row] = 0

@@ -481,6 +481,62 @@ def test_a_folder_given_by_its_bare_name_is_recognised(small_sets, tmp_path, mon
         data.load("mnist", small_sets)
 
 
+@pytest.fixture
+def labelled_set(tmp_path):
+    """A folder with a set of 40 images and classes, and a test split."""
+    image = tfds.features.Image(shape=(4, 6, 3))
+    features = {"image": image, "label": tfds.features.ClassLabel(num_classes=7)}
+    rows = [
+        {"image": png(Image.fromarray(noise(4, 6, 3, seed=i))), "label": i % 7} for i in range(40)
+    ]
+    prepare(tmp_path / "sets", "classes", features, {"train": rows[:30], "test": rows[30:]})
+    return tmp_path / "sets"
+
+
+def test_large_sets_are_decoded_once_onto_the_disk(labelled_set, tmp_path, monkeypatch):
+    def load(lines):
+        return data.load("classes", labelled_set, cache_dir=tmp_path / "kept", log=lines.append)
+
+    expected = load([])
+    assert isinstance(expected.train, np.ndarray) and not (tmp_path / "kept").exists()
+    monkeypatch.setattr(prepared.rows, "MEMORY_BYTES", 1000)
+    # An interrupt leaves what is decoded, labels included.
+    put, left = prepared.cache.StoreOnDisk.put, [35]
+
+    def put_some(*arguments):
+        if not left[0]:
+            raise KeyboardInterrupt
+        left[0] -= 1
+        put(*arguments)
+
+    monkeypatch.setattr(prepared.cache.StoreOnDisk, "put", put_some)
+    with pytest.raises(KeyboardInterrupt):
+        load([])
+    left[0] = 5
+    lines = []
+    load(lines)
+    assert not left[0] and "an interrupted decoding: 5 of 40 are left" in lines[0]
+    # Nothing is decoded now.
+    monkeypatch.setattr(prepared.images, "decode", None)
+    lines = []
+    found = load(lines)
+    assert lines == [f"classes: 40 images, (4, 6, 3), decoded before, in {found_in(tmp_path)}"]
+    for name in ("train", "test", "train_labels", "test_labels"):
+        np.testing.assert_array_equal(getattr(found, name)[:], getattr(expected, name))
+    assert isinstance(found.train, prepared.rows.Rows)
+    # Files of another time are decoded again.
+    for path in labelled_set.rglob("*record*"):
+        os.utime(path, (1, 1))
+    with pytest.raises(ValueError, match="cannot read"):
+        load([])
+
+
+def found_in(tmp_path):
+    [place] = (tmp_path / "kept").iterdir()
+    assert place.name.startswith("classes-")
+    return place
+
+
 def test_sets_that_would_not_fit_in_memory_are_refused():
     with pytest.raises(ValueError, match=r"take 22581\.6 GB, more than half.*image_size for 'x'"):
         images.check_memory("x", 200_000_000, (194, 194, 3))

@@ -279,8 +279,9 @@ def unused(config: Config) -> dict[str, str]:
         reasons["ada"] = f"--augment=none, only with --augment={','.join(augment.NAMES)}"
     if config.dataset == "stacked_mnist":
         reasons["channels"] = "--dataset=stacked_mnist, which has three"
-    if not config.dataset.startswith("folder:"):
-        reasons["cache_dir"] = f"--dataset={config.dataset}, only with folder:PATH"
+    if config.dataset in (*TOYS, "digits", "stacked_mnist") or config.dataset.startswith("npy:"):
+        only = "only with folder:PATH and large sets of tensorflow-datasets"
+        reasons["cache_dir"] = f"--dataset={config.dataset}, {only}"
     for kind in ("folder:PATH", "npy:FILE"):
         if config.dataset.startswith(kind.partition(":")[0] + ":"):
             reasons["data_dir"] = f"--dataset={kind}, which says where"

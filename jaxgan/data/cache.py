@@ -11,109 +11,21 @@ they have mapped, whatever becomes of the folder.
 """
 
 import contextlib
-import errno
 import fcntl
 import hashlib
-import io
 import json
 import math
-import mmap
 import os
 import pathlib
 import re
-import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from jaxgan.data import images
-from jaxgan.data.rows import Mapped, digest_of
-
-Record = np.dtype([("kinds", "u1"), ("digest", "u1", 16)])
-
-
-class Store:
-    """Rows that are being decoded, in memory.
-
-    Attributes:
-      pixels: uint8 `[N, H, W, C]`.
-      records: what is known of each, `Record`s `[N]`. Rows without a kind are not there.
-      mapped: where the pixels lie in a file, if they do.
-      passing: how many rows could not be decoded now, and may be another time.
-    """
-
-    mapped: Mapped | None = None
-    passing: int = 0
-
-    def __init__(self, shape: tuple[int, ...]):
-        self.pixels = np.zeros(shape, np.uint8)
-        self.records = np.zeros(shape[0], Record)
-
-    def put(self, row: int, pixels: np.ndarray, kinds: int) -> None:
-        """Keeps a row's pixels, and then what is known of it."""
-        self.records[row] = kinds, digest_of(pixels)
-        self.pixels[row] = pixels
-
-    def forget(self, rows: np.ndarray) -> None:
-        """Takes rows for not decoded."""
-        self.records[rows] = 0
-
-
-class StoreOnDisk(Store):
-    """The same in files, which are made if they are not there.
-
-    Args:
-      folder: of the cache.
-      shape: `[N, H, W, C]`.
-      complete: read alone, as files that cannot be written to can be too.
-
-    Raises:
-      OSError: if they cannot be made, as where the disk is full.
-    """
-
-    def __init__(self, folder: pathlib.Path, shape: tuple[int, ...], complete: bool = False):
-        self._folder = folder
-        header = _header(shape)
-        self._start, self._stride = len(header), math.prod(shape[1:])
-        size = self._start + shape[0] * self._stride
-        fresh = not complete and not _is_of_size(folder / "images.npy", size)
-        with contextlib.ExitStack() as opened:
-            flags = os.O_RDONLY if complete else os.O_RDWR | os.O_CREAT
-            flags |= os.O_TRUNC if fresh else 0
-            self._files = [os.open(folder / name, flags, 0o666) for name in _FILES]
-            for file in self._files:
-                opened.callback(os.close, file)
-            if fresh:
-                _reserve(self._files[0], size)
-                os.pwrite(self._files[0], header, 0)
-                _reserve(self._files[1], shape[0] * Record.itemsize)
-            self.mapped = Mapped(_map(self._files[0]), self._start, self._stride)
-            self._closing = opened.pop_all()
-        pixels = np.frombuffer(self.mapped.map, np.uint8, offset=self._start)
-        self.pixels = pixels.reshape(shape)
-        self.records = np.fromfile(folder / "rows.bin", Record, shape[0])
-
-    def put(self, row: int, pixels: np.ndarray, kinds: int) -> None:
-        """As in memory. Written and not mapped: on a full disk a mapped page ends the process."""
-        self.records[row] = kinds, digest_of(pixels)
-        _write(self._files[0], np.ascontiguousarray(pixels).data, self._start + row * self._stride)
-        _write(self._files[1], self.records[row].tobytes(), row * Record.itemsize)
-
-    def forget(self, rows: np.ndarray) -> None:
-        """Takes rows for not decoded."""
-        super().forget(rows)
-        _write(self._files[1], self.records.tobytes(), 0)
-
-    def finish(self) -> None:
-        """Waits until all is on the disk, and closes what writes to it."""
-        for file in self._files:
-            os.fsync(file)
-        self.close()
-
-    def close(self) -> None:
-        """Closes what writes to it; the map stays."""
-        self._closing.close()
+from jaxgan.data.rows import digest_of
+from jaxgan.data.store import FILES, Record, Store, StoreOnDisk, is_of_size, npy_header
 
 
 class Kept(NamedTuple):
@@ -130,9 +42,6 @@ class Kept(NamedTuple):
     place: str
 
 
-_FILES = ("images.npy", "rows.bin")
-
-
 def default_dir() -> pathlib.Path:
     """`$JAXGAN_CACHE_DIR`, else `jaxgan/decoded` in the user's cache."""
     if given := os.environ.get("JAXGAN_CACHE_DIR"):
@@ -141,12 +50,27 @@ def default_dir() -> pathlib.Path:
     return pathlib.Path(home) / "jaxgan" / "decoded"
 
 
-def folder_of(root: pathlib.Path, decode: dict[str, Any], cache_dir: Any = None) -> pathlib.Path:
-    """The folder of the cache for a folder of images and a way to decode it."""
+def folder_of(
+    root: pathlib.Path, decode: dict[str, Any], cache_dir: Any = None, name: str = ""
+) -> pathlib.Path:
+    """The folder of the cache for a folder of images, by its name, and a way to decode it."""
     place = default_dir() if cache_dir is None else pathlib.Path(cache_dir).expanduser()
     key = hashlib.sha256(os.fsencode(os.path.realpath(root)) + _json(decode).encode())
-    name = re.sub(r"[^\w.-]", "-", root.resolve().name)[:60]
+    name = re.sub(r"[^\w.-]", "-", name or root.resolve().name)[:60]
     return place / f"{name}-{key.hexdigest()[:12]}"
+
+
+def describe(files: Sequence[pathlib.Path], root: pathlib.Path) -> dict[str, Any]:
+    """What tells files from others: their names, sizes, times, and who may read them."""
+    digest = hashlib.sha256()
+    for path in files:
+        try:
+            status = path.stat()
+            known = status.st_size, status.st_mtime_ns, status.st_mode
+        except OSError as error:
+            known = (error.errno or 0,) * 3
+        digest.update(os.fsencode(path.relative_to(root)) + b"\0%d %d %d\n" % known)
+    return {"count": len(files), "digest": digest.hexdigest()}
 
 
 def load_or_fill(
@@ -179,12 +103,12 @@ def load_or_fill(
         if reason:
             log(f"{reason}: decoding all again")
         if manifest is None:
-            for name in ("manifest.json", *_FILES):  # who has mapped them keeps them
+            for name in ("manifest.json", *FILES):  # who has mapped them keeps them
                 (folder / name).unlink(missing_ok=True)
         try:
             store = StoreOnDisk(folder, shape)
         except OSError:
-            for name in _FILES:  # or they would fill the disk
+            for name in FILES:  # or they would fill the disk
                 (folder / name).unlink(missing_ok=True)
             raise
         with contextlib.closing(store):
@@ -199,6 +123,34 @@ def load_or_fill(
                     folder, {"about": about, "complete": True, "rows": digest, "notes": notes}
                 )
             return Kept(store, notes, f"decoded into {folder}")
+
+
+def keep(
+    folder: pathlib.Path,
+    about: dict[str, Any],
+    shape: tuple[int, ...],
+    fill: Callable[[Store], list[str]],
+    log: Callable[[str], None],
+    name: str,
+) -> Kept:
+    """`load_or_fill`, or the same in memory where the folder cannot be written.
+
+    Raises:
+      ValueError: if they would take more than half of the memory; `name` is what it calls them.
+    """
+    try:
+        return load_or_fill(folder, about, shape, fill, log)
+    except OSError as error:
+        size = f"{math.prod(shape) / 1e9:.2g} GB of decoded images cannot be kept in {folder}"
+        reason = f"{size} ({error.strerror or error})"
+    if math.prod(shape) > images.memory() / 2:
+        raise ValueError(
+            f"{reason}, and would take more than half of this machine's memory: make room there, "
+            f"give a cache_dir on another disk, or a smaller image_size for {name!r}"
+        )
+    log(f"{reason}: decoding into memory, this time and the next")
+    store = Store(shape)
+    return Kept(store, fill(store), "in memory")
 
 
 def _check_rows(store: Store, log: Callable[[str], None]) -> None:
@@ -233,9 +185,9 @@ def _read_manifest(folder, about, shape):
         before, now = then["source"]["count"], about["source"]["count"]
         changed = f"{before:,} then, {now:,} now" if before != now else "as many, of other times"
         return None, f"the files have changed since they were decoded ({changed})"
-    sizes = len(_header(shape)) + math.prod(shape), shape[0] * Record.itemsize
-    for name, expected in zip(_FILES, sizes, strict=True):
-        if not _is_of_size(folder / name, expected):
+    sizes = len(npy_header(shape)) + math.prod(shape), shape[0] * Record.itemsize
+    for name, expected in zip(FILES, sizes, strict=True):
+        if not is_of_size(folder / name, expected):
             return None, f"{folder / name} is damaged (it is of another size)"
     if complete:
         records = (folder / "rows.bin").read_bytes()
@@ -277,43 +229,3 @@ def _lock(folder: pathlib.Path, log: Callable[[str], None]) -> Iterator[None]:
             log(f"waiting for another process that decodes into {folder}")
             fcntl.flock(file, kind)
         yield
-
-
-def _header(shape: tuple[int, ...]) -> bytes:
-    """That of a .npy file of uint8."""
-    file = io.BytesIO()
-    about = {"descr": "|u1", "fortran_order": False, "shape": tuple(map(int, shape))}
-    np.lib.format.write_array_header_1_0(file, about)
-    return file.getvalue()
-
-
-def _reserve(file: int, size: int) -> None:
-    """Takes room on the disk, so that it is not found full after hours of decoding."""
-    free = shutil.disk_usage(file).free
-    if size > free:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-    if hasattr(os, "posix_fallocate"):
-        os.posix_fallocate(file, 0, size)
-    else:
-        os.truncate(file, size)
-
-
-def _map(file: int) -> mmap.mmap:
-    mapped = mmap.mmap(file, 0, access=mmap.ACCESS_READ)
-    if hasattr(mmap, "MADV_RANDOM"):  # or the kernel reads 128 kB around each page
-        mapped.madvise(mmap.MADV_RANDOM)
-    return mapped
-
-
-def _write(file: int, content: Any, place: int) -> None:
-    content = memoryview(content).cast("B")
-    while content:
-        count = os.pwrite(file, content, place)
-        content, place = content[count:], place + count
-
-
-def _is_of_size(path: pathlib.Path, size: int) -> bool:
-    try:
-        return path.stat().st_size == size
-    except OSError:
-        return False

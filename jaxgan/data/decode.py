@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from jaxgan.data import images
-from jaxgan.data.cache import Store
+from jaxgan.data.store import Store
 
 # What an image is, in a byte. Without a kind a row is not decoded.
 GOOD, GREY, DEEP, FRAMES, PALETTE, TRANSPARENT, TURNED = (1 << bit for bit in range(7))

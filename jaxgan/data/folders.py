@@ -1,16 +1,15 @@
 """Every image under a folder: finding them, and decoding those that can be, once."""
 
 import collections
-import hashlib
-import math
 import os
 import pathlib
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from jaxgan.data import cache, decode, images, labels
+from jaxgan.data.store import Store
 
 SUFFIXES = (
     *(".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".gif", ".webp", ".tif", ".tiff"),
@@ -114,38 +113,13 @@ def _decode_once(
 ) -> cache.Kept:
     """Decodes files into the cache, or takes them from there; into memory where that fails."""
 
-    def fill(store: cache.Store) -> list[str]:
+    def fill(store: Store) -> list[str]:
         return decode.fill(store, files, root)
 
     way = dict(zip(("height", "width", "channels"), shape[1:], strict=True))
-    about = {"source": _source(files, root), "decode": way | {"version": decode.VERSION}}
+    about = {"source": cache.describe(files, root), "decode": way | {"version": decode.VERSION}}
     folder = cache.folder_of(root, way, cache_dir)
-    try:
-        return cache.load_or_fill(folder, about, shape, fill, log)
-    except OSError as error:
-        size = f"{math.prod(shape) / 1e9:.2g} GB of decoded images cannot be kept in {folder}"
-        reason = f"{size} ({error.strerror or error})"
-    if math.prod(shape) > images.memory() / 2:
-        raise ValueError(
-            f"{reason}, and would take more than half of this machine's memory: make room there, "
-            f"give a cache_dir on another disk, or a smaller image_size for {name!r}"
-        )
-    log(f"{reason}: decoding into memory, this time and the next")
-    store = cache.Store(shape)
-    return cache.Kept(store, fill(store), "in memory")
-
-
-def _source(files: Sequence[pathlib.Path], root: pathlib.Path) -> dict[str, Any]:
-    """What tells the files from others: their names, sizes, times, and who may read them."""
-    digest = hashlib.sha256()
-    for path in files:
-        try:
-            status = path.stat()
-            known = status.st_size, status.st_mtime_ns, status.st_mode
-        except OSError as error:
-            known = (error.errno or 0,) * 3
-        digest.update(os.fsencode(path.relative_to(root)) + b"\0%d %d %d\n" % known)
-    return {"count": len(files), "digest": digest.hexdigest()}
+    return cache.keep(folder, about, shape, fill, log, name)
 
 
 def find_images(root: pathlib.Path) -> Found:

@@ -51,8 +51,8 @@ def load(
         images are, and what is transparent is white. Of folders and TFDS sets.
       num_classes: read labels, of so many classes. Those of a folder are its sub-folders, in the
         order of their names; without it a folder has none. Other sets have their labels anyway.
-      cache_dir: where the decoded images of folders are kept for the next time;
-        `$JAXGAN_CACHE_DIR`, or `jaxgan/decoded` in the user's cache, by default.
+      cache_dir: where the decoded images of folders, and of TFDS sets of over 1 GB, are kept for
+        the next time; `$JAXGAN_CACHE_DIR`, or `jaxgan/decoded` in the user's cache, by default.
       log: called with a line when something deserves notice, such as skipped files.
 
     Raises:
@@ -75,7 +75,7 @@ def load(
         builder = _find_digits(data_dir, log)
     else:
         builder = prepared.find(name, _data_dir(data_dir), NAMES)
-    dataset = Dataset(name, *prepared.read(name, builder, size, channels))
+    dataset = Dataset(name, *prepared.read(name, builder, size, channels, cache_dir, log))
     if num_classes is not None and dataset.train_labels is not None:
         classes = builder.info.features["label"].names
         log(f"labels of {name}: {len(classes)} classes, {images.enumerate_some(classes)}")

@@ -2,17 +2,21 @@
 
 import contextlib
 import io
+import math
 import os
+import pathlib
 import re
 import shlex
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import numpy as np
 from etils import epath
 
-from jaxgan.data import images, names
+from jaxgan.data import cache, decode, images, names, rows
+from jaxgan.data.store import Store
 
 
 def prepare(builder: Any) -> None:
@@ -112,26 +116,86 @@ def _unreadable(folder: Any, error: Exception) -> ValueError:
 class Splits(NamedTuple):
     """Decoded images and labels, in the order of the fields of `jaxgan.data.Dataset`."""
 
-    train: np.ndarray
-    test: np.ndarray
+    train: np.ndarray | rows.Rows
+    test: np.ndarray | rows.Rows
     train_labels: np.ndarray | None
     test_labels: np.ndarray | None
 
 
+class Layout(NamedTuple):
+    """What is read of a prepared set.
+
+    Attributes:
+      splits: their names, and how many images each has.
+      picture: the name of the images' feature.
+      shape: `(height, width, channels)` of each image when it is decoded.
+      labelled: whether there are classes.
+    """
+
+    splits: dict[str, int]
+    picture: str
+    shape: tuple[int, int, int]
+    labelled: bool
+
+
 def read(
-    name: str, builder: Any, size: tuple[int, int] | None, channels: int | None = None
+    name: str,
+    builder: Any,
+    size: tuple[int, int] | None,
+    channels: int | None = None,
+    cache_dir: str | os.PathLike | None = None,
+    log: Callable[[str], None] = print,
 ) -> Splits:
     """Decodes the train and test splits of a prepared TFDS image set.
+
+    What would take more than `rows.MEMORY_BYTES` is kept on disk, see `jaxgan.data.cache`.
 
     Args:
       name: what messages call it.
       builder: from `find` or `open_set`.
       size: the height and width that each image is cut to; None keeps them as they are.
       channels: of each image; None for grey or colours, as they are.
+      cache_dir: where decoded images are kept.
+      log: called with a line about where they are kept.
 
     Raises:
       ValueError: if it is not a set of 8-bit images of one size, or its files are damaged.
     """
+    layout = _lay_out(name, builder, size, channels)
+    shape = (sum(layout.splits.values()), *layout.shape)
+
+    def fill(store):
+        _fill(store, name, builder, layout, resize=size is not None)
+        return []
+
+    if math.prod(shape) > rows.MEMORY_BYTES:
+        root = pathlib.Path(builder.data_path)
+        way = {"shape": list(layout.shape), "resize": size is not None}
+        source = cache.describe(sorted(root.iterdir()), root)
+        about = {"source": source, "decode": way | {"version": decode.VERSION}}
+        place = cache.folder_of(root, way, cache_dir, name)
+        kept = cache.keep(place, about, shape, fill, log, name)
+        log(f"{name}: {shape[0]:,} images, {layout.shape}, {kept.place}")
+        store = kept.store
+    else:
+        store = Store(shape)
+        fill(store)
+    # Without a test split the last tenth of train is held out.
+    first = layout.splits["train"] if "test" in layout.splits else shape[0] - max(1, shape[0] // 10)
+    index, labels = np.arange(shape[0]), store.records["label"].astype(np.int32)
+
+    def pick(chosen: np.ndarray) -> np.ndarray | rows.Rows:
+        if store.mapped is None:
+            return store.pixels[chosen[0] : chosen[-1] + 1]
+        return rows.Rows(store.pixels, chosen, store.records["digest"], store.mapped)
+
+    train, test = index[:first], index[first:]
+    split = (labels[train], labels[test]) if layout.labelled else (None, None)
+    return Splits(pick(train), pick(test), *split)
+
+
+def _lay_out(name: str, builder: Any, size: tuple[int, int] | None, channels: int | None) -> Layout:
+    """Finds what is to be read, or raises ValueError as `read` says."""
     import tensorflow_datasets as tfds
 
     features, splits, folder = builder.info.features, builder.info.splits, builder.data_path
@@ -157,34 +221,33 @@ def read(
             "array_record can be read without TensorFlow; prepare it in another data_dir with: "
             f"tfds build {name} --file_format=array_record --data_dir=DIR"
         )
-    shape = (height, width, channels or (1 if own == 1 else 3))
-    used = [split for split in ("train", "test") if split in splits]
-    images.check_memory(name, sum(splits[split].num_examples for split in used), shape)
+    used = {split: splits[split].num_examples for split in ("train", "test") if split in splits}
     labelled = "label" in features and isinstance(features["label"], tfds.features.ClassLabel)
+    return Layout(used, key, (height, width, channels or (1 if own == 1 else 3)), labelled)
+
+
+def _fill(store: Store, name: str, builder: Any, layout: Layout, resize: bool) -> None:
+    """Decodes the images that are not decoded yet, on all cores, a row for each."""
+    import tensorflow_datasets as tfds
+
+    def decode_one(record):
+        pixels = images.decode(record[layout.picture], layout.shape, resize)
+        return pixels, int(record["label"]) if layout.labelled else -1
+
     # Bytes decoded here take two thirds of the time that TFDS takes to decode them.
-    decoders = {k: tfds.decode.SkipDecoding() for k in pictures}
-
-    def read_split(split):
-        source = builder.as_data_source(split, decoders=decoders)
-        pixels = np.empty((len(source), *shape), np.uint8)
-        labels = np.empty(len(source), np.int32)
-        starts = range(0, len(source), 1000)
-        for start in images.bar(starts, f"decoding {name} {split}"):
-            rows = range(start, min(start + 1000, len(source)))
-            for row, record in zip(rows, source.__getitems__(list(rows)), strict=True):
-                pixels[row] = images.decode(record[key], shape, resize=size is not None)
-                labels[row] = record["label"] if labelled else 0
-        return pixels, labels if labelled else None
-
-    try:
-        train, train_labels = read_split("train")
-        if "test" in used:
-            test, test_labels = read_split("test")
-        else:
-            (train, test), (train_labels, test_labels) = (
-                (None, None) if x is None else np.split(x, [-max(1, len(x) // 10)])
-                for x in (train, train_labels)
-            )
-    except Exception as error:
-        raise _unreadable(folder, error) from error
-    return Splits(train, test, train_labels, test_labels)
+    pictures = [k for k, f in builder.info.features.items() if isinstance(f, tfds.features.Image)]
+    decoders = {key: tfds.decode.SkipDecoding() for key in pictures}
+    first = 0
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for split, count in layout.splits.items():
+            left = np.flatnonzero(store.records["kinds"][first : first + count] == 0).tolist()
+            for start in images.bar(range(0, len(left), 1000), f"decoding {name} {split}"):
+                chosen = left[start : start + 1000]
+                try:
+                    source = builder.as_data_source(split, decoders=decoders)
+                    decoded = list(pool.map(decode_one, source.__getitems__(chosen)))
+                except Exception as error:
+                    raise _unreadable(builder.data_path, error) from error
+                for row, (pixels, label) in zip(chosen, decoded, strict=True):
+                    store.put(first + row, pixels, decode.GOOD, label)
+            first += count
