@@ -243,9 +243,9 @@ def save_comparison(
         found = [value for value in of_row if math.isfinite(value)]
         axes.plot(found, [height] * len(found), "o", color="tab:blue", alpha=0.45, markersize=5)
         if lost := len(of_row) - len(found):
-            at_the_edge = axes.get_yaxis_transform()
-            text = axes.text(0.99, height, f"{lost} diverged", transform=at_the_edge)
-            text.set(ha="right", va="center", color="tab:red", fontsize="small")
+            beside = axes.get_yaxis_transform()
+            text = axes.text(1.01, height, f"{lost} diverged", transform=beside)
+            text.set(va="center", color="tab:red", fontsize="small")
         if found and (settings or len(found) == 1):
             axes.plot([middle(found)], [height], "|", color="black", markersize=14)
         elif found:
