@@ -100,7 +100,8 @@ def test_a_run_lives_in_a_bucket_as_it_does_on_a_disk(bucket, tmp_path, monkeypa
 def test_what_a_run_logged_before_it_diverged_is_in_the_bucket(bucket, tmp_path, monkeypatch):
     states = checkpoint.Checkpoints
     monkeypatch.setattr(FIT, "Checkpoints", lambda _, *a, **k: states(tmp_path / "s", *a, **k))
-    grow = ["--optimizer=sgd", "--d-learning-rate=1e12", "--checkpoint-every=0", "--steps=99"]
+    grow = ["--loss=minimax", "--optimizer=sgd", "--d-learning-rate=1e5", "--g-learning-rate=1e5"]
+    grow += ["--checkpoint-every=0", "--steps=99"]
     assert train.main([*SMALL, *grow, f"--workdir={bucket / 'run'}"]) == 3
     assert [row["step"] for row in read_metrics(bucket / "run")][:1] == [1]
 
