@@ -10,6 +10,7 @@ import importlib.metadata
 import os
 import pathlib
 import shutil
+import signal
 import tempfile
 
 os.environ["JAX_NUM_CPU_DEVICES"] = "8"
@@ -23,6 +24,8 @@ os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.05"
 os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
 # Folders of pictures are decoded there, and not into the user's cache.
 os.environ["JAXGAN_CACHE_DIR"] = os.path.join(_cache, "decoded")
+# What a shell starts in the background ignores Ctrl-C, and so would the programs that tests start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 import jax
 import pytest

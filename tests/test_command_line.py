@@ -38,17 +38,14 @@ each_script = pytest.mark.parametrize("script", SCRIPTS, ids=name_of)
 
 
 def start(*command, **streams):
-    """A real process that takes Ctrl-C, and holds its output back, as one at a terminal's pipe."""
-    previous = signal.signal(signal.SIGINT, signal.default_int_handler)
+    """A real process that holds its output back, as one at a terminal's pipe."""
     streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | streams
-    process = subprocess.Popen(
+    return subprocess.Popen(
         [sys.executable, *command],
         env=os.environ | {"PYTHONUNBUFFERED": ""},
         text=True,
         **streams,
     )
-    signal.signal(signal.SIGINT, previous)
-    return process
 
 
 @pytest.fixture(scope="module")
