@@ -29,8 +29,9 @@ def measure(job, state: GANState, program: Program | None = None) -> str:
     step = current_step(state)
     state = parallel.replicate(jax.tree.map(jnp.copy, state), job.mode, job.devices)
     spent, each, count = 0.0, math.inf, 0  # the first call does nothing but compile
-    # All processes do the same steps, or one would wait for another's for ever.
-    while hosts.all_true(spent < SECONDS and count <= program.capacity):
+    # The first steps take several times as long as later ones, since their memory is new. All
+    # processes do the same steps, or one would wait for another's for ever.
+    while hosts.all_true((spent < SECONDS or count < 4) and count <= program.capacity):
         batches = program.batches(step, count)
         began = time.perf_counter()
         state, _ = program.run(state, batches, count)
