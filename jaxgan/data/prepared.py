@@ -148,7 +148,8 @@ def read(
 ) -> Splits:
     """Decodes the train and test splits of a prepared TFDS image set.
 
-    What would take more than `rows.MEMORY_BYTES` is kept on disk, see `jaxgan.data.cache`.
+    What would take more than `rows.MEMORY_BYTES`, or half of the memory, is kept on disk, see
+    `jaxgan.data.cache`.
 
     Args:
       name: what messages call it.
@@ -168,7 +169,7 @@ def read(
         _fill(store, name, builder, layout, resize=size is not None)
         return []
 
-    if math.prod(shape) > rows.MEMORY_BYTES:
+    if math.prod(shape) > min(rows.MEMORY_BYTES, images.memory() / 2):
         root = pathlib.Path(builder.data_path)
         way = {"shape": list(layout.shape), "resize": size is not None}
         source = cache.describe(sorted(root.iterdir()), root)
@@ -182,14 +183,15 @@ def read(
         fill(store)
     # Without a test split the last tenth of train is held out.
     first = layout.splits["train"] if "test" in layout.splits else shape[0] - max(1, shape[0] // 10)
-    index, labels = np.arange(shape[0]), store.records["label"].astype(np.int32)
+    train, test = slice(first), slice(first, None)
+    labels = store.records["label"].astype(np.int32)
 
-    def pick(chosen: np.ndarray) -> np.ndarray | rows.Rows:
+    def pick(part: slice) -> np.ndarray | rows.Rows:
         if store.mapped is None:
-            return store.pixels[chosen[0] : chosen[-1] + 1]
+            return store.pixels[part]
+        chosen = np.arange(shape[0])[part]
         return rows.Rows(store.pixels, chosen, store.records["digest"], store.mapped)
 
-    train, test = index[:first], index[first:]
     split = (labels[train], labels[test]) if layout.labelled else (None, None)
     return Splits(pick(train), pick(test), *split)
 
@@ -241,10 +243,11 @@ def _fill(store: Store, name: str, builder: Any, layout: Layout, resize: bool) -
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for split, count in layout.splits.items():
             left = np.flatnonzero(store.records["kinds"][first : first + count] == 0).tolist()
+            source = None
             for start in images.bar(range(0, len(left), 1000), f"decoding {name} {split}"):
                 chosen = left[start : start + 1000]
                 try:
-                    source = builder.as_data_source(split, decoders=decoders)
+                    source = source or builder.as_data_source(split, decoders=decoders)
                     decoded = list(pool.map(decode_one, source.__getitems__(chosen)))
                 except Exception as error:
                     raise _unreadable(builder.data_path, error) from error
