@@ -524,6 +524,10 @@ def test_large_sets_are_decoded_once_onto_the_disk(labelled_set, tmp_path, monke
     for name in ("train", "test", "train_labels", "test_labels"):
         np.testing.assert_array_equal(getattr(found, name)[:], getattr(expected, name))
     assert isinstance(found.train, prepared.rows.Rows)
+    # What would take half of the memory is kept there too.
+    monkeypatch.setattr(prepared.rows, "MEMORY_BYTES", 2**40)
+    monkeypatch.setattr(prepared.images, "memory", lambda: 2 * expected.train.nbytes)
+    assert isinstance(load([]).train, prepared.rows.Rows)
     # Files of another time are decoded again.
     for path in labelled_set.rglob("*record*"):
         os.utime(path, (1, 1))
