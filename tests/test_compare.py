@@ -15,7 +15,7 @@ import pytest
 from jaxgan.commands import compare, contest
 from jaxgan.commands.config import LOSSES, check
 from jaxgan.commands.contest import Arguments, check_protocol, choose, draw, make_entries
-from jaxgan.commands.presets import preset
+from jaxgan.commands.presets import has_own, of_this_device, preset
 
 SCRIPT = Path(__file__).parent.parent / "experiments" / "compare.py"
 # Networks and a budget that train in no time.
@@ -161,7 +161,8 @@ def test_where_the_papers_differ_all_take_the_gans_networks_and_budget(dataset, 
     options = Arguments(dataset, losses="bce,wgan,wgan-gp,r3gan")
     configs = [entry.config for entry in make_entries(options, tmp_path)]
     check_protocol(configs)
-    gan = preset("bce", dataset)
+    kind = "auto" if has_own(dataset) else of_this_device()
+    gan = preset("bce", dataset, kind=kind)
     assert {config.batch_size for config in configs} == {gan.batch_size}
     assert not any(config.critic_norm for config in configs)  # a penalty takes none
     for config in configs:

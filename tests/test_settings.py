@@ -17,11 +17,12 @@ from PIL import Image
 
 import jaxgan
 from jaxgan import data, losses, networks
+from jaxgan.commands import command_line, train
 from jaxgan.commands import settings as configs
-from jaxgan.commands import train
 from jaxgan.commands.config import LOSSES, Config, check
 from jaxgan.commands.presets import preset
 from jaxgan.commands.settings import make_model
+from jaxgan.commands.tables import command
 from jaxgan.training import json_files, program
 from jaxgan.training.fit import draw_samples
 from jaxgan.training.program import make_program
@@ -153,10 +154,12 @@ def flags_of(settings):
 @pytest.mark.parametrize("settings", COMMANDS, ids=lambda each: f"{each['loss']}-{each['dataset']}")
 def test_a_flag_sets_its_setting_and_no_other(settings, tmp_path):
     chosen = ("loss", "dataset", "model")  # which choose the defaults of all others
-    defaults = preset(*(settings[name] for name in chosen))
+    # Some settings are off but in the papers' presets.
+    kind = "auto" if settings["dataset"] == "digits" else "paper"
+    defaults = preset(*(settings[name] for name in chosen), kind=kind)
     for name in settings.keys() - set(chosen):
         assert getattr(defaults, name) != settings[name], f"{name} would not show"
-    config, _ = train.parse(flags_of(settings))
+    config, _ = train.parse([*flags_of(settings), f"--preset={kind}"])
     assert config == dataclasses.replace(defaults, **settings)
     # Those of a run's folder are the same.
     assert configs.read(configs.recorded(config), "config.json") == config
@@ -169,10 +172,13 @@ def test_every_setting_is_a_flag():
 @pytest.mark.parametrize("loss", LOSSES)
 def test_what_no_flag_says_is_what_the_preset_says(loss):
     for dataset, model in (("digits", "auto"), ("grid25", "mlp"), ("mnist", "mlp")):
-        config, _ = train.parse([f"--loss={loss}", f"--dataset={dataset}", f"--model={model}"])
+        config, options = train.parse(
+            [f"--loss={loss}", f"--dataset={dataset}", f"--model={model}"]
+        )
         other = "" if model in ("auto", preset(loss, dataset).model) else f"-{model}"
         workdir = f"runs/{dataset}-{loss}-0{other}"
-        expected = dataclasses.replace(preset(loss, dataset, model), workdir=workdir)
+        expected = preset(loss, dataset, model, kind=options.preset)
+        expected = dataclasses.replace(expected, workdir=workdir)
         assert config == expected and (config.loss, config.dataset) == (loss, dataset)
     assert train.parse([f"--loss={loss}"])[0].dataset == "digits"
 
@@ -180,9 +186,8 @@ def test_what_no_flag_says_is_what_the_preset_says(loss):
 def test_another_model_than_the_presets_has_its_own_width_and_norm():
     for dataset, own, other, width in (
         ("digits", "mlp", "dcgan", 64),
-        ("mnist", "dcgan", "mlp", 256),
-        ("mnist", "dcgan", "resnet", 128),
-        ("mnist", "dcgan", "r3gan", 64),
+        ("cifar10", "dcgan", "mlp", 256),
+        ("cifar10", "dcgan", "r3gan", 64),
     ):
         default = preset("wgan-gp", dataset)
         assert default == preset("wgan-gp", dataset, own)
@@ -241,6 +246,86 @@ def test_a_run_that_has_trained_does_not_go_on_with_another(chosen, names, tmp_p
         with pytest.raises(ValueError, match=f"holds a run with {flag}=.*, not {others[name]}"):
             train.check_folder(dataclasses.replace(config, **{name: others[name]}))
     train.check_folder(dataclasses.replace(config, data_dir="x", steps=config.steps + 1))
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("kind", ["cpu", "gpu", "paper"])
+def test_every_kind_of_preset_makes_every_pair(kind, loss):
+    for model in ("auto", "dcgan", "resnet", "r3gan") if loss != "began" else ("auto",):
+        for size in (None, 64, "48x96"):
+            config = preset(loss, "cifar10", model, kind=kind, image_size=size)
+            config = dataclasses.replace(config, image_size=size, workdir=None)
+            sides = data.height_and_width(size) or (32, 32)
+            if config.model != "dcgan" or sides[0] == sides[1]:
+                assert jax.eval_shape(configs.make_model(config, (*sides, 3)).init, KEY)
+            # What results.py prints makes the same run, on whatever device.
+            words = command(config).split()
+            assert f"--preset={kind}" in words
+            again, options = train.parse(words[1:])
+            assert dataclasses.replace(again, workdir=None) == config and options.preset == kind
+
+
+def test_a_preset_is_chosen_by_the_device_where_the_data_have_none(monkeypatch, capsys):
+    asked = []
+    monkeypatch.setattr(command_line, "of_this_device", lambda *of: asked.append(of) or "gpu")
+    cifar = ["--loss=bce", "--dataset=cifar10", "--num-seeds=4", "--parallel=jit"]
+    config, options = train.parse(cifar)
+    assert asked == [(4, "jit")] and options.preset == "gpu"
+    on_gpu = preset("bce", "cifar10", kind="gpu")
+    assert config == dataclasses.replace(
+        on_gpu, num_seeds=4, parallel="jit", workdir="runs/cifar10-bce-0to3"
+    )
+    # Several processes meet before jax starts; a set's own presets are for any device.
+    others = (
+        [*cifar, "--distributed", "--preset=auto"],
+        ["--loss=bce", "--dataset=mnist"],
+        ["--loss=bce", "--dataset=mnist:3.0.1"],
+        ["--loss=bce"],
+        [*cifar, "--preset=paper"],
+    )
+    kinds = [train.parse(flags)[1].preset for flags in others]
+    assert kinds == ["gpu", "auto", "auto", "auto", "paper"] and len(asked) == 1
+    assert train.parse(["--loss=bce", "--dataset=mnist", "--model=resnet"])[1].preset == "gpu"
+    assert train.parse([*cifar, "--preset=paper"])[0].workdir == "runs/cifar10-bce-0to3-paper"
+    for flags, says in (
+        (["--loss=bce", "--preset=cpu"], "--preset=cpu is for images, and digits has"),
+        (["--loss=bce", "--dataset=ring8", "--preset=paper"], "--preset=paper is for images"),
+        (["--loss=bce", "--preset=gpus"], "unknown --preset=gpus: did you mean gpu?"),
+        (["--workdir=runs/x", "--preset=cpu"], "--preset=cpu goes with --loss"),
+    ):
+        assert train.main(flags) == 2
+        assert says in capsys.readouterr().err
+
+
+def test_larger_images_have_a_preset_of_their_own():
+    small, large = (preset("bce", "folder:x", kind="cpu", image_size=n) for n in (47, 48))
+    assert small == preset("bce", "folder:x", kind="cpu") != large
+    # DCGAN makes squares alone.
+    wide = preset("bce", "folder:x", kind="cpu", image_size="32x64")
+    assert wide == preset("bce", "folder:x", "resnet", kind="cpu", image_size=64) != large
+
+
+def test_residual_pairs_are_trained_with_the_papers_numbers():
+    """sn_cifar10_unconditional.yml; gan_cifar_resnet.py; R3GAN's train.py."""
+    for loss, model, numbers in (
+        (
+            *("hinge", "resnet"),
+            dict(g_learning_rate=2e-4, d_learning_rate=2e-4, n_critic=5, steps=50_000, width=128)
+            | dict(decay_steps=50_000, spectral_norm=True, latent_dim=128),
+        ),
+        (
+            *("wgan-gp", "resnet"),
+            dict(g_learning_rate=2e-4, d_learning_rate=2e-4, n_critic=5, steps=100_000, width=128)
+            | dict(decay_steps=100_000, penalty=10.0, latent_dim=128, spectral_norm=False),
+        ),
+        (
+            *("r3gan", "r3gan"),
+            dict(g_learning_rate=2e-4, d_learning_rate=2e-4, n_critic=1, batch_size=512, width=768)
+            | dict(latent_dim=64, r1=0.05, r2=0.05, spectral_norm=False),
+        ),
+    ):
+        config = preset(loss, "cifar10", model, kind="paper")
+        assert config == dataclasses.replace(config, optimizer="adam", b1=0.0, b2=0.9, **numbers)
 
 
 def test_images_are_trained_with_the_papers_numbers():

@@ -22,6 +22,8 @@ sys.path.insert(0, str(EXPERIMENTS))
 
 import jaxgan
 from jaxgan.commands import (
+    image_presets,
+    papers,
     presets,
     train,
 )
@@ -530,12 +532,9 @@ def test_an_unwritable_folder_is_refused(tmp_path, capsys):
 @pytest.mark.parametrize(
     "dataset", ["digits", "ring8", "grid25", "mnist", "stacked_mnist", "cifar10"]
 )
-def test_every_preset_is_documented_and_makes_a_model(loss, dataset):
+def test_every_preset_makes_a_model(loss, dataset):
     config = preset(loss, dataset)
     check(config)
-    for make in presets._PRESETS.values():
-        assert "`python experiments/train.py --loss=" in make.__doc__, make
-        assert "Expect" in make.__doc__, make
     assert (config.loss, config.dataset) == (loss, dataset)
     shapes = {
         "digits": (8, 8, 1),
@@ -544,6 +543,14 @@ def test_every_preset_is_documented_and_makes_a_model(loss, dataset):
         "cifar10": (32, 32, 3),
     }
     assert make_model(config, shapes.get(dataset, (2,)))
+
+
+def test_every_function_of_presets_says_how_to_run_it_and_what_to_expect():
+    makes = [*papers._WITH_DCGAN.values(), *papers._OWN.values(), presets.digits_gan]
+    of_images = [image_presets.cpu_32, image_presets.cpu_64, image_presets.gpu]
+    for make in [*makes, *of_images, *image_presets.OF_SETS.values()]:
+        assert "`python experiments/train.py --loss=" in make.__doc__, make
+        assert "Expect" in make.__doc__, make
 
 
 def test_a_version_of_a_data_set_has_the_data_sets_preset():

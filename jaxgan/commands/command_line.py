@@ -7,29 +7,20 @@ from etils import epath
 from jaxgan.commands import settings
 from jaxgan.commands.config import LOSSES, Config, assign, check, flag, unused
 from jaxgan.commands.flags import asks_for_help, given, read
-from jaxgan.commands.presets import default_workdir, preset
+from jaxgan.commands.presets import default_workdir, has_own, of_this_device, preset
 from jaxgan.parallel import hosts
 
 GROUPS = {
     "what to train": (
         *("loss", "dataset", "data_dir", "cache_dir", "image_size", "channels", "flip"),
-        *("num_classes", "model", "width", "depth", "latent_dim"),
+        *("num_classes", "preset", "model", "width", "depth", "latent_dim"),
         *("critic_norm", "spectral_norm", "pack"),
     ),
     "how to train it": (
         *("steps", "batch_size", "n_critic", "clip", "penalty", "k", "p", "divergence", "direct"),
         *("gamma", "rate", "r1", "r2", "augment", "ada", "optimizer"),
-        *(
-            "g_learning_rate",
-            "d_learning_rate",
-            "decay_steps",
-            "b1",
-            "b2",
-            "ema_decay",
-            "precision",
-            "seed",
-        ),
-        *("num_seeds", "on_divergence"),
+        *("g_learning_rate", "d_learning_rate", "decay_steps", "b1", "b2", "ema_decay"),
+        *("precision", "seed", "num_seeds", "on_divergence"),
     ),
     "what to write": (
         *("workdir", "name", "log_every", "sample_every", "checkpoint_every", "keep_every"),
@@ -43,8 +34,13 @@ GROUPS = {
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """What a command line says besides a run's settings."""
+    """What a command line says besides a run's settings.
 
+    What `parse` returns has the kind of preset that "auto" stands for.
+    """
+
+    preset: str = "auto"
+    """Settings of images: cpu, gpu, paper or auto."""
     name: str = ""
     """Put the run into runs/NAME."""
     dry_run: bool = False
@@ -81,7 +77,8 @@ def parse(arguments: list[str]) -> tuple[Config, Options]:
       ValueError: for what is no setting, out of its range or without effect, in one line.
     """
     said = given(Arguments, arguments)
-    defaults = _defaults(said, asks_for_help(arguments))
+    kind = _kind(said)
+    defaults = _defaults(said, kind, asks_for_help(arguments))
     parsed = read(Arguments, arguments, "train.py", Arguments(**vars(defaults)), GROUPS)
     values = {field.name: getattr(parsed, field.name) for field in dataclasses.fields(Config)}
     if parsed.model == "auto":  # a preset's, or the run's
@@ -90,7 +87,9 @@ def parse(arguments: list[str]) -> tuple[Config, Options]:
     if {*"/:\0"} & {*parsed.name} or parsed.name in (".", ".."):
         raise ValueError(f"--name={parsed.name!r} must be a folder's name, without / and :.")
     if config.workdir is None:
-        workdir = f"runs/{parsed.name}" if parsed.name else default_workdir(config)
+        workdir = f"runs/{parsed.name}"
+        if not parsed.name:
+            workdir = default_workdir(config, kind, said.get("preset", "auto") != "auto")
         config = dataclasses.replace(config, workdir=workdir)
     elif parsed.name:
         raise ValueError("--name and --workdir both say where the run is: leave one out.")
@@ -100,6 +99,7 @@ def parse(arguments: list[str]) -> tuple[Config, Options]:
             raise ValueError(f"{flag(name)} has no effect with {reason}: leave it out.")
     options = Options(
         **{field.name: getattr(parsed, field.name) for field in dataclasses.fields(Options)}
+        | {"preset": kind}
     )
     if options.distributed:
         hosts.check(options.coordinator_address, options.num_processes, options.process_id)
@@ -110,13 +110,31 @@ def parse(arguments: list[str]) -> tuple[Config, Options]:
     return config, options
 
 
-def _defaults(said, help_alone):
+def _kind(said):
+    """The kind of preset, which "auto" leaves to the device where the data set has none."""
+    kind, names = said.get("preset", "auto"), ("dataset", "model")
+    chosen = {name: said.get(name, getattr(Config, name)) for name in names}
+    if "loss" not in said or kind != "auto" or has_own(**chosen):
+        return kind
+    # Several processes have to meet before jax starts.
+    return (
+        "gpu"
+        if said.get("distributed")
+        else of_this_device(
+            said.get("num_seeds", Config.num_seeds), said.get("parallel", Config.parallel)
+        )
+    )
+
+
+def _defaults(said, kind, help_alone):
     """The settings that flags override; those of a WGAN where only help is wanted."""
     loss = said.get("loss") or ("wgan" if help_alone else "")
     if loss:
-        names = ("dataset", "model", "divergence")
-        chosen = (said.get(name, getattr(Config, name)) for name in names)
-        return preset(loss, *chosen)
+        names = ("dataset", "model", "divergence", "image_size")
+        chosen = {name: said.get(name, getattr(Config, name)) for name in names}
+        return preset(loss, **chosen, kind=kind)
+    if kind != "auto":
+        raise ValueError(f"--preset={kind} goes with --loss: a --workdir has its own settings.")
     folder = said.get("workdir")
     if folder and (epath.Path(folder) / "config.json").exists():
         return settings.of_run(folder)

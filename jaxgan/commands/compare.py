@@ -15,8 +15,9 @@ from jaxgan.commands import endings, evaluate, settings, tables
 from jaxgan.commands.config import Config, assign
 from jaxgan.commands.contest import QUICK, SHARED, Arguments, Entry, check_protocol, make_entries
 from jaxgan.commands.flags import given, read
+from jaxgan.commands.presets import use_cores
 from jaxgan.commands.tables import Scored
-from jaxgan.commands.train import load_data, look_at_folder, use_cores
+from jaxgan.commands.train import load_data, look_at_folder
 from jaxgan.data import Dataset
 from jaxgan.training import DivergedError, data_record, fit, json_files
 from jaxgan.training.run_folder import FREE, ChangedError
@@ -32,10 +33,9 @@ def main(arguments: list[str]) -> int:
     if options.quick:
         options = dataclasses.replace(options, **(QUICK | given(Arguments, arguments)))
     folder = epath.Path(options.workdir or default_folder(options))
+    use_cores(min(options.num_seeds, options.seeds_at_once or SEEDS_ON_CPU))
     entries = make_entries(options, folder)
     check_protocol([entry.config for entry in entries])
-    first = min(options.num_seeds, options.seeds_at_once or SEEDS_ON_CPU)
-    use_cores(dataclasses.replace(entries[0].config, num_seeds=first))
     if stopped := train_and_score(folder, entries, options):
         return 128 + stopped
     print("\n".join(report(folder, all_runs(entries, options), options)))

@@ -61,8 +61,8 @@ class Config:
     """bce, minimax, wgan, wgan-gp, wgan-lp, wgan-div, hinge, lsgan, f-gan, dragan, rpgan, r3gan or
     began."""
     dataset: str = "digits"
-    """digits, ring8, grid25, swissroll, stacked_mnist, an image set of tensorflow-datasets such as
-    mnist or cifar10, folder:PATH of images, or npy:FILE of an array."""
+    """digits, ring8, grid25, swissroll, stacked_mnist, an image set of tensorflow-datasets (mnist,
+    cifar10, ...), folder:PATH of images, or npy:FILE."""
     model: str = "auto"
     """mlp, dcgan, resnet (SNGAN's with --spectral-norm, else WGAN-GP's), r3gan, or auto."""
     steps: int = 20_000

@@ -7,7 +7,7 @@ import numpy as np
 from etils import epath
 
 from jaxgan.commands.config import LOSSES, Config, assign, check, check_choice, flag, unused
-from jaxgan.commands.presets import preset
+from jaxgan.commands.presets import has_own, of_this_device, preset
 from jaxgan.losses.f_divergence import DIVERGENCES
 
 # What --settings draws from: a range, evenly in its logarithm, or one of several values. A setting
@@ -104,9 +104,11 @@ def make_entries(options: Arguments, folder: epath.Path) -> list[Entry]:
             raise ValueError(f"{flag(name)} must be from {least} up; got {value}.")
     entries = []
     # Presets of papers differ in networks, batches and budgets: all take those of the GAN.
-    common = preset("bce", options.dataset, options.model)
+    kind = "auto" if has_own(options.dataset, options.model) else of_this_device()
+    where: dict[str, Any] = {"kind": kind, "image_size": options.image_size}
+    common = preset("bce", options.dataset, options.model, **where)
     for name, (loss, own) in choose(options.losses).items():
-        config = preset(loss, options.dataset, options.model, **own)
+        config = preset(loss, options.dataset, options.model, **own, **where)
         config = with_shared(config, common, options)
         if not options.settings:
             entries.append(Entry(name, folder / name, config))

@@ -1,40 +1,68 @@
 """Default settings for each loss on each kind of data, from the papers where they have them.
 
-Each preset is a row of `tuned`, or a function to a `Config`, whose docstring says where its numbers
-come from, how to run it and what to expect. Flags override single settings.
+- Toys, digits and the MNIST family have presets of their own: rows of `tuned` and `image_presets`.
+- Other images have one of three kinds: "cpu" and "gpu", of `image_presets`, and "paper".
+
+The docstrings say where the numbers come from, how to run them and what to expect. Flags override
+single settings.
 """
 
+import contextlib
 import dataclasses
+import os
 from pathlib import PurePath
+from typing import Any
 
-from jaxgan.commands import tuned
+import jax
+
+from jaxgan import data, parallel
+from jaxgan.commands import image_presets, papers, tuned
 from jaxgan.commands.augmentation import default_policy
-from jaxgan.commands.config import LOSSES, MODELS, Config, check_choice
+from jaxgan.commands.config import LOSSES, MODELS, PENALISED, Config, check_choice, images_fit
 
+KINDS = ("auto", "cpu", "gpu", "paper")
 _WIDTHS = {"mlp": 256, "dcgan": 64, "resnet": 128, "r3gan": 64}
-# Losses that take WGAN-GP's presets where they have none.
-_LIKE_WGAN_GP = ("wgan-gp", "wgan-lp", "wgan-div")
 _TUNED_AS = {"swissroll": "ring8"}
+_FOR_ALL_DEVICES = (*data.TOYS, "digits")
+# Losses that bound the critic's slope, or its score.
+_BOUNDED = (*PENALISED, "wgan", "r3gan", "began")
 
 
-def preset(loss: str, dataset: str, model: str = "auto", divergence: str = "kl") -> Config:
+def preset(
+    loss: str,
+    dataset: str,
+    model: str = "auto",
+    divergence: str = "kl",
+    kind: str = "auto",
+    image_size: int | str | None = None,
+) -> Config:
     """The settings for a loss, a data set, a model, and a divergence of f-GAN.
 
+    Args:
+      loss: a name of `LOSSES`.
+      dataset: as `jaxgan.data.load` takes it.
+      model: a name of `MODELS`.
+      divergence: that of f-GAN.
+      kind: "cpu", "gpu" or "paper". "auto" is what the set has of its own, else the paper's.
+      image_size: of the images, if it is not the data set's own.
+
     Raises:
-      ValueError: if the loss or the model is unknown.
+      ValueError: if a name is unknown, or the kind is not for these data.
     """
     check_choice("--loss", loss, LOSSES)
     check_choice("--model", model, MODELS)
-    name = dataset.partition(":")[0]  # tensorflow-datasets take a version, as mnist:3.0.1
-    row = f"f-gan-{divergence}" if loss == "f-gan" else loss
-    family = "wgan" if loss == "wgan" else "wgan_gp" if loss in _LIKE_WGAN_GP else "gan"
-    table, own = tuned.TABLES.get(_TUNED_AS.get(name, name)), _PRESETS.get((name, family))
-    settings = Config(loss, dataset, divergence=divergence)
-    if table and (own is None or model != "dcgan"):
-        settings = _tuned(settings, table, row)
+    check_choice("--preset", kind, KINDS)
+    name = _name(dataset)
+    if kind != "auto" and name in _FOR_ALL_DEVICES:
+        raise ValueError(f"--preset={kind} is for images, and {name} has settings of its own.")
+    chosen: dict[str, Any] = {"loss": loss, "dataset": dataset, "divergence": divergence}
+    table = _table(name, model, kind, image_size)
+    if (name, model, papers.family(loss)) == ("digits", "dcgan", "gan"):
+        settings = dataclasses.replace(digits_gan(), **papers.OF_LOSS.get(loss, {}), **chosen)
+    elif table:
+        settings = _tuned(Config(**chosen), table)
     else:
-        base = dataclasses.replace((own or _PRESETS["images", family])(), **_OF_LOSS.get(loss, {}))
-        settings = dataclasses.replace(base, loss=loss, dataset=dataset, divergence=divergence)
+        settings = dataclasses.replace(papers.of(loss, model), **chosen)
     settings = dataclasses.replace(settings, augment=default_policy(dataset))
     if model in ("auto", settings.model):
         return settings
@@ -42,24 +70,86 @@ def preset(loss: str, dataset: str, model: str = "auto", divergence: str = "kl")
     return dataclasses.replace(settings, model=model, width=_WIDTHS[model], critic_norm=critic_norm)
 
 
-def _tuned(config: Config, table: tuned.Table, row: str) -> Config:
+def has_own(dataset: str, model: str = "auto") -> bool:
+    """Whether a data set has presets of its own for a model, for whatever device."""
+    return _table(_name(dataset), model, "auto", None) is not None
+
+
+def of_this_device(num_seeds: int = 1, mode: str = "auto") -> str:
+    """The kind of preset for the device that jax runs on, "cpu" or "gpu", which starts jax.
+
+    Args:
+      num_seeds: how many seeds a run trains, and so how many devices a CPU is to be.
+      mode: `--parallel`.
+    """
+    use_cores(num_seeds, mode)
+    return "cpu" if jax.default_backend() == "cpu" else "gpu"
+
+
+def use_cores(num_seeds: int, mode: str = "auto") -> None:
+    """Makes a device of each core that several seeds can use, if jax has not started yet."""
+    flags = os.environ.get("XLA_FLAGS", "")
+    told = "JAX_NUM_CPU_DEVICES" in os.environ or "force_host_platform_device_count" in flags
+    if num_seeds > 1 and mode == "auto" and not told:
+        count = parallel.most_that_divide(num_seeds, len(os.sched_getaffinity(0)))
+        with contextlib.suppress(RuntimeError):  # it has: one device has to do
+            jax.config.update("jax_num_cpu_devices", count)
+
+
+def _name(dataset):
+    """Without the version that tensorflow-datasets take, as in mnist:3.0.1."""
+    return dataset.partition(":")[0]
+
+
+def _table(name, model, kind, image_size):
+    """The presets of a set's own, or of a kind of device; None where the papers' have to do."""
+    if kind in ("cpu", "gpu"):
+        sides = (data.height_and_width(image_size) if images_fit(image_size) else None) or (32, 32)
+        if model == "auto" and sides[0] != sides[1]:
+            model = "resnet"  # DCGAN makes squares
+        return image_presets.of_device(kind, model, max(sides))
+    if kind == "auto" and name in image_presets.OF_SETS and model in ("auto", "dcgan"):
+        return image_presets.OF_SETS[name]()
+    return tuned.TABLES.get(_TUNED_AS.get(name, name)) if kind == "auto" else None
+
+
+def _tuned(config: Config, table: tuned.Table) -> Config:
+    row = f"f-gan-{config.divergence}" if config.loss == "f-gan" else config.loss
     # A loss without a row, such as one's own, takes the GAN's.
-    own = table.rows.get(row) or table.rows["bce"] | _OF_LOSS.get(config.loss, {})
+    own = table.rows.get(row) or table.rows["bce"] | papers.OF_LOSS.get(config.loss, {})
+    if table.shared["model"] == "resnet" and config.loss not in _BOUNDED:
+        own = own | {"spectral_norm": True}  # its critic has no norm of its own
     steps = table.updates // (own["n_critic"] + 1)
     length = {"steps": steps, "decay_steps": steps if table.decay else 0}
     return dataclasses.replace(config, **(_SMALL | table.shared | own | length))
 
 
-def usual(config: Config) -> tuple[Config, bool]:
-    """What a command says that names only loss, data set and model; and whether it must name that.
+def usual(config: Config, kind: str | None = None) -> tuple[Config, bool, str]:
+    """What a command has that names only loss, data set, model and preset.
 
-    A divergence is named too.
+    Args:
+      config: the settings that it should have.
+      kind: of preset; by default that with the fewest differences.
+
+    Returns:
+      Its settings, with f-GAN's divergence as by default; whether it must name the model; and the
+      kind of preset.
     """
-    chosen = config.loss, config.dataset
-    settings = preset(*chosen, divergence=config.divergence)
-    named = config.model != settings.model
-    settings = preset(*chosen, config.model, config.divergence) if named else settings
-    return dataclasses.replace(settings, divergence=Config.divergence), named
+    kinds = [kind] if kind else ["auto"] if has_own(config.dataset, config.model) else []
+    if not kind and _name(config.dataset) not in _FOR_ALL_DEVICES:
+        kinds += KINDS[1:]
+    found = []
+    for kind in kinds:
+        more = config.divergence, kind, config.image_size
+        settings = preset(config.loss, config.dataset, "auto", *more)
+        if named := config.model != settings.model:
+            settings = preset(config.loss, config.dataset, config.model, *more)
+        found.append((dataclasses.replace(settings, divergence=Config.divergence), named, kind))
+    return min(found, key=lambda each: _count_differences(config, each[0]))
+
+
+def _count_differences(one, other):
+    return sum(getattr(one, f.name) != getattr(other, f.name) for f in dataclasses.fields(Config))
 
 
 # Settings that make no other run, or that the name says already.
@@ -70,22 +160,27 @@ _NOT_IN_NAME = (
 )
 
 
-def default_workdir(config: Config) -> str:
+def default_workdir(config: Config, kind: str = "auto", said: bool = False) -> str:
     """`runs/DATASET-LOSS-SEED`, with the settings that are not the preset's, as `-clip=0.05`.
 
     Of a folder of images it has the folder's own name. Several seeds are named by the first and
     the last, as in `ring8-wgan-0to9`.
+
+    Args:
+      config: the settings.
+      kind: of the preset.
+      said: whether the command names that.
     """
     dataset = config.dataset
-    kind, colon, path = dataset.partition(":")
-    if colon and kind in ("folder", "npy"):
-        dataset = f"{kind}-{PurePath(path).name}"
+    source, colon, path = dataset.partition(":")
+    if colon and source in ("folder", "npy"):
+        dataset = f"{source}-{PurePath(path).name}"
     seeds = f"{config.seed}"
     if config.num_seeds > 1:
         seeds += f"to{config.seed + config.num_seeds - 1}"
     words = [dataset.replace("/", "-"), config.loss, seeds]
-    default, named = usual(config)
-    words += [config.model] * named
+    default, named, _ = usual(config, kind)
+    words += [config.model] * named + [kind] * said
     for field in dataclasses.fields(Config):
         value = getattr(config, field.name)
         if field.name not in (*_NOT_IN_NAME, "model") and value != getattr(default, field.name):
@@ -93,25 +188,8 @@ def default_workdir(config: Config) -> str:
     return f"runs/{'-'.join(words)}"
 
 
-# What the papers fix for a loss, whatever the data.
-_GAN: dict = {"n_critic": 1, "optimizer": "adam", "b1": 0.5, "b2": 0.999}
-_WGAN: dict = {"n_critic": 5, "optimizer": "rmsprop", "b2": 0.99}
-_WGAN_GP: dict = {"n_critic": 5, "optimizer": "adam", "b2": 0.9}
-
-# What a loss changes of its family's presets. A penalty takes no BatchNorm.
-_OF_LOSS: dict[str, dict] = {
-    "wgan-div": {"penalty": 10.0},  # it has none: the default
-    "dragan": {"critic_norm": False},
-    "r3gan": {"critic_norm": False, "r1": 1.0, "r2": 1.0},
-    "began": {"critic_norm": False, "model": "mlp", "width": 256},
-}
-
 # What is written of runs of a minute.
 _SMALL: dict = {"log_every": 200, "sample_every": 1000, "checkpoint_every": 1000}
-_IMAGES: dict = {
-    **{"model": "dcgan", "latent_dim": 128, "width": 64},
-    **{"log_every": 50, "sample_every": 500, "checkpoint_every": 1000},
-}
 
 
 def digits_gan() -> Config:
@@ -126,7 +204,7 @@ def digits_gan() -> Config:
     """
     return Config(
         loss="bce",
-        **_GAN,
+        **papers.GAN,
         model="dcgan",
         width=64,
         latent_dim=32,
@@ -137,104 +215,3 @@ def digits_gan() -> Config:
         log_every=500,
         sample_every=2000,
     )
-
-
-def images_gan() -> Config:
-    """DCGAN: Radford 2015, sec. 4 (Adam 2e-4, b1 0.5, batches of 128, BatchNorm in both).
-
-    Adam's b2 of 0.999 is its own default. Unlike the paper's, the latents are 128 normal numbers,
-    not 100 uniform ones, and samples come from an averaged generator.
-
-    `python experiments/train.py --loss=bce --dataset=cifar10`
-
-    Expect hours on a CPU: the paper's settings, untuned, for an accelerator.
-    """
-    return Config(
-        loss="bce",
-        **_GAN,
-        **_IMAGES,
-        critic_norm=True,
-        steps=50_000,
-        batch_size=128,
-        g_learning_rate=2e-4,
-        d_learning_rate=2e-4,
-    )
-
-
-def images_wgan() -> Config:
-    """WGAN with the DCGAN pair: Arjovsky 2017, Algorithm 1 and sec. 4.
-
-    RMSProp's decay of 0.99 is not in the paper: it is PyTorch's default, which the authors' code
-    takes. That code also has 100 critic updates, not 5, before each of the first 25 generator
-    updates and every 500th, and 100 latents; this preset has neither. Unlike the paper's, samples
-    come from an averaged generator.
-
-    `python experiments/train.py --loss=wgan --dataset=cifar10`
-
-    Expect hours on a CPU: the paper's settings, untuned, for an accelerator.
-    """
-    return Config(
-        loss="wgan",
-        **_WGAN,
-        **_IMAGES,
-        critic_norm=True,
-        steps=100_000,
-        clip=0.01,
-        g_learning_rate=5e-5,
-        d_learning_rate=5e-5,
-    )
-
-
-def images_wgan_gp() -> Config:
-    """WGAN-GP with the DCGAN pair: Gulrajani 2017, Algorithm 1 (Adam 1e-4, b1 0, b2 0.9, λ 10).
-
-    Unlike the paper's, samples come from an averaged generator.
-
-    `python experiments/train.py --loss=wgan-gp --dataset=cifar10`
-
-    Expect, after a first 400 steps, coloured shapes without objects; the full run is for an
-    accelerator.
-    """
-    return Config(
-        loss="wgan-gp",
-        **_WGAN_GP,
-        **_IMAGES,
-        steps=100_000,
-        penalty=10.0,
-        b1=0.0,
-        g_learning_rate=1e-4,
-        d_learning_rate=1e-4,
-    )
-
-
-def mnist_wgan_gp() -> Config:
-    """WGAN-GP on MNIST, small enough for a CPU: half the width, 4,000 updates, decaying rates.
-
-    λ 10 and three critic updates; Adam with b1 0.5 at five times the rate of Gulrajani 2017,
-    Algorithm 1, since the run is short.
-
-    `python experiments/train.py --loss=wgan-gp --dataset=mnist`
-
-    Expect digits of all ten classes, most of them readable at a glance: docs/results.md.
-    """
-    return dataclasses.replace(
-        images_wgan_gp(),
-        width=32,
-        latent_dim=64,
-        n_critic=3,
-        b1=0.5,
-        g_learning_rate=5e-4,
-        d_learning_rate=5e-4,
-        steps=4_000,
-        decay_steps=4_000,
-        log_every=100,
-    )
-
-
-_PRESETS = {
-    ("digits", "gan"): digits_gan,
-    ("mnist", "wgan_gp"): mnist_wgan_gp,
-    ("images", "gan"): images_gan,
-    ("images", "wgan"): images_wgan,
-    ("images", "wgan_gp"): images_wgan_gp,
-}

@@ -152,8 +152,8 @@ def columns_of(dataset: str) -> dict:
 def command(config: Config) -> str:
     """The command whose settings are these, presets left unsaid."""
     words = [f"train.py --loss={config.loss} --dataset={shlex.quote(config.dataset)}"]
-    default, named = usual(config)
-    words += [f"--model={config.model}"] * named
+    default, named, kind = usual(config)
+    words += [assign("model", config.model)] * named + [assign("preset", kind)] * (kind != "auto")
     unsaid = {*_NOT_IN_COMMAND, *unused(config)}
     for field in dataclasses.fields(Config):
         value = getattr(config, field.name)

@@ -1,19 +1,17 @@
 """The program `train`: from a command line to a trained run."""
 
-import contextlib
 import dataclasses
 import json
-import os
 from collections.abc import Callable
 
-import jax
 from etils import epath
 
-from jaxgan import data, parallel
-from jaxgan.commands import endings, settings
+from jaxgan import data
+from jaxgan.commands import endings, image_presets, settings
 from jaxgan.commands.augmentation import describe_default
 from jaxgan.commands.command_line import parse, parse_replay
 from jaxgan.commands.config import OFF, Config, assign, flag
+from jaxgan.commands.presets import use_cores
 from jaxgan.commands.settings import make_model
 from jaxgan.data import Dataset
 from jaxgan.data.dataset import count_classes
@@ -54,7 +52,7 @@ def main(arguments: list[str], train: Callable[[Config], Run] = train) -> int:
         model, iteration = nonfinite.load(file, settings.make_model_of)
         return endings.DIVERGED if nonfinite.replay(model, iteration) else 0
     config, options = parse(arguments)
-    use_cores(config)
+    use_cores(config.num_seeds, config.parallel)
     if options.dry_run:
         check_folder(config)
         describe(make_job(config))
@@ -67,6 +65,8 @@ def main(arguments: list[str], train: Callable[[Config], Run] = train) -> int:
             with hosts.together():
                 if hosts.is_first():
                     check_folder(config)
+            if options.preset != "auto":
+                hosts.say(image_presets.describe(options.preset))
             run = train(config)
     except BrokenPipeError:
         endings.report("train.py", f"what reads its output has closed the pipe. {intact}.")
@@ -147,16 +147,6 @@ def load_data(config: Config) -> Dataset:
         if line := describe_default(config, len(dataset.train) + len(dataset.test)):
             hosts.say(line)
         return dataset
-
-
-def use_cores(config: Config) -> None:
-    """Makes a device of each core that several seeds can use, if jax has not started yet."""
-    flags = os.environ.get("XLA_FLAGS", "")
-    told = "JAX_NUM_CPU_DEVICES" in os.environ or "force_host_platform_device_count" in flags
-    if config.num_seeds > 1 and config.parallel == "auto" and not told:
-        count = parallel.most_that_divide(config.num_seeds, len(os.sched_getaffinity(0)))
-        with contextlib.suppress(RuntimeError):  # it has: one device has to do
-            jax.config.update("jax_num_cpu_devices", count)
 
 
 def make_job(config: Config) -> Job:
