@@ -1,0 +1,73 @@
+"""Finds the weights of `jaxgan.metrics.inception`, which are fetched once."""
+
+import hashlib
+import os
+import pathlib
+import tempfile
+import urllib.request
+from collections.abc import Callable
+
+from jaxgan.metrics import torch_file
+from jaxgan.metrics.inception import Inception, from_state_dict
+
+# The file that torch-fidelity and pytorch-fid measure with, 91 MB, and how its sha256 begins.
+URL = (
+    "https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/"
+    "weights-inception-2015-12-05-6726825d.pth"
+)
+SHA256 = "6726825d"
+
+
+def load(path: str | os.PathLike | None = None) -> Inception:
+    """The network with the weights in a file; by default in the one that `fetch` has fetched.
+
+    Raises:
+      ValueError: if there is no such file, or it holds no weights of this network, in one line.
+    """
+    file = pathlib.Path(path).expanduser() if path is not None else place()
+    if not file.is_file():
+        raise ValueError(f"there are no weights of Inception in {file}: fetch {URL}")
+    whole = file.read_bytes()
+    try:
+        params = from_state_dict(torch_file.read(file))
+    except ValueError as error:
+        raise ValueError(f"{file} holds no weights of Inception: {error}") from error
+    return Inception(params, hashlib.sha256(whole).hexdigest())
+
+
+def fetch(log: Callable[[str], None] = print) -> Inception:
+    """The network with its usual weights, which are fetched if they are not there yet.
+
+    Args:
+      log: called with a line when they are fetched.
+
+    Raises:
+      ValueError: if they cannot be fetched, or are others, in a line that says what to do.
+    """
+    file = place()
+    if not file.exists():
+        log(f"fetching the weights of Inception, 91 MB, from {URL}")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=file.parent) as folder:
+            part = pathlib.Path(folder) / "part"
+            try:
+                urllib.request.urlretrieve(URL, part)
+            except OSError as error:
+                raise ValueError(
+                    f"the weights of Inception cannot be fetched ({error}). Fetch {URL} elsewhere, "
+                    f"and put it at {file}"
+                ) from error
+            found = hashlib.sha256(part.read_bytes()).hexdigest()
+            if not found.startswith(SHA256):
+                raise ValueError(
+                    f"what {URL} gave is not the weights of Inception: its sha256 begins with "
+                    f"{found[:8]}, not {SHA256}"
+                )
+            os.replace(part, file)
+    return load(file)
+
+
+def place() -> pathlib.Path:
+    """Where `fetch` keeps the weights."""
+    home = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
+    return pathlib.Path(home) / "jaxgan" / "inception" / URL.rpartition("/")[2]
