@@ -94,7 +94,7 @@ def _compile_fast(request):
 
 @pytest.fixture(autouse=True, scope="session")
 def _measure_shortly():
-    """The cost of a run is measured by one step."""
+    """The cost of a run is measured by three steps."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("jaxgan.training.cost.SECONDS", 1e-9)
         yield

@@ -84,6 +84,10 @@ def test_help_has_every_flag_once_and_the_defaults_of_what_stands_beside_it(caps
     assert sorted(shown) == sorted(
         field.name.replace("_", "-") for field in dataclasses.fields(Arguments)
     )
+    with pytest.raises(SystemExit):
+        train.main(["--dataset=cifar10", "--preset=cpu", "--help"])
+    steps = preset("wgan", "cifar10", kind="cpu").steps
+    assert f"Raise it to extend a run. [{steps}]" in " ".join(capsys.readouterr().out.split())
     rate = preset("bce", "digits").d_learning_rate
     assert f"The critic's learning rate. [{rate}]" in text and text.count("\n") < 80
 

@@ -9,13 +9,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 
 from jaxgan.commands import compare, contest
 from jaxgan.commands.config import LOSSES, check
 from jaxgan.commands.contest import Arguments, check_protocol, choose, draw, make_entries
-from jaxgan.commands.presets import has_own, of_this_device, preset
+from jaxgan.commands.presets import kind_of, preset
+from jaxgan.commands.settings import make_model
 
 SCRIPT = Path(__file__).parent.parent / "experiments" / "compare.py"
 # Networks and a budget that train in no time.
@@ -161,12 +163,20 @@ def test_where_the_papers_differ_all_take_the_gans_networks_and_budget(dataset, 
     options = Arguments(dataset, losses="bce,wgan,wgan-gp,r3gan")
     configs = [entry.config for entry in make_entries(options, tmp_path)]
     check_protocol(configs)
-    kind = "auto" if has_own(dataset) else of_this_device()
-    gan = preset("bce", dataset, kind=kind)
+    gan = preset("bce", dataset, kind=kind_of(dataset))
     assert {config.batch_size for config in configs} == {gan.batch_size}
     assert not any(config.critic_norm for config in configs)  # a penalty takes none
+    for model in ("dcgan", "resnet"):
+        options = Arguments(dataset, losses="bce,wgan,wgan-gp,r3gan", model=model)
+        pairs = [make_model(entry.config, (32, 32, 3)) for entry in make_entries(options, tmp_path)]
+        shapes = [jax.eval_shape(pair.init, jax.random.key(0)) for pair in pairs]
+        assert len({count(s.generator.params) + count(s.critic.params) for s in shapes}) == 1
     for config in configs:
         assert 0 <= 2 * gan.steps - config.steps * (config.n_critic + 1) <= config.n_critic
+
+
+def count(params):
+    return sum(leaf.size for leaf in jax.tree.leaves(params))
 
 
 def test_of_rows_that_diverged_the_others_are_not_the_mean(tmp_path, capsys, monkeypatch):

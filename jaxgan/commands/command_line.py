@@ -7,7 +7,14 @@ from etils import epath
 from jaxgan.commands import settings
 from jaxgan.commands.config import LOSSES, Config, assign, check, flag, unused
 from jaxgan.commands.flags import asks_for_help, given, read
-from jaxgan.commands.presets import default_workdir, has_own, of_this_device, preset
+from jaxgan.commands.presets import (
+    check_names,
+    default_workdir,
+    has_own,
+    kind_of,
+    preset,
+    use_cores,
+)
 from jaxgan.parallel import hosts
 
 GROUPS = {
@@ -36,7 +43,7 @@ GROUPS = {
 class Options:
     """What a command line says besides a run's settings.
 
-    What `parse` returns has the kind of preset that "auto" stands for.
+    `parse` returns the kind of preset that "auto" stands for.
     """
 
     preset: str = "auto"
@@ -77,8 +84,10 @@ def parse(arguments: list[str]) -> tuple[Config, Options]:
       ValueError: for what is no setting, out of its range or without effect, in one line.
     """
     said = given(Arguments, arguments)
+    if asks_for_help(arguments):
+        said = {"loss": "wgan"} | said
     kind = _kind(said)
-    defaults = _defaults(said, kind, asks_for_help(arguments))
+    defaults = _defaults(said, kind)
     parsed = read(Arguments, arguments, "train.py", Arguments(**vars(defaults)), GROUPS)
     values = {field.name: getattr(parsed, field.name) for field in dataclasses.fields(Config)}
     if parsed.model == "auto":  # a preset's, or the run's
@@ -112,27 +121,27 @@ def parse(arguments: list[str]) -> tuple[Config, Options]:
 
 def _kind(said):
     """The kind of preset, which "auto" leaves to the device where the data set has none."""
-    kind, names = said.get("preset", "auto"), ("dataset", "model")
-    chosen = {name: said.get(name, getattr(Config, name)) for name in names}
-    if "loss" not in said or kind != "auto" or has_own(**chosen):
+    kind = said.get("preset", "auto")
+    if "loss" not in said:
         return kind
-    # Several processes have to meet before jax starts.
-    return (
-        "gpu"
-        if said.get("distributed")
-        else of_this_device(
-            said.get("num_seeds", Config.num_seeds), said.get("parallel", Config.parallel)
-        )
-    )
+    names = ("dataset", "model", "image_size", "num_seeds", "parallel")
+    chosen = {name: said.get(name, getattr(Config, name)) for name in names}
+    check_names(said["loss"], chosen["model"], kind)
+    seeds, mode = chosen.pop("num_seeds"), chosen.pop("parallel")
+    if kind != "auto" or has_own(**chosen):
+        return kind
+    if said.get("distributed"):  # several processes have to meet before jax starts
+        return "gpu"
+    use_cores(seeds, mode)
+    return kind_of(**chosen)
 
 
-def _defaults(said, kind, help_alone):
-    """The settings that flags override; those of a WGAN where only help is wanted."""
-    loss = said.get("loss") or ("wgan" if help_alone else "")
-    if loss:
+def _defaults(said, kind):
+    """The settings that flags override."""
+    if "loss" in said:
         names = ("dataset", "model", "divergence", "image_size")
         chosen = {name: said.get(name, getattr(Config, name)) for name in names}
-        return preset(loss, **chosen, kind=kind)
+        return preset(said["loss"], **chosen, kind=kind)
     if kind != "auto":
         raise ValueError(f"--preset={kind} goes with --loss: a --workdir has its own settings.")
     folder = said.get("workdir")

@@ -7,7 +7,7 @@ import numpy as np
 from etils import epath
 
 from jaxgan.commands.config import LOSSES, Config, assign, check, check_choice, flag, unused
-from jaxgan.commands.presets import has_own, of_this_device, preset
+from jaxgan.commands.presets import kind_of, preset
 from jaxgan.losses.f_divergence import DIVERGENCES
 
 # What --settings draws from: a range, evenly in its logarithm, or one of several values. A setting
@@ -29,7 +29,7 @@ RANGES: dict[str, Any] = {
 # What all losses of a comparison share, and `updates`.
 SHARED = (
     *("model", "width", "depth", "critic_norm", "latent_dim", "batch_size", "ema_decay"),
-    "image_size",
+    *("image_size", "spectral_norm"),
 )
 # A first look: one loss of each idea.
 QUICK: dict[str, Any] = {"losses": "bce,wgan,wgan-gp,hinge,rpgan", "num_seeds": 2, "updates": 1000}
@@ -103,8 +103,8 @@ def make_entries(options: Arguments, folder: epath.Path) -> list[Entry]:
         if value is not None and not least <= value < 2**31:
             raise ValueError(f"{flag(name)} must be from {least} up; got {value}.")
     entries = []
-    # Presets of papers differ in networks, batches and budgets: all take those of the GAN.
-    kind = "auto" if has_own(options.dataset, options.model) else of_this_device()
+    # Where presets differ in networks, batches and budgets, all take those of the GAN.
+    kind = kind_of(options.dataset, options.model, options.image_size)
     where: dict[str, Any] = {"kind": kind, "image_size": options.image_size}
     common = preset("bce", options.dataset, options.model, **where)
     for name, (loss, own) in choose(options.losses).items():
@@ -142,13 +142,14 @@ def with_shared(config: Config, common: Config, options: Arguments) -> Config:
 
     Args:
       config: a loss's own settings.
-      common: those that it takes what all share from. Its critic has no BatchNorm: a penalty
-        takes none. BEGAN's networks are its own.
+      common: those that it takes what all share from. Its critic has no norm: a penalty takes no
+        BatchNorm, and some losses have a spectral norm where others do not. BEGAN's networks are
+        its own.
       options: what the command line says, which goes before.
     """
     own = ("model", "width", "depth") if config.loss == "began" else ()
     changes = {name: getattr(common, name) for name in SHARED if name not in own}
-    changes["critic_norm"] = False
+    changes["critic_norm"] = changes["spectral_norm"] = False
     said = {name: getattr(options, name, None) for name in SHARED[1:]}
     changes |= {name: value for name, value in said.items() if value is not None}
     updates = options.updates or updates_of(common)

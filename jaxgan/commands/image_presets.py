@@ -2,8 +2,9 @@
 
 On Fashion-MNIST each loss has the better of two settings by the Fréchet distance in the set's
 classifier, with seed 100 and 3,000 steps: digits' best rates of WGAN-GP, and a generator faster
-than its critic. `bce`, `wgan` and `r3gan` had two more, DCGAN's rates and MNIST's, which were worse
-for all three. The other sets have the same rates.
+than its critic. `bce`, `wgan` and `r3gan` had two more, DCGAN's rates and Gulrajani's five times as
+high, which were worse for all three. The other sets have the same rates, and losses that have no
+row here those of `bce`, untried.
 
 `r3gan`'s γ on stacked_mnist is the best of 0.1, 1 and 5 by the modes' KL, with seed 100 and 5,000
 steps; `wgan-gp`'s λ of 1 was better there than 10. The other losses are untried there.
@@ -96,9 +97,9 @@ def of_device(kind: str, model: str, side: int) -> Table:
 def describe(kind: str) -> str:
     """A line on what a kind of preset is: "cpu", "gpu" or "paper"."""
     what = {
-        "cpu": "settings for an hour on two CPU cores, with colours and shapes after 20 minutes",
-        "gpu": "settings for ten minutes of a GPU at 32x32, and untried on one",
-        "paper": "the paper's settings, for an accelerator",
+        "cpu": "settings meant for an hour of two CPU cores, at 32x32 or 64x64",
+        "gpu": "settings meant for ten minutes of a GPU, at 32x32, and untried on one",
+        "paper": "settings of papers, for hours to days of an accelerator",
     }
     others = " and ".join(f"--preset={other}" for other in what if other != kind)
     return f"--preset={kind}: {what[kind]}. {others} have others."

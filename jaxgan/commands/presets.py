@@ -49,13 +49,26 @@ def preset(
     Raises:
       ValueError: if a name is unknown, or the kind is not for these data.
     """
+    settings = _without_augmentation(loss, dataset, model, divergence, kind, image_size)
+    return dataclasses.replace(settings, augment=default_policy(dataset))
+
+
+def check_names(loss: str, model: str, kind: str) -> None:
+    """Raises ValueError unless there are such a loss, a model and a kind of preset."""
     check_choice("--loss", loss, LOSSES)
     check_choice("--model", model, MODELS)
     check_choice("--preset", kind, KINDS)
+
+
+def _without_augmentation(loss, dataset, model, divergence, kind, image_size):
+    """What `preset` chooses, without a look at a folder."""
+    check_names(loss, model, kind)
     name = _name(dataset)
     if kind != "auto" and name in _FOR_ALL_DEVICES:
         raise ValueError(f"--preset={kind} is for images, and {name} has settings of its own.")
     chosen: dict[str, Any] = {"loss": loss, "dataset": dataset, "divergence": divergence}
+    if not _square(image_size) and name not in _FOR_ALL_DEVICES and loss != "began":
+        model = "resnet" if model == "auto" else model  # DCGAN makes squares
     table = _table(name, model, kind, image_size)
     if (name, model, papers.family(loss)) == ("digits", "dcgan", "gan"):
         settings = dataclasses.replace(digits_gan(), **papers.OF_LOSS.get(loss, {}), **chosen)
@@ -63,26 +76,25 @@ def preset(
         settings = _tuned(Config(**chosen), table)
     else:
         settings = dataclasses.replace(papers.of(loss, model), **chosen)
-    settings = dataclasses.replace(settings, augment=default_policy(dataset))
     if model in ("auto", settings.model):
         return settings
     critic_norm = settings.critic_norm and model == "dcgan"
     return dataclasses.replace(settings, model=model, width=_WIDTHS[model], critic_norm=critic_norm)
 
 
-def has_own(dataset: str, model: str = "auto") -> bool:
-    """Whether a data set has presets of its own for a model, for whatever device."""
-    return _table(_name(dataset), model, "auto", None) is not None
+def has_own(dataset: str, model: str = "auto", image_size: int | str | None = None) -> bool:
+    """Whether a data set has presets of its own for a model and a size, for whatever device."""
+    return _table(_name(dataset), model, "auto", image_size) is not None
 
 
-def of_this_device(num_seeds: int = 1, mode: str = "auto") -> str:
-    """The kind of preset for the device that jax runs on, "cpu" or "gpu", which starts jax.
+def kind_of(dataset: str, model: str = "auto", image_size: int | str | None = None) -> str:
+    """The kind of preset that "auto" stands for.
 
-    Args:
-      num_seeds: how many seeds a run trains, and so how many devices a CPU is to be.
-      mode: `--parallel`.
+    It stands for itself where the data have presets of their own, and else for the device that jax
+    runs on, "cpu" or "gpu", which starts jax: see `use_cores`.
     """
-    use_cores(num_seeds, mode)
+    if has_own(dataset, model, image_size):
+        return "auto"
     return "cpu" if jax.default_backend() == "cpu" else "gpu"
 
 
@@ -104,13 +116,20 @@ def _name(dataset):
 def _table(name, model, kind, image_size):
     """The presets of a set's own, or of a kind of device; None where the papers' have to do."""
     if kind in ("cpu", "gpu"):
-        sides = (data.height_and_width(image_size) if images_fit(image_size) else None) or (32, 32)
-        if model == "auto" and sides[0] != sides[1]:
-            model = "resnet"  # DCGAN makes squares
-        return image_presets.of_device(kind, model, max(sides))
-    if kind == "auto" and name in image_presets.OF_SETS and model in ("auto", "dcgan"):
-        return image_presets.OF_SETS[name]()
+        return image_presets.of_device(kind, model, max(_sides(image_size) or (32,)))
+    if kind == "auto" and name in image_presets.OF_SETS:
+        own = model in ("auto", "dcgan") and _sides(image_size) in (None, (28, 28))
+        return image_presets.OF_SETS[name]() if own else None
     return tuned.TABLES.get(_TUNED_AS.get(name, name)) if kind == "auto" else None
+
+
+def _sides(image_size):
+    """Height and width; None for none and for what `config.check` refuses."""
+    return data.height_and_width(image_size) if images_fit(image_size) else None
+
+
+def _square(image_size):
+    return len({*(_sides(image_size) or ())}) < 2
 
 
 def _tuned(config: Config, table: tuned.Table) -> Config:
@@ -135,16 +154,18 @@ def usual(config: Config, kind: str | None = None) -> tuple[Config, bool, str]:
       Its settings, with f-GAN's divergence as by default; whether it must name the model; and the
       kind of preset.
     """
-    kinds = [kind] if kind else ["auto"] if has_own(config.dataset, config.model) else []
+    own = has_own(config.dataset, config.model, config.image_size)
+    kinds = [kind] if kind else ["auto"] if own else []
     if not kind and _name(config.dataset) not in _FOR_ALL_DEVICES:
         kinds += KINDS[1:]
-    found = []
+    found, policy = [], default_policy(config.dataset)
     for kind in kinds:
         more = config.divergence, kind, config.image_size
-        settings = preset(config.loss, config.dataset, "auto", *more)
+        settings = _without_augmentation(config.loss, config.dataset, "auto", *more)
         if named := config.model != settings.model:
-            settings = preset(config.loss, config.dataset, config.model, *more)
-        found.append((dataclasses.replace(settings, divergence=Config.divergence), named, kind))
+            settings = _without_augmentation(config.loss, config.dataset, config.model, *more)
+        settings = dataclasses.replace(settings, divergence=Config.divergence, augment=policy)
+        found.append((settings, named, kind))
     return min(found, key=lambda each: _count_differences(config, each[0]))
 
 

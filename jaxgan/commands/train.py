@@ -56,6 +56,7 @@ def main(arguments: list[str], train: Callable[[Config], Run] = train) -> int:
     if options.dry_run:
         check_folder(config)
         describe(make_job(config))
+        print_preset(options.preset)
         return 0
     if options.distributed:
         hosts.join(options.coordinator_address, options.num_processes, options.process_id)
@@ -65,8 +66,7 @@ def main(arguments: list[str], train: Callable[[Config], Run] = train) -> int:
             with hosts.together():
                 if hosts.is_first():
                     check_folder(config)
-            if options.preset != "auto":
-                hosts.say(image_presets.describe(options.preset))
+            print_preset(options.preset)
             run = train(config)
     except BrokenPipeError:
         endings.report("train.py", f"what reads its output has closed the pipe. {intact}.")
@@ -89,6 +89,12 @@ def main(arguments: list[str], train: Callable[[Config], Run] = train) -> int:
     return 128 + run.stopped_by if run.stopped_by else 0
 
 
+def print_preset(kind: str) -> None:
+    """Says what a kind of preset is, unless the data have their own."""
+    if kind != "auto":
+        hosts.say(image_presets.describe(kind))
+
+
 def check_folder(config: Config) -> None:
     """Looks at the run's folder before the data are decoded, which may take minutes.
 
@@ -103,7 +109,8 @@ def check_folder(config: Config) -> None:
         remedy = f"set {assign(error.name, before)} to go on"
         raise ValueError(
             f"{folder} holds a run with {flag(error.name)}={before}, not {now}: "
-            f"{'raise it' if error.name == 'steps' else remedy}, or use another --workdir."
+            f"{'raise it' if error.name == 'steps' else remedy}, or use another --workdir. With "
+            f"{assign('workdir', folder)} alone it goes on with all of its settings."
         ) from error
 
 

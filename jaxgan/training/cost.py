@@ -13,7 +13,7 @@ from jaxgan.parallel import hosts
 from jaxgan.state import GANState, current_step
 from jaxgan.training.program import Program, make_program
 
-# Steps are timed for about so long.
+# Steps are timed for about so long, and three at least.
 SECONDS = 0.3
 
 
