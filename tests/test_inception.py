@@ -15,6 +15,7 @@ import jax
 import numpy as np
 import pytest
 
+from jaxgan import metrics
 from jaxgan.metrics import inception, inception_weights, torch_file
 
 GOLDEN_FEATURES = [1.95278, 4.204, 11.4196, 0.225912, 8.60324, 0.0016376, 7.61069, 7.47389]
@@ -123,6 +124,32 @@ def test_every_block_is_that_of_torch_fidelity(state_dict, params, tmp_path):
             for ours, other in zip(inception.apply(params, x), theirs, strict=True):
                 scale = np.abs(other.numpy()).max()
                 np.testing.assert_allclose(ours, other.numpy(), rtol=0, atol=1e-4 * scale)
+
+
+@needs_torch
+def test_scores_of_features_are_those_of_torch_fidelity_and_prdc():
+    fid = pytest.importorskip("torch_fidelity.metric_fid")
+    kid = pytest.importorskip("torch_fidelity.metric_kid").kid_features_to_metric
+    prdc = pytest.importorskip("prdc").compute_prdc
+    import torch
+
+    random = np.random.default_rng(0)
+    x = np.maximum(random.normal(size=(1200, 64)) + 0.3, 0)
+    y = np.maximum(random.normal(size=(1000, 64)) @ random.normal(size=(64, 64)) / 9 + 0.4, 0)
+    theirs = fid.fid_statistics_to_metric(
+        *(fid.fid_features_to_statistics(torch.tensor(a)) for a in (x, y)), False
+    )["frechet_inception_distance"]
+    ours = metrics.frechet_of_moments(metrics.moments([x[:7], x[7:]]), metrics.moments([y]))
+    np.testing.assert_allclose(ours, theirs, rtol=1e-6)
+    np.testing.assert_allclose(metrics.frechet_distance(x, y), theirs, rtol=1e-6)
+    # Theirs of each block, all of which it draws.
+    how = {"kid_subsets": 1, "kid_subset_size": 500, "verbose": False}
+    blocks = [kid(torch.tensor(x[i:1000:2]), torch.tensor(y[i::2]), **how) for i in range(2)]
+    theirs = np.mean([block["kernel_inception_distance_mean"] for block in blocks])
+    np.testing.assert_allclose(metrics.kernel_distance(x[:1000], y, 2).value, theirs, rtol=1e-6)
+    found = metrics.precision_recall_density_coverage(x, y, 5)._asdict()
+    theirs = prdc(x, y, 5)
+    assert 0 < found["precision"] < 1 and found == pytest.approx(theirs, rel=1e-6)
 
 
 def test_it_computes_what_torch_fidelity_computes_from_these_weights(params):

@@ -172,6 +172,29 @@ def test_frechet_distance_refuses_a_covariance_that_cannot_have_full_rank():
         metrics.frechet_distance(normal(17, 16), normal(16, 16))
 
 
+def test_moments_come_batch_by_batch():
+    x, y = 1e3 + normal(300, 16) @ normal(16, 16, 1), 1e3 + normal(200, 16, 2)
+    parts = [x[:1], x[1:8], x[8:250], x[250:]]
+    found = metrics.moments(parts)
+    assert found.n == 300
+    np.testing.assert_allclose(found.mean, x.mean(axis=0), rtol=1e-12)
+    np.testing.assert_allclose(found.scatter / 299, np.cov(x.T), rtol=1e-9, atol=1e-9)
+    distance = metrics.frechet_of_moments(found, metrics.moments([y]))
+    np.testing.assert_allclose(distance, metrics.frechet_distance(x, y), rtol=1e-9)
+    # Dead features, and a set beside itself.
+    dead = metrics.moments([normal(50, 4) * np.array([1.0, 1.0, 0.0, 0.0])])
+    assert abs(metrics.frechet_of_moments(dead, dead)) < 1e-12
+    for x, y, says in (
+        ([], None, "there are no features"),
+        ([normal(3, 4), normal(3, 5)], None, "batches have 4 features and 5"),
+        ([normal(5, 4)], [normal(9, 5)], "x has 4 features, and y 5"),
+        ([normal(5, 4)], [normal(4, 4)], "y has 4 samples of 4 features"),
+        ([np.full((3, 4), np.nan)], None, "batch must be finite, got nan"),
+    ):
+        with pytest.raises(ValueError, match=says):
+            metrics.frechet_of_moments(metrics.moments(x), metrics.moments(y or x))
+
+
 def test_kernel_distance_is_unbiased_with_an_honest_standard_error():
     pairs = [(normal(200, 4, 2 * i), normal(200, 4, 2 * i + 1)) for i in range(200)]
     same = [metrics.kernel_distance(x, y) for x, y in pairs]

@@ -7,7 +7,14 @@ finite samples of one distribution are not 0: quote each beside its value betwee
 and the held-out data.
 """
 
-from jaxgan.metrics.frechet import KernelDistance, frechet_distance, kernel_distance
+from jaxgan.metrics.frechet import (
+    KernelDistance,
+    Moments,
+    frechet_distance,
+    frechet_of_moments,
+    kernel_distance,
+    moments,
+)
 from jaxgan.metrics.modes import ModeScore, mode_score, reverse_kl
 from jaxgan.metrics.neighbours import (
     Manifold,
@@ -23,11 +30,14 @@ __all__ = [
     "Manifold",
     "Memorisation",
     "ModeScore",
+    "Moments",
     "earth_movers_distance",
     "frechet_distance",
+    "frechet_of_moments",
     "kernel_distance",
     "memorisation",
     "mode_score",
+    "moments",
     "nearest_neighbours",
     "precision_recall_density_coverage",
     "reverse_kl",

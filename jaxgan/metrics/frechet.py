@@ -5,12 +5,13 @@ References:
   Bińkowski et al., Demystifying MMD GANs, 2018. https://arxiv.org/abs/1801.01401
 """
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
 from jax.typing import ArrayLike
 
-from jaxgan.distances.distributions import host_samples
+from jaxgan.distances.distributions import flat_samples, host_samples
 
 
 def frechet_distance(x: ArrayLike, y: ArrayLike) -> float:
@@ -33,17 +34,82 @@ def frechet_distance(x: ArrayLike, y: ArrayLike) -> float:
     """
     x, y = host_samples(x=x, y=y)
     for name, a in (("x", x), ("y", y)):
-        if len(a) <= a.shape[1]:
-            raise ValueError(
-                f"{name} has {len(a)} samples of {a.shape[1]} features: "
-                f"the Fréchet distance needs at least {a.shape[1] + 1}"
-            )
+        _check_rank(name, *a.shape)
     shift = x.mean(axis=0) - y.mean(axis=0)
     # With X = QR of the centred data Σ_x = RᵀR/(n − 1), and the trace of the square root is the
     # nuclear norm of R_x R_yᵀ: no square root is taken of a rounding error.
     root_x, root_y = (np.linalg.qr(a - a.mean(axis=0), "r") / np.sqrt(len(a) - 1) for a in (x, y))
     cross = np.linalg.svd(root_x @ root_y.T, compute_uv=False).sum()
     return float(shift @ shift + np.sum(root_x**2) + np.sum(root_y**2) - 2 * cross)
+
+
+class Moments(NamedTuple):
+    """What the Fréchet distance asks of features, gathered batch by batch in float64.
+
+    Attributes:
+      n: how many features there are.
+      mean: `[d]`.
+      scatter: Σ (x − mean)(x − mean)ᵀ, `[d, d]`; over n − 1 the covariance.
+    """
+
+    n: int
+    mean: np.ndarray
+    scatter: np.ndarray
+
+
+def moments(batches: Iterable[ArrayLike]) -> Moments:
+    """The moments of features that come in batches `[n, d]`, of which one at a time is held.
+
+    Raises:
+      ValueError: if there are none, they are not finite, or their dimensions differ.
+
+    References:
+      Chan, Golub and LeVeque, Updating Formulae and a Pairwise Algorithm, 1979, eq. 2.1.
+    """
+    so_far = None
+    for batch in batches:
+        x = np.asarray(flat_samples(batch=batch)[0], np.float64)
+        mean = x.mean(axis=0)
+        now = Moments(len(x), mean, (x - mean).T @ (x - mean))
+        so_far = now if so_far is None else _join(so_far, now)
+    if so_far is None:
+        raise ValueError("there are no features")
+    return so_far
+
+
+def _join(a: Moments, b: Moments) -> Moments:
+    if a.mean.shape != b.mean.shape:
+        raise ValueError(f"batches have {len(a.mean)} features and {len(b.mean)}")
+    count, shift = a.n + b.n, b.mean - a.mean
+    apart = a.n * b.n / count * np.outer(shift, shift)
+    return Moments(count, a.mean + shift * b.n / count, a.scatter + b.scatter + apart)
+
+
+def frechet_of_moments(x: Moments, y: Moments) -> float:
+    """`frechet_distance` of features of which only the moments are known.
+
+    Raises:
+      ValueError: if there are at most d features, or their dimensions differ.
+    """
+    if x.mean.shape != y.mean.shape:
+        raise ValueError(f"x has {len(x.mean)} features, and y {len(y.mean)}")
+    for name, a in (("x", x), ("y", y)):
+        _check_rank(name, a.n, len(a.mean))
+    cov_x, cov_y = (a.scatter / (a.n - 1) for a in (x, y))
+    values, vectors = np.linalg.eigh(cov_x)
+    root = vectors * np.sqrt(np.maximum(values, 0)) @ vectors.T
+    # tr (Σ_x Σ_y)^½ is that of the symmetric (Σ_x^½ Σ_y Σ_x^½)^½.
+    cross = np.sqrt(np.maximum(np.linalg.eigvalsh(root @ cov_y @ root), 0)).sum()
+    shift = x.mean - y.mean
+    return float(shift @ shift + np.trace(cov_x) + np.trace(cov_y) - 2 * cross)
+
+
+def _check_rank(name, count, features):
+    if count <= features:
+        raise ValueError(
+            f"{name} has {count} samples of {features} features: the Fréchet distance needs at "
+            f"least {features + 1}"
+        )
 
 
 class KernelDistance(NamedTuple):
