@@ -58,7 +58,7 @@ class Moments(NamedTuple):
 
 
 def moments(batches: Iterable[ArrayLike]) -> Moments:
-    """The moments of features that come in batches `[n, d]`, of which one at a time is held.
+    """The moments of features that come in batches `[n, d]`. It holds one batch at a time.
 
     Raises:
       ValueError: if there are none, they are not finite, or their dimensions differ.
