@@ -8,6 +8,7 @@ import signal
 import sys
 from collections.abc import Callable
 
+from jaxgan import places
 from jaxgan.training.checkpoints import is_out_of_memory
 
 Main = Callable[[list[str]], int]  # from a program's arguments to its exit status
@@ -98,9 +99,8 @@ def _cache_programs():
 
     import jax
 
-    home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
-        jax.config.update("jax_compilation_cache_dir", os.path.join(home, "jaxgan", "xla"))
+        jax.config.update("jax_compilation_cache_dir", str(places.cache("xla")))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
     # A kill or a full disk cuts an entry short; its program is compiled again.
     warnings.filterwarnings("ignore", "Error .* persistent compilation cache entry")

@@ -21,10 +21,12 @@ from etils import epath
 from jaxgan import data, plots
 from jaxgan.commands import endings, settings, withheld
 from jaxgan.commands.command_line import check_seed
-from jaxgan.commands.config import Config
-from jaxgan.commands.flags import read
+from jaxgan.commands.config import Config, check_choice
+from jaxgan.commands.flags import given, read
+from jaxgan.commands.inception_scorer import SPLITS, InceptionScorer, find_network
 from jaxgan.commands.scorer import Scorer, make_judge
 from jaxgan.data import Dataset, names
+from jaxgan.metrics.inception import Inception
 from jaxgan.training import Run, data_record, json_files, load
 
 
@@ -43,6 +45,11 @@ class Arguments:
     """Score the averaged generator; --no-ema: the one trained last."""
     data_dir: str | None = None
     """Where the data are now, if they were moved: of a run on folder:PATH, its pictures."""
+    inception: str | None = None
+    """Inception's weights, for FID, KID, MIND, precision and recall as in papers: a FILE; fetch,
+    91 MB, once; or none. By default those fetched before, where there are images enough."""
+    reference: str = "held-out"
+    """What these are measured against: held-out or train."""
 
 
 @endings.ends_in_a_line("evaluate.py", "lower --samples")
@@ -50,13 +57,18 @@ def main(arguments: list[str]) -> int:
     """Runs the command line; returns 0, 2 for bad input, or 130 if interrupted."""
     options = read(Arguments, arguments, "evaluate.py")
     check_seed(options.seed)
+    check_choice("--reference", options.reference, SPLITS)
     folder = epath.Path(options.workdir)
     config = settings.of_run(folder)
     name, data_dir = locate_data(config, options.data_dir)
     dataset = data.load(name, data_dir, **settings.data_arguments(config))
     run = load(folder, settings.make_model(config, dataset.train.shape[1:]))
     n = count_samples(options.samples, dataset)
-    exam = set_exam(dataset, n, options.seed, config, data_dir)
+    network, notes = find_network(options.inception, dataset, n)
+    if network is None and "reference" in given(Arguments, arguments):
+        raise ValueError("--reference has no effect without --inception=fetch or a FILE.")
+    exam = set_exam(dataset, n, options.seed, config, data_dir, network, options.reference)
+    exam.notes.extend(notes)
     evaluation = score(folder, run if options.ema else run.without_average(), config, exam)
     print("\n".join(tabulate(evaluation)))
     if (folder / "nearest.png").exists():
@@ -178,6 +190,8 @@ class Exam(NamedTuple):
       scorer: scores them.
       floor: what training examples score in their place.
       controls: what samples do that are known to be bad.
+      inception: scores them in Inception's features; None without its weights.
+      notes: on how they are scored.
     """
 
     dataset: Dataset
@@ -188,10 +202,18 @@ class Exam(NamedTuple):
     scorer: Scorer
     floor: dict
     controls: dict
+    inception: InceptionScorer | None
+    notes: list[str]
 
 
 def set_exam(
-    dataset: Dataset, n: int, seed: int, config: Config, data_dir: str | None = None
+    dataset: Dataset,
+    n: int,
+    seed: int,
+    config: Config,
+    data_dir: str | None = None,
+    network: Inception | None = None,
+    reference: str = "held-out",
 ) -> Exam:
     """Scores the floor and the controls for runs with these settings."""
     judge = make_judge(dataset, data_dir, config.image_size)
@@ -206,7 +228,11 @@ def set_exam(
     scorer = Scorer(dataset, judge, own, n, labels)
     print("training examples, for the floor", flush=True)
     floor, controls = scorer.floor(np.asarray(data.to_float(dataset.train[chosen])))
-    return Exam(dataset, n, seed, key, labels, scorer, floor, controls)
+    inception, notes = None, []
+    if network is not None:
+        inception = InceptionScorer(network, dataset, chosen, own, reference)
+        floor, notes = floor | inception.floor, inception.notes
+    return Exam(dataset, n, seed, key, labels, scorer, floor, controls, inception, notes)
 
 
 def evaluate(run: Run, config: Config, exam: Exam) -> tuple[dict, bytes]:
@@ -229,6 +255,8 @@ def evaluate(run: Run, config: Config, exam: Exam) -> tuple[dict, bytes]:
             raise NotFiniteError(seed, run.step)
         memorisation, neighbours = scorer.copies(x)
         scores.append(scorer(x) | {"memorisation": memorisation})
+        if exam.inception is not None:
+            scores[-1] |= exam.inception(x)
         if not picture and plots.can_draw(x.shape[1:]):
             picture = draw_neighbours(x, neighbours, exam.dataset)
     summary: dict = {"scores": scores[0]}
@@ -252,8 +280,10 @@ def evaluate(run: Run, config: Config, exam: Exam) -> tuple[dict, bytes]:
             "data": data.fingerprint(exam.dataset),
             "generator": "last" if run.state.ema is None else "averaged",
             **scorer.protocol(exam.n),
+            **({} if exam.inception is None else exam.inception.protocol()),
         },
-        "notes": [note for name, note in scorer.withheld.items() if name in scores[0]]
+        "notes": exam.notes
+        + [note for name, note in scorer.withheld.items() if name in scores[0]]
         + withheld.below_floor(summary["scores"], exam.floor),
         "versions": versions(),
     }

@@ -75,6 +75,20 @@ def too_few(
             real = min(int(np.sum(held_out_classes == k)) for k in found)
             both = rarest | {"held-out examples of the rarest class": real}
             table.append(({"frechet_by_class": (features + 1, rank)}, both))
+    return _notes(table)
+
+
+def too_few_for_inception(samples: int, reference: int, features: int) -> dict[str, str]:
+    """The scores in Inception's features that there are too few images for, as `too_few`."""
+    noise = "with fewer its own error is as large as what it has to show"
+    rank = f"the covariance of {features} features needs more than {features}"
+    needs = dict.fromkeys(("kid", "mind", "manifold_inception"), (LEAST, noise))
+    needs["fid"] = features + 1, rank
+    return _notes([(needs, {"samples": samples, "reference images": reference})])
+
+
+def _notes(table: list[tuple[dict[str, tuple[int, str]], dict[str, int]]]) -> dict[str, str]:
+    """A line for each score of which there is less than it needs."""
     return {
         name: f"no {name}: {count:,} {what} where it needs {least:,}: {why}"
         for needs, counts in table

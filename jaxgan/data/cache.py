@@ -23,6 +23,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from jaxgan import places
 from jaxgan.data import images
 from jaxgan.data.rows import digest_of
 from jaxgan.data.store import FILES, Record, Store, StoreOnDisk, is_of_size, npy_header
@@ -46,8 +47,7 @@ def default_dir() -> pathlib.Path:
     """`$JAXGAN_CACHE_DIR`, else `jaxgan/decoded` in the user's cache."""
     if given := os.environ.get("JAXGAN_CACHE_DIR"):
         return pathlib.Path(given).expanduser()
-    home = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
-    return pathlib.Path(home) / "jaxgan" / "decoded"
+    return places.cache("decoded")
 
 
 def folder_of(

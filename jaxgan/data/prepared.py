@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from etils import epath
 
+from jaxgan import places
 from jaxgan.data import cache, decode, images, names, rows
 from jaxgan.data.store import Store
 
@@ -93,8 +94,7 @@ def _local_copy(folder: Any) -> Any:
     place = str(folder)
     if "://" not in place:
         return folder
-    home = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    copy = epath.Path(home).expanduser() / "jaxgan" / "data" / place.partition("://")[2]
+    copy = epath.Path(places.cache("data", place.partition("://")[2]))
     copy.mkdir(parents=True, exist_ok=True)
     for file in folder.iterdir():
         target = copy / file.name

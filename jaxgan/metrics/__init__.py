@@ -14,6 +14,7 @@ from jaxgan.metrics.frechet import (
     frechet_of_moments,
     kernel_distance,
     moments,
+    monge_distance,
 )
 from jaxgan.metrics.modes import ModeScore, mode_score, reverse_kl
 from jaxgan.metrics.neighbours import (
@@ -38,6 +39,7 @@ __all__ = [
     "memorisation",
     "mode_score",
     "moments",
+    "monge_distance",
     "nearest_neighbours",
     "precision_recall_density_coverage",
     "reverse_kl",

@@ -13,10 +13,8 @@ References:
 import functools
 import io
 import json
-import os
 import pathlib
 import re
-import tempfile
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -28,7 +26,7 @@ import optax
 from flax import traverse_util
 from scipy.special import rel_entr
 
-from jaxgan import distances
+from jaxgan import distances, places
 from jaxgan.data import Dataset, batch_indices, fingerprint, images, to_float
 from jaxgan.networks.conv import Conv
 
@@ -109,7 +107,7 @@ def load(dataset: Dataset, log: Callable[[str], None] = print) -> Classifier:
     """
     name = re.sub(r"[^\w.-]", "-", dataset.name)
     _labels(dataset)
-    path = _cache() / f"{name}-v{VERSION}-{fingerprint(dataset)}.npz"
+    path = places.cache("classifiers") / f"{name}-v{VERSION}-{fingerprint(dataset)}.npz"
     try:
         return _read(path)
     except FileNotFoundError:
@@ -218,11 +216,6 @@ def _shift(key, x):
     )
 
 
-def _cache() -> pathlib.Path:
-    home = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
-    return pathlib.Path(home) / "jaxgan" / "classifiers"
-
-
 def _labels(dataset: Dataset) -> tuple[np.ndarray, np.ndarray]:
     if dataset.train.ndim != 4 or dataset.train_labels is None or dataset.test_labels is None:
         raise ValueError(f"a classifier needs labelled images, and {dataset.name} has none")
@@ -243,13 +236,4 @@ def _write(path: pathlib.Path, classifier: Classifier) -> None:
     leaves = traverse_util.flatten_dict(classifier.params, sep="/")
     buffer = io.BytesIO()
     np.savez(buffer, about=np.array(json.dumps(about)), **leaves)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # Renamed when complete: neither an interruption nor a second process leaves half a file.
-    with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".part", delete=False) as part:
-        try:
-            part.write(buffer.getvalue())
-            part.close()
-            os.replace(part.name, path)
-        except BaseException:
-            os.unlink(part.name)
-            raise
+    places.write_whole(path, buffer.getvalue())

@@ -7,6 +7,7 @@ import tempfile
 import urllib.request
 from collections.abc import Callable
 
+from jaxgan import places
 from jaxgan.metrics import torch_file
 from jaxgan.metrics.inception import Inception, from_state_dict
 
@@ -69,5 +70,4 @@ def fetch(log: Callable[[str], None] = print) -> Inception:
 
 def place() -> pathlib.Path:
     """Where `fetch` keeps the weights."""
-    home = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
-    return pathlib.Path(home) / "jaxgan" / "inception" / URL.rpartition("/")[2]
+    return places.cache("inception", URL.rpartition("/")[2])
