@@ -1,6 +1,7 @@
 """Loading a run, and drawing from it, as users do."""
 
 import dataclasses
+import json
 import shutil
 
 import jax
@@ -263,6 +264,41 @@ def test_a_folder_of_images_is_one_that_can_be_trained_on(digits_run, tmp_path):
         np.testing.assert_array_equal(np.asarray(picture), pixels[3, ..., 0])
 
 
+def test_many_samples_are_streamed_and_are_those_of_one_call(digits_run, tmp_path, monkeypatch):
+    monkeypatch.setattr("jaxgan.training.run.MOST_AT_ONCE", 5)
+    run = jaxgan.load(digits_run)
+    pieces = list(run.stream(jax.random.key(0), 12))
+    assert [len(piece) for piece in pieces] == [5, 5, 2]
+    np.testing.assert_array_equal(np.concatenate(pieces), run.sample(jax.random.key(0), 12))
+    assert run.sample(jax.random.key(0), 0).shape == (0, 8, 8, 1)
+    run_command(f"--workdir={digits_run}", "--what=png", "--n=12", f"--out={tmp_path}")
+    with Image.open(tmp_path / "00011.png") as picture:
+        last = data.to_uint8(pieces[2][1, ..., 0])
+        np.testing.assert_array_equal(np.asarray(picture), last)
+
+
+@pytest.mark.parametrize("what", ["train", "held-out"])
+def test_the_data_become_folders_as_the_networks_see_them(digits_run, tmp_path, what, monkeypatch):
+    monkeypatch.setattr(sample, "PIECE", 100)
+    out, digits = tmp_path / "real", data.load("digits")
+    images = digits.train if what == "train" else digits.test
+    run_command(f"--workdir={digits_run}", f"--what={what}", f"--out={out}")
+    assert len(list(out.iterdir())) == len(images)
+    with Image.open(out / "00250.png") as picture:
+        np.testing.assert_array_equal(np.asarray(picture), data.to_uint8(images[250, ..., 0]))
+    run_command(f"--workdir={digits_run}", f"--what={what}", "--n=150", f"--out={tmp_path / 'few'}")
+    assert len(list((tmp_path / "few").iterdir())) == 150
+
+
+def test_data_that_are_not_the_runs_any_more_are_not_written(digits_run, tmp_path, capsys):
+    folder = shutil.copytree(digits_run, tmp_path / "run")
+    record = json.loads((folder / "data.json").read_text())
+    (folder / "data.json").write_text(json.dumps(record | {"fingerprint": "0", "train": 12}))
+    assert sample.main([f"--workdir={folder}", "--what=train"]) == 2
+    assert "the data are others now" in capsys.readouterr().err
+    assert not (folder / "generated").exists()
+
+
 def test_a_folder_with_other_files_is_left_alone(digits_run, tmp_path, capsys):
     (tmp_path / "thesis.tex").touch()
     arguments = [f"--workdir={digits_run}", "--what=png", f"--out={tmp_path}"]
@@ -323,6 +359,10 @@ def test_a_long_run_makes_a_short_gif(digits_run, tmp_path):
         (["--workdir=RUN", "--seed-index=1"], ["seed_index must be from 0 to 0, got 1"]),
         (["--workdir=RING", "--what=png"], ["ring8 are points", "--what=npz"]),
         (["--workdir=RING", "--what=strips"], ["ring8 are points"]),
+        (["--workdir=RING", "--what=train"], ["--what=train is for images"]),
+        (["--workdir=RUN", "--what=train", "--n=1438"], ["more than the 1,437 images of digits"]),
+        (["--workdir=RUN", "--what=held-out", "--label=1"], ["--label has no effect"]),
+        (["--workdir=RUN", "--data-dir=elsewhere"], ["--data-dir has no effect"]),
     ],
 )
 def test_bad_input_is_one_line(arguments, words, digits_run, ring_run, capsys):

@@ -25,7 +25,7 @@ from jaxgan.commands.config import Config, check_choice
 from jaxgan.commands.flags import given, read
 from jaxgan.commands.inception_scorer import SPLITS, InceptionScorer, find_network
 from jaxgan.commands.scorer import Scorer, make_judge
-from jaxgan.data import Dataset, names
+from jaxgan.data import Dataset
 from jaxgan.metrics.inception import Inception
 from jaxgan.training import Run, data_record, json_files, load
 
@@ -60,7 +60,7 @@ def main(arguments: list[str]) -> int:
     check_choice("--reference", options.reference, SPLITS)
     folder = epath.Path(options.workdir)
     config = settings.of_run(folder)
-    name, data_dir = locate_data(config, options.data_dir)
+    name, data_dir = settings.locate_data(config, options.data_dir)
     dataset = data.load(name, data_dir, **settings.data_arguments(config))
     run = load(folder, settings.make_model(config, dataset.train.shape[1:]))
     n = count_samples(options.samples, dataset)
@@ -108,26 +108,6 @@ def flatten(scores: Mapping) -> dict[str, float | None]:
         elif not isinstance(value, list):
             flat[name] = value
     return flat
-
-
-def locate_data(config: Config, data_dir: str | None) -> tuple[str, str | None]:
-    """The name of a run's data set, and where data sets are.
-
-    A folder of pictures is where `data_dir` says, if that is given.
-
-    Raises:
-      ValueError: if it is not there any more.
-    """
-    if not config.dataset.startswith("folder:"):
-        return config.dataset, data_dir or config.data_dir
-    name = f"folder:{data_dir}" if data_dir else config.dataset
-    try:
-        names.open_folder(name)
-    except ValueError as error:
-        raise ValueError(
-            f"the pictures of the run are not in {name}: say with --data-dir=PATH where they are"
-        ) from error
-    return name, None
 
 
 def note_on_data(folder: epath.Path, dataset: Dataset, fingerprint: str) -> list[str]:

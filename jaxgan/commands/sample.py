@@ -6,11 +6,13 @@ The run's folder is all it needs. What it makes goes into `generated/` there, or
 import dataclasses
 import io
 import re
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import tqdm
 from etils import epath
 from PIL import Image, ImageDraw, ImageFont
 
@@ -19,13 +21,17 @@ from jaxgan.commands import endings, settings
 from jaxgan.commands.command_line import check_seed
 from jaxgan.commands.config import Config, check_choice, flag
 from jaxgan.commands.flags import given, read
-from jaxgan.training import Run, load
+from jaxgan.training import Run, data_record, load
 
+SPLITS = ("train", "held-out")  # of the data
+PIECE = 1000  # images of them at a time
 GIF_FRAMES, GIF_MILLISECONDS, GIF_LAST_MILLISECONDS = 60, 6000, 2000
 OUTPUTS = {
     "grid": "grid.png",
     "npz": "samples.npz",
     "png": "png",
+    "train": "train",
+    "held-out": "held-out",
     "strips": "strips.png",
     "gif": "progress.gif",
 }
@@ -39,10 +45,12 @@ class Arguments:
     """The run's folder."""
     what: str = "grid"
     """grid: one picture of them all; npz: an array named samples, images in [-1, 1]; png: a folder
-    of files; strips: ways from one image to another; gif: the run's progress, from its pictures."""
+    of files; train and held-out: such folders of the data, as the networks see them, for programs
+    that compare folders; strips: ways from one image to another; gif: the run's progress, from its
+    pictures."""
     n: int | None = None
-    """How many samples: by default 64 images or 2,500 points. Of strips, how many of how many
-    images: 8."""
+    """How many samples: by default 64 images or 2,500 points. Of the data: the first N, by default
+    all. Of strips, how many of how many images: 8."""
     seed: int = 0
     """Of the latents."""
     seed_index: int = 0
@@ -52,7 +60,9 @@ class Arguments:
     ema: bool = True
     """Draw from the averaged generator; --no-ema: from the one trained last."""
     out: str | None = None
-    """The file or, of png, the folder to write; by default in generated/ in the run's folder."""
+    """The file or the folder to write; by default in generated/ in the run's folder."""
+    data_dir: str | None = None
+    """Where the data are now, if they were moved."""
 
 
 @endings.ends_in_a_line("sample.py", "lower --n")
@@ -60,9 +70,7 @@ def main(arguments: list[str]) -> int:
     """Runs the command line; returns 0, 2 for bad input, or 130 if interrupted."""
     options = read(Arguments, arguments, "sample.py")
     check_choice("--what", options.what, tuple(OUTPUTS))
-    for name in {"n", "seed", "seed_index", "label", "ema"} & given(Arguments, arguments).keys():
-        if options.what == "gif":
-            raise ValueError(f"{flag(name)} has no effect with --what=gif: leave it out.")
+    check_effects(options, given(Arguments, arguments))
     check_seed(options.seed)
     if options.n is not None and options.n < 1:
         raise ValueError(f"--n must be at least 1, got {options.n}")
@@ -70,12 +78,53 @@ def main(arguments: list[str]) -> int:
     out = epath.Path(options.out or folder / "generated" / OUTPUTS[options.what])
     if options.what == "gif":
         write(out, make_gif(folder))
+    elif options.what in SPLITS:
+        write_data(out, folder, options)
     else:
         config = settings.of_run(folder)
         run = load(folder, settings.model_of_run(folder))
         make(run if options.ema else run.without_average(), config, options, out)
     print(out)
     return 0
+
+
+def check_effects(options: Arguments, said: dict[str, Any]) -> None:
+    """Raises ValueError for a flag without effect."""
+    of_samples = {"seed", "seed_index", "label", "ema"}
+    without = {"gif": {*of_samples, "n", "data_dir"}, **dict.fromkeys(SPLITS, of_samples)}
+    for name in without.get(options.what, {"data_dir"}) & said.keys():
+        raise ValueError(f"{flag(name)} has no effect with --what={options.what}: leave it out.")
+
+
+def write_data(out: epath.Path, folder: epath.Path, options: Arguments) -> None:
+    """Writes the run's training or held-out images into a folder.
+
+    Raises:
+      ValueError: if they are points, there are not so many, or the data are not the run's any more.
+    """
+    config = settings.of_run(folder)
+    check_images(config.dataset, data_record.read(folder)["shape"], options.what)
+    name, data_dir = settings.locate_data(config, options.data_dir)
+    dataset = data.load(name, data_dir, **settings.data_arguments(config))
+    if changed := data_record.difference(data_record.read(folder), data_record.describe(dataset)):
+        raise ValueError(
+            f"the data are others now than those that the run was trained on ({changed})."
+        )
+    images = dataset.train if options.what == "train" else dataset.test
+    n = len(images) if options.n is None else options.n
+    if n > len(images):
+        raise ValueError(f"--n={n} is more than the {len(images):,} images of {dataset.name}.")
+    pieces = (images[start : min(start + PIECE, n)] for start in range(0, n, PIECE))
+    write_folder(out, pieces, n)
+
+
+def check_images(dataset: str, shape: Sequence[int], what: str) -> None:
+    """Raises ValueError if a run's examples, of this shape, are no images."""
+    if len(shape) != 3:
+        raise ValueError(
+            f"--what={what} is for images, and the samples of {dataset} are points: --what=grid "
+            "draws them, --what=npz keeps their coordinates."
+        )
 
 
 def make(run: Run, config: Config, options: Arguments, out: epath.Path) -> None:
@@ -86,11 +135,8 @@ def make(run: Run, config: Config, options: Arguments, out: epath.Path) -> None:
     """
     what, key = options.what, jax.random.key(options.seed)
     points = config.dataset in data.TOYS
-    if points and what in ("png", "strips"):
-        raise ValueError(
-            f"the samples of {config.dataset} are points: --what=grid draws them, "
-            "--what=npz keeps their coordinates."
-        )
+    if what in ("png", "strips"):
+        check_images(config.dataset, run.model.game.data_shape, what)
     if what == "strips":
         n = options.n or 8
         latents = make_strips(key, n, config.latent_dim)
@@ -101,14 +147,15 @@ def make(run: Run, config: Config, options: Arguments, out: epath.Path) -> None:
         return
     n = options.n or (2500 if points else 64)
     labels = choose_labels(options.label, config.num_classes, n)
+    if what == "png":
+        write_folder(out, run.stream(key, n, options.seed_index, labels), n)
+        return
     samples = run.sample(key, n, options.seed_index, labels)
     if what == "npz":
         file = io.BytesIO()
         more: dict[str, Any] = {} if labels is None else {"labels": labels}
         np.savez(file, samples=samples, **more)
         write(out, file.getvalue())
-    elif what == "png":
-        write_folder(out, to_pixels(samples))
     elif points:
         out.parent.mkdir(parents=True, exist_ok=True)
         plots.save_samples(out, samples, data.load(config.dataset))
@@ -200,22 +247,24 @@ def add_caption(png: bytes, text: str) -> Image.Image:
     return framed
 
 
-def write_folder(out: epath.Path, pixels: np.ndarray) -> None:
-    """Writes each image as a file of its own.
+def write_folder(out: epath.Path, pieces: Iterable[np.ndarray], n: int) -> None:
+    """Writes each of n images, which come in pieces, as a file of its own.
 
     Raises:
       ValueError: if the folder holds other files, which would be taken for samples.
     """
-    digits = max(5, len(str(len(pixels) - 1)))
-    names = [f"{i:0{digits}}.png" for i in range(len(pixels))]
+    digits = max(5, len(str(n - 1)))
+    names = [f"{i:0{digits}}.png" for i in range(n)]
     others = {path.name for path in out.iterdir()} - set(names) if out.exists() else set()
     if others:
         raise ValueError(
             f"{out} holds {len(others)} other files, such as {min(others)}: give an empty or a new "
             "--out"
         )
-    for name, image in zip(names, pixels, strict=True):
-        write(out / name, png_of(image))
+    out.mkdir(parents=True, exist_ok=True)
+    images = (image for piece in pieces for image in to_pixels(piece))
+    for name, image in zip(names, tqdm.tqdm(images, total=n, delay=2, disable=None), strict=True):
+        (out / name).write_bytes(png_of(image))
 
 
 def to_pixels(samples: jax.Array | np.ndarray) -> np.ndarray:

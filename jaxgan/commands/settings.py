@@ -12,6 +12,7 @@ from etils import epath
 from jaxgan import losses, networks
 from jaxgan.commands.augmentation import augment_loss
 from jaxgan.commands.config import LOSSES, MODELS, OFF, Config, check, unused
+from jaxgan.data import names
 from jaxgan.data.rows import Rows
 from jaxgan.gan import GAN, gan
 from jaxgan.training import data_record
@@ -109,6 +110,26 @@ def of_run(folder: epath.PathLike) -> Config:
     """
     path = epath.Path(folder).expanduser()
     return read(read_settings(path), path / "config.json")
+
+
+def locate_data(config: Config, data_dir: str | None) -> tuple[str, str | None]:
+    """The name of a run's data set, and where data sets are.
+
+    A folder of pictures is where `data_dir` says, if that is given.
+
+    Raises:
+      ValueError: if it is not there any more.
+    """
+    if not config.dataset.startswith("folder:"):
+        return config.dataset, data_dir or config.data_dir
+    name = f"folder:{data_dir}" if data_dir else config.dataset
+    try:
+        names.open_folder(name)
+    except ValueError as error:
+        raise ValueError(
+            f"the pictures of the run are not in {name}: say with --data-dir=PATH where they are"
+        ) from error
+    return name, None
 
 
 def make_model_of(settings: dict[str, Any], data_shape: tuple[int, ...]) -> GAN:

@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from numbers import Integral
 from typing import Any
 
@@ -65,18 +65,23 @@ class Run:
         Raises:
           ValueError: for labels of another number or out of range, or of a GAN without classes.
         """
+        return np.concatenate(list(self.stream(key, n, seed_index, labels)))
+
+    def stream(
+        self, key: jax.Array, n: int, seed_index: int = 0, labels: Any = None
+    ) -> Iterator[np.ndarray]:
+        """The same samples, up to a thousand at a time, for more of them than memory holds."""
         if not isinstance(n, Integral) or n < 0:
             raise ValueError(f"n must be a whole number from 0 up; got {n!r}.")
         state, values = self.one(seed_index), math.prod(self.model.game.data_shape)
         at_once = max(1, min(MOST_AT_ONCE, DRAW_VALUES // values))
-        pieces, size = [], min(at_once, n)
-        labels = self._classes(labels, n)
+        size, labels = min(at_once, n), self._classes(labels, n)
         for start in range(0, n, at_once) or [0]:
             piece_key = jax.random.fold_in(key, start) if start else key
             # Of one size, so that one program draws them all.
             classes = None if labels is None else np.resize(labels[start:], size)
-            pieces.append(np.asarray(self.model.sample(state, piece_key, size, classes)))
-        return np.concatenate(pieces)[:n]
+            piece = np.asarray(self.model.sample(state, piece_key, size, classes))
+            yield piece[: n - start]
 
     def _classes(self, labels, n):
         if labels is None:
