@@ -25,10 +25,13 @@ KNOWS = {
     "seeds": {"gan"},
     "divergences": {"distances"},
     "parallel": set(),
-    "data": set(),
-    "metrics": {"distances", "networks", "data"},
+    "places": set(),
+    "data": {"places"},
+    "metrics": {"distances", "networks", "data", "places"},
     "plots": {"data"},
-    "training": {"checks", "data", "gan", "networks", "parallel", "plots", "seeds", "state"},
+    "training": {
+        *("checks", "data", "gan", "metrics", "networks", "parallel", "plots", "seeds", "state")
+    },
     "commands": {p.stem for p in PACKAGE.iterdir()},
 }
 

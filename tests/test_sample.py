@@ -294,9 +294,10 @@ def test_data_that_are_not_the_runs_any_more_are_not_written(digits_run, tmp_pat
     folder = shutil.copytree(digits_run, tmp_path / "run")
     record = json.loads((folder / "data.json").read_text())
     (folder / "data.json").write_text(json.dumps(record | {"fingerprint": "0", "train": 12}))
-    assert sample.main([f"--workdir={folder}", "--what=train"]) == 2
+    out = tmp_path / "real"
+    assert sample.main([f"--workdir={folder}", "--what=train", f"--out={out}"]) == 2
     assert "the data are others now" in capsys.readouterr().err
-    assert not (folder / "generated").exists()
+    assert not out.exists()
 
 
 def test_a_folder_with_other_files_is_left_alone(digits_run, tmp_path, capsys):

@@ -127,7 +127,7 @@ COMMANDS = [
         **dict(log_every=18, sample_every=19, latent_dim=20, width=21, critic_norm=False),
         **dict(optimizer="adam", g_learning_rate=0.22, d_learning_rate=0.23, decay_steps=24),
         **dict(b1=0.25, b2=0.26, clip=0.27, ema_decay=0.28, image_size=32),
-        **dict(num_classes=30, r1=0.31, r2=0.32, spectral_norm=True),
+        **dict(num_classes=30, r1=0.31, r2=0.32, spectral_norm=True, score_every=39, patience=40),
     ),
     dict(loss="wgan-gp", dataset="digits", model="mlp", workdir="here", depth=29, penalty=0.3),
     dict(loss="wgan", dataset="digits", model="mlp", workdir="here", batch_size=66, pack=33),
@@ -213,7 +213,7 @@ def test_without_workdir_a_run_has_a_folder_of_its_own():
 
 # Where things are, how long it trains, and what is only looked at.
 MAY_CHANGE = {"workdir", "data_dir", "cache_dir", "dataset", "steps", "log_every", "sample_every"}
-MAY_CHANGE |= {"checkpoint_every", "keep_every"}
+MAY_CHANGE |= {"checkpoint_every", "keep_every", "score_every", "patience"}
 
 
 # Settings of other losses, or of the other model.
@@ -911,14 +911,17 @@ def test_a_batch_is_split_over_all_devices_unless_by_jit(mode, runs_as, tmp_path
 
 @pytest.mark.slow
 @shows("steps", "log_every", "sample_every", "checkpoint_every", "keep_every", "workdir")
+@shows("score_every", "patience")
 def test_a_folder_holds_what_is_due_at_its_steps(tmp_path):
     folder = tmp_path / "of my own"
     settings = dict(
         **dict(loss="bce", dataset="ring8", width=8, batch_size=8, parallel="jit"),
         **dict(steps=13, log_every=5, sample_every=4, checkpoint_every=2, keep_every=2),
-        **dict(workdir=str(folder)),
+        **dict(workdir=str(folder), score_every=3, patience=9),
     )
     assert train.main(flags_of(settings)) == 0
+    scores = [json.loads(line) for line in (folder / "scores.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in scores] == [3, 6, 9, 12, 13]
     rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     assert [row["step"] for row in rows] == [5, 10, 13]
     pictures = sorted(path.stem for path in (folder / "samples").iterdir())

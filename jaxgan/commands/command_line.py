@@ -27,10 +27,11 @@ GROUPS = {
         *("steps", "batch_size", "n_critic", "clip", "penalty", "k", "p", "divergence", "direct"),
         *("gamma", "rate", "r1", "r2", "augment", "ada", "optimizer"),
         *("g_learning_rate", "d_learning_rate", "decay_steps", "b1", "b2", "ema_decay"),
-        *("precision", "seed", "num_seeds", "on_divergence"),
+        *("precision", "seed", "num_seeds", "on_divergence", "patience"),
     ),
     "what to write": (
         *("workdir", "name", "log_every", "sample_every", "checkpoint_every", "keep_every"),
+        "score_every",
     ),
     "where it runs": (
         *("parallel", "distributed", "coordinator_address", "num_processes", "process_id"),

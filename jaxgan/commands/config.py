@@ -47,6 +47,7 @@ OPTIMIZERS = {"adam": ("b1", "b2"), "rmsprop": ("b2",), "sgd": ()}
 # Without effect, and so in no run's config: folders of before these settings go on.
 OFF: dict[str, Any] = {"r1": 0.0, "r2": 0.0, "pack": 1, "spectral_norm": False, "flip": False}
 OFF |= {"augment": "none", "ada": 0.0, "channels": None, "cache_dir": None}
+OFF |= {"score_every": 0, "patience": 0}
 PRECISIONS = ("float32", "bfloat16")
 
 
@@ -96,6 +97,10 @@ class Config:
     """Steps between lines of metrics."""
     sample_every: int = 1000
     """Steps between pictures; 0: only at the end."""
+    score_every: int = 0
+    """Steps between scores of samples; 0: no scores."""
+    patience: int = 0
+    """Stop after so many scores no better; 0: never."""
     latent_dim: int = 64
     """Size of the generator's normal input."""
     width: int = 256
@@ -119,13 +124,13 @@ class Config:
     clip: float = 0.01
     """Bound on the critic's weights (wgan)."""
     penalty: float = 10.0
-    """Weight of a penalty (wgan-gp, wgan-lp, dragan)."""
+    """Weight of a penalty (wgan-gp, -lp, dragan)."""
     k: float = 2.0
     """Weight of the slope's power (wgan-div)."""
     p: float = 6.0
     """That power (wgan-div)."""
     divergence: str = "kl"
-    """kl, reverse_kl, pearson, hellinger or js (f-gan)."""
+    """kl, reverse_kl, pearson, hellinger, js (f-gan)."""
     direct: bool = False
     """The generator lowers the divergence itself (f-gan)."""
     gamma: float = 0.5
@@ -181,7 +186,8 @@ def check(config: Config) -> None:
             f"{config.image_size}."
         )
     _check_range(config, "channels", lambda v: v in (None, 1, 3, 4), "1, 3 or 4")
-    for name in ("checkpoint_every", "keep_every", "sample_every", "decay_steps"):
+    of_steps = ("checkpoint_every", "keep_every", "sample_every", "score_every", "patience")
+    for name in (*of_steps, "decay_steps"):
         _check_range(config, name, lambda v: 0 <= v < 2**31, f"from 0 to {2**31 - 1}")
     last = 2**32 - config.num_seeds
     _check_range(config, "seed", lambda v: 0 <= v <= last, f"from 0 to {last}")
@@ -288,6 +294,8 @@ def unused(config: Config) -> dict[str, str]:
     if config.dataset.startswith("npy:"):
         as_it_is = "--dataset=npy:FILE, which is trained on as it is"
         reasons |= dict.fromkeys(("image_size", "channels"), as_it_is)
+    if not config.score_every:
+        reasons["patience"] = "--score-every=0"
     if not config.checkpoint_every:
         reasons["keep_every"] = "--checkpoint-every=0"
     return reasons

@@ -41,6 +41,8 @@ class Arguments:
     papers, or as many as there are held-out images, up to 10,000."""
     seed: int = 0
     """Of the latents, the directions of the sliced distance and the examples in the floor."""
+    best: bool = False
+    """The state of the best score, of a run with --score-every, and not the newest."""
     ema: bool = True
     """Score the averaged generator; --no-ema: the one trained last."""
     data_dir: str | None = None
@@ -62,7 +64,8 @@ def main(arguments: list[str]) -> int:
     config = settings.of_run(folder)
     name, data_dir = settings.locate_data(config, options.data_dir)
     dataset = data.load(name, data_dir, **settings.data_arguments(config))
-    run = load(folder, settings.make_model(config, dataset.train.shape[1:]))
+    model = settings.make_model(config, dataset.train.shape[1:])
+    run = load(folder, model, best=options.best)
     n = count_samples(options.samples, dataset)
     network, notes = find_network(options.inception, dataset, n)
     if network is None and "reference" in given(Arguments, arguments):

@@ -177,7 +177,7 @@ def _count_differences(one, other):
 _NOT_IN_NAME = (
     *("loss", "dataset", "seed", "num_seeds", "steps", "workdir", "data_dir", "cache_dir"),
     "parallel",
-    *("log_every", "sample_every", "checkpoint_every", "keep_every"),
+    *("log_every", "sample_every", "checkpoint_every", "keep_every", "score_every", "patience"),
 )
 
 

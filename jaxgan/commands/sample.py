@@ -57,6 +57,8 @@ class Arguments:
     """Which of the seeds of a run with several, from 0 on."""
     label: int | None = None
     """The class of all samples, of a run with --num-classes; by default of each in turn."""
+    best: bool = False
+    """The state of the best score, of a run with --score-every, and not the newest."""
     ema: bool = True
     """Draw from the averaged generator; --no-ema: from the one trained last."""
     out: str | None = None
@@ -82,7 +84,7 @@ def main(arguments: list[str]) -> int:
         write_data(out, folder, options)
     else:
         config = settings.of_run(folder)
-        run = load(folder, settings.model_of_run(folder))
+        run = load(folder, settings.model_of_run(folder), best=options.best)
         make(run if options.ema else run.without_average(), config, options, out)
     print(out)
     return 0
@@ -90,7 +92,7 @@ def main(arguments: list[str]) -> int:
 
 def check_effects(options: Arguments, said: dict[str, Any]) -> None:
     """Raises ValueError for a flag without effect."""
-    of_samples = {"seed", "seed_index", "label", "ema"}
+    of_samples = {"seed", "seed_index", "label", "ema", "best"}
     without = {"gif": {*of_samples, "n", "data_dir"}, **dict.fromkeys(SPLITS, of_samples)}
     for name in without.get(options.what, {"data_dir"}) & said.keys():
         raise ValueError(f"{flag(name)} has no effect with --what={options.what}: leave it out.")

@@ -12,6 +12,7 @@ from jaxgan import data, divergences, metrics
 from jaxgan.commands import withheld
 from jaxgan.data import Dataset
 from jaxgan.metrics import classifier
+from jaxgan.metrics.controls import blur
 from jaxgan.training.checkpoints import pack
 
 # Exact transport and searches among neighbours take time that grows with the square of these.
@@ -150,7 +151,7 @@ class Scorer:
         mean = np.asarray(data.to_float(self._dataset.train[:DISTANCE_POINTS])).mean(axis=0)[None]
         bad = {"mean": (mean, mean)}
         if x.ndim == 4:
-            bad["blurred"] = withheld.blur(x[:DISTANCE_POINTS]), withheld.blur(self._held_out)
+            bad["blurred"] = blur(x[:DISTANCE_POINTS]), blur(self._held_out)
         controls = {}
         for name, (samples, no_copies) in bad.items():
             copies, _ = self.copies(no_copies)

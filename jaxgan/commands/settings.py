@@ -65,6 +65,7 @@ def fit_arguments(config: Config) -> dict[str, Any]:
     names = (
         *("steps", "batch_size", "workdir", "seed", "num_seeds", "parallel", "log_every"),
         *("sample_every", "checkpoint_every", "keep_every", "on_divergence", "flip"),
+        *("score_every", "patience"),
     )
     return _own(config, names) | {"settings": recorded(config)}
 

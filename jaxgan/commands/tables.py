@@ -17,7 +17,7 @@ from jaxgan.training import json_files
 _MUST_AGREE = ("samples", "classifier", "data")
 _NOT_IN_COMMAND = (
     *("loss", "dataset", "model", "workdir", "data_dir"),
-    *("log_every", "sample_every", "checkpoint_every", "keep_every"),
+    *("log_every", "sample_every", "checkpoint_every", "keep_every", "score_every", "patience"),
 )
 
 

@@ -8,7 +8,8 @@ the test for copies. Where a control scores as well as data, so could a bad gene
 """
 
 import numpy as np
-from scipy.ndimage import gaussian_filter
+
+from jaxgan.metrics.controls import MARGIN
 
 # At 70, and as many held out, the standard error of a fraction is 0.06 at most and that of
 # memorisation's `closer` √(2/(12·70)) = 0.05. The floor's W1 varies from draw to draw by 2 to 4% on
@@ -19,9 +20,6 @@ PER_CLASS = 5  # as in the χ² test, whose statistic the reverse KL is; it is 0
 OF_A_CLASS = 20  # the standard error of a share is 0.11 at most, and 0.03 of 98%
 PER_BLOCK, BLOCKS = 2, 10  # of the kernel distance
 
-BLUR = 1 / 8  # of an image's side, a standard deviation: of a digit a stain is left
-# As many times the floor has a control to score, for a distance to be one between good and bad.
-MARGIN = 1.1
 COPIED = 0.75  # of `closer`: half-way from new samples, ½, to copies, 1
 CONTROLS = {"mean": "the mean example", "blurred": "blurred examples"}
 
@@ -96,13 +94,6 @@ def _notes(table: list[tuple[dict[str, tuple[int, str]], dict[str, int]]]) -> di
         for what, count in counts.items()
         if count < least
     }
-
-
-def blur(images: np.ndarray) -> np.ndarray:
-    """Images `[n, H, W, C]` with little left of them but colours."""
-    _, height, width, _ = images.shape
-    sigma = (0, BLUR * height, BLUR * width, 0)
-    return gaussian_filter(images, sigma, mode="nearest")
 
 
 def fooled(floor: dict, controls: dict[str, dict]) -> dict[str, str]:

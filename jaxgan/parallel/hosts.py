@@ -180,6 +180,11 @@ def _report(program, error):
     return LOST
 
 
+def of_first(value: np.ndarray) -> np.ndarray:
+    """The first process's value, in every process."""
+    return value if jax.process_count() == 1 else _gather(value)[0]
+
+
 def _gather(value):
     """The value of each process."""
     try:

@@ -37,7 +37,7 @@ class SaveError(OSError):
 
 
 class Checkpoints:
-    """The checkpoints in a folder: the newest three, and those kept for good.
+    """The checkpoints in a folder: the newest, and those kept for good.
 
     What was kept for good when the folder was opened stays, whatever `keep_period` was then.
 
@@ -48,12 +48,13 @@ class Checkpoints:
 
     Args:
       folder: where they are; made if need be.
-      keep_period: keep each whose step is a multiple of this, beside the newest three; 0 for none.
+      keep_period: keep each whose step is a multiple of this, beside the newest; 0 for none.
+      newest: how many of the newest are kept.
     """
 
-    def __init__(self, folder: epath.PathLike, keep_period: int = 0):
+    def __init__(self, folder: epath.PathLike, keep_period: int = 0, newest: int = 3):
         self._folder = epath.Path(folder).resolve()
-        policies = [LatestN(3), CustomSteps(_steps(self._folder)[:-3])]
+        policies = [LatestN(newest), CustomSteps(_steps(self._folder)[:-newest])]
         if keep_period:
             policies.append(EveryNSteps(keep_period))
         options = ocp.CheckpointManagerOptions(preservation_policy=AnyPreservationPolicy(policies))
@@ -168,15 +169,15 @@ class Kept:
     """The newest checkpoint alone, in memory: for a run that writes nothing."""
 
     def __init__(self):
-        self._state = None
+        self.state: Any = None
 
     def save(self, step: int, state: chex.ArrayTree) -> None:
         """Keeps a copy of the state, which the next step is given for good."""
-        self._state = jax.tree.map(jnp.copy, state)
+        self.state = jax.tree.map(jnp.copy, state)
 
     def restore(self, template: chex.ArrayTree, warn: Callable[[str], None] = print):
         """What was saved last, or None."""
-        return self._state
+        return self.state
 
     def wait(self) -> None:
         """Does nothing: it is kept at once."""

@@ -23,6 +23,7 @@ from jaxgan.training.job import Job, Plan, prepare
 from jaxgan.training.log import BrokenError, Log
 from jaxgan.training.program import Program, make_program
 from jaxgan.training.run import Run
+from jaxgan.training.scoring import Scores, find_score, keep_best
 
 # A dispatch does as many iterations as take about this long, so that an interrupt is served soon.
 CHUNK_SECONDS = 0.5
@@ -45,6 +46,9 @@ def fit(
     keep_every: int = 0,
     on_divergence: str = "stop",
     flip: bool = False,
+    score_every: int = 0,
+    score: Callable[[np.ndarray], float] | None = None,
+    patience: int = 0,
     callbacks: Sequence[Callable[[Run], None]] = (),
     settings: Mapping[str, Any] | None = None,
 ) -> Run:
@@ -74,6 +78,12 @@ def fit(
       keep_every: keep one checkpoint in so many for good, beside the newest three; 0 for none.
       on_divergence: "stop" at an update that is not finite, or "skip" it and count it.
       flip: show each image mirrored, left and right, with probability ½, drawn anew in each epoch.
+      score_every: steps between scores of the samples; 0 for none. Curves show them, and the best
+        state is kept beside the newest: `run.best()`, `jaxgan.load(workdir, model, best=True)`.
+      score: maps 2,000 samples to a number, the lower the better. By default MIND where Inception's
+        weights are on this machine, else the Fréchet distance in a classifier of the data's own
+        labels, else the exact W₁: see `scoring.choose`.
+      patience: stop when so many scores in a row were not better than the best; 0 for never.
       callbacks: each is called with the run at every checkpoint, after it is saved.
       settings: more numbers and words to record in `config.json`, such as the loss's. A run goes on
         with the same only.
@@ -90,14 +100,16 @@ def fit(
     plan = Plan(
         steps, batch_size, seed, num_seeds, parallel,
         log_every, sample_every, checkpoint_every, keep_every, on_divergence, flip,
+        score_every, patience,
     )  # fmt: skip
     callbacks = check_callbacks(callbacks)
     data = data if labels is None else (data, labels)
     job = prepare(model, data, plan, workdir, settings)
-    with start(job) as (checkpoints, state), noted() as interrupt:
-        program = make_program(job)
+    by = find_score(job, score)
+    with start(job) as (checkpoints, state), keep_best(job) as best, noted() as interrupt:
+        program, scores = make_program(job), Scores(job, by, best)
         try:
-            return train(job, program, checkpoints, state, interrupt, callbacks)
+            return train(job, program, checkpoints, state, interrupt, scores, callbacks)
         except BrokenError as error:
             hosts.say(f"{error}; repeating them from the last checkpoint to find the step")
             raise nonfinite.explain(
@@ -146,6 +158,7 @@ def train(
     checkpoints: "Checkpoints | Kept",
     state: GANState | None,
     interrupt: Interrupt,
+    scores: Scores,
     callbacks: Sequence[Callable[[Run], None]] = (),
 ) -> Run:
     """Trains from a state, or from the beginning, until the last step or an interrupt.
@@ -156,8 +169,9 @@ def train(
     plan, folder = job.plan, job.folder
     state = job.first_state() if state is None else state
     first = current_step(state)
-    if first >= plan.steps and folder is not None and folder.finished:
-        hosts.say(f"{folder.path} is finished: {first} steps. Raise steps to go on.")
+    if folder is not None and folder.finished and (first >= plan.steps or scores.exhausted):
+        more = "steps" if first >= plan.steps else "patience"
+        hosts.say(f"{folder.path} is finished: {first} steps. Raise {more} to go on.")
         return job.run(state, folder.metrics.read(), finished=True)
     hosts.say(job.describe())
     if folder is not None and folder.resumes and first == 0:
@@ -172,13 +186,15 @@ def train(
         if first == 0:
             draw_samples(job, log, state)
         began = time.perf_counter()
-        state, stop = train_chunks(job, program, state, log, checkpoints, interrupt, callbacks)
+        state, stop = train_chunks(
+            job, program, state, log, checkpoints, interrupt, scores, callbacks
+        )
         step = current_step(state)
         checkpoints.save(step, state)
         checkpoints.wait()
         seconds = time.perf_counter() - began
         picture = "" if stop else draw_samples(job, log, state)
-    run = job.run(state, log.rows, finished=not stop, stop=stop)
+    run = job.run(state, log.rows, finished=not stop, stop=stop, best=scores.kept_in_memory)
     if run.finished or not plan.checkpoint_every or step % plan.checkpoint_every:
         for callback in callbacks:
             callback(run)
@@ -186,9 +202,13 @@ def train(
         hosts.say(f"interrupted at step {step}. Run the same again to resume.")
         return run
     if folder is not None and hosts.is_first():
-        folder.finish(first, seconds, compile_seconds)
+        folder.finish(step, first, seconds, compile_seconds, scores.best)
     where = f"; samples in {picture}" if picture else ""
     hosts.say(f"{step - first} steps in {seconds:.0f} s{where}")
+    if step < plan.steps:
+        hosts.say(f"stopped at step {step}: {plan.patience} scores in a row were not better")
+    if line := scores.describe():
+        hosts.say(line)
     if skipped := 0 if run.state.skipped is None else int(jnp.sum(run.state.skipped)):
         updates = plan.num_seeds * step * (job.model.game.n_critic + 1)
         hosts.say(f"{skipped:,} of {updates:,} updates were not finite, and skipped")
@@ -196,9 +216,9 @@ def train(
 
 
 def train_chunks(
-    job: Job, program: Program, state: GANState, log: Log, checkpoints, interrupt, callbacks
+    job: Job, program: Program, state: GANState, log: Log, checkpoints, interrupt, scores, callbacks
 ) -> tuple[GANState, int]:
-    """Does the steps that are left, a chunk of them in each dispatch.
+    """Does the steps that are left, a chunk of them in each dispatch, while scores get better.
 
     Returns:
       The state, and the signal to any process at which it stopped early; 0 if it did not.
@@ -210,7 +230,7 @@ def train_chunks(
     wishes = [0, 1]  # a signal to stop at, and the length of the next chunk
     stop, length = wishes
     clock = time.perf_counter()
-    while step < plan.steps and not stop:
+    while step < plan.steps and not stop and not scores.exhausted:
         vote = hosts.start_vote(wishes)
         count = min(length, program.capacity, to_next_stop(plan, step))
         state, (metrics, finite) = program.run(state, program.batches(step, count), count)
@@ -224,6 +244,10 @@ def train_chunks(
             break
         if plan.sample_every and step % plan.sample_every == 0:
             draw_samples(job, log, state)
+        # Before a checkpoint, so that each holds the scores of all steps before.
+        if scores.due(step):
+            log.flush()  # which stops here if this state is not finite
+            scores.take(job.run(state, log.rows, finished=False), log)
         if plan.checkpoint_every and step % plan.checkpoint_every == 0:
             log.flush()  # which stops here if this state is not finite
             log.publish()
@@ -235,8 +259,10 @@ def train_chunks(
         wishes[:] = interrupt.number, length
         stop, length = vote()
     log.flush()
+    if scores.due(step):
+        scores.take(job.run(state, log.rows, finished=True), log)
     log.publish()
-    return state, 0 if step == plan.steps else stop
+    return state, 0 if step == plan.steps or scores.exhausted else stop
 
 
 def compile_program(job: Job, program: Program, state: GANState) -> GANState:
@@ -264,5 +290,5 @@ def draw_samples(job: Job, log: Log, state: GANState) -> str:
 
 def to_next_stop(plan: Plan, step: int) -> int:
     """Steps from `step` to the next picture, checkpoint or end."""
-    every = [n for n in (plan.sample_every, plan.checkpoint_every) if n]
+    every = [n for n in (plan.sample_every, plan.checkpoint_every, plan.score_every) if n]
     return min([plan.steps - step] + [n - step % n for n in every])

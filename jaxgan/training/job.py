@@ -40,11 +40,20 @@ class Plan:
     keep_every: int
     on_divergence: str
     flip: bool = False
+    score_every: int = 0
+    patience: int = 0
 
     def check(self) -> None:
         """Raises ValueError for the first number that is out of its range."""
         least = {"steps": 1, "batch_size": 1, "num_seeds": 1, "log_every": 1}
-        names = ("seed", "sample_every", "checkpoint_every", "keep_every")
+        names = (
+            "seed",
+            "sample_every",
+            "checkpoint_every",
+            "keep_every",
+            "score_every",
+            "patience",
+        )
         for name, low in {**least, **dict.fromkeys(names, 0)}.items():
             value = getattr(self, name)
             whole = isinstance(value, Integral) and not isinstance(value, bool)
@@ -55,6 +64,8 @@ class Plan:
                     f"{name} must be a whole number from {low} to {most}; got {value!r}."
                 )
             object.__setattr__(self, name, int(value))  # numpy's are no JSON
+        if self.patience and not self.score_every:
+            raise ValueError(f"patience={self.patience} has no effect without score_every.")
         for name, allowed in (
             ("parallel", ("auto", *devices_of.MODES)),
             ("on_divergence", ("stop", "skip")),
@@ -113,11 +124,13 @@ class Job(NamedTuple):
         )
         return checkpoints.restore(template, hosts.say)
 
-    def run(self, state: GANState, rows: list[dict], finished: bool, stop: int = 0) -> Run:
+    def run(
+        self, state: GANState, rows: list[dict], finished: bool, stop: int = 0, best: Any = None
+    ) -> Run:
         """The run as its user sees it."""
         path = None if self.folder is None else str(self.folder.path)
         seeds, state = self.plan.num_seeds, devices_of.own_copy(state)
-        return Run(self.model, state, seeds, list(rows), finished, self.settings, path, stop)
+        return Run(self.model, state, seeds, list(rows), finished, self.settings, path, stop, best)
 
     def count_parameters(self) -> tuple[int, int]:
         """The number of the generator's parameters, and of the critic's, of one seed."""
@@ -187,8 +200,9 @@ def prepare(model: GAN, data: Any, plan: Plan, workdir, settings: Mapping[str, A
 def all_settings(plan: Plan, model: GAN, more: Mapping[str, Any] | None) -> dict[str, Any]:
     """What a run records: its plan, and what else its user wants to be recorded."""
     own = dataclasses.asdict(plan) | {"n_critic": model.game.n_critic}
-    if not plan.flip:  # as in folders of before there were flips
-        del own["flip"]
+    for name in ("flip", "score_every", "patience"):  # as in folders of before there were these
+        if not own[name]:
+            del own[name]
     try:
         known: dict[str, Any] = json.loads(json.dumps(dict(more or {})))
     except (TypeError, ValueError) as error:

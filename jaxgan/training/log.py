@@ -99,6 +99,15 @@ class Log:
         self.publish()
         return str(path)
 
+    def score(self, row: dict, name: str) -> None:
+        """Says a score, and gives it to TensorBoard."""
+        if self._events and row[name] is not None:
+            self._events.scalar(row["step"], name, row[name])
+        if hosts.is_first():
+            last = self._plan.steps
+            line = f"step {row['step']:>{len(str(last))}}/{last}  {describe(row, [name])}"
+            tqdm.tqdm.write(line)
+
     def publish(self) -> None:
         """Lets others see all that is written."""
         if self._writes:

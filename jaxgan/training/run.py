@@ -37,6 +37,7 @@ class Run:
       settings: what `config.json` holds, or would.
       workdir: its folder; None where it has none.
       stopped_by: the signal that interrupted it; 0 if none did.
+      best_state: that of the best score, where it has no folder and was scored: see `best`.
     """
 
     model: GAN
@@ -47,6 +48,7 @@ class Run:
     settings: dict[str, Any]
     workdir: str | None = None
     stopped_by: int = 0
+    best_state: Any = dataclasses.field(default=None, repr=False)
 
     @property
     def step(self) -> int:
@@ -117,22 +119,40 @@ class Run:
             return self.state
         return jax.tree.map(lambda x: x[seed_index], self.state)
 
+    def best(self) -> "Run":
+        """The same with the state of the best score.
+
+        Raises:
+          ValueError: if it was not scored.
+        """
+        if self.workdir is not None:
+            return load(self.workdir, self.model, best=True)
+        if self.best_state is None:
+            raise ValueError("the run was not scored: train it with score_every")
+        return dataclasses.replace(self, state=self.best_state)
+
     def without_average(self) -> "Run":
         """The same with the generator as it was trained last, not averaged over training."""
         return dataclasses.replace(self, state=self.state._replace(ema=None, ema_stats=None))
 
 
-def load(workdir: epath.PathLike, model: GAN, warn: Callable[[str], None] = print) -> Run:
+def load(
+    workdir: epath.PathLike,
+    model: GAN,
+    warn: Callable[[str], None] = print,
+    best: bool = False,
+) -> Run:
     """Loads the newest good checkpoint of a run; its data set is not needed, its folder only read.
 
     Args:
       workdir: the run's folder.
       model: the GAN that was trained in it.
       warn: given a line for each checkpoint that cannot be read.
+      best: load the state of the best score, of a run that was trained with `score_every`.
 
     Raises:
-      ValueError: if there is no run, it has no checkpoint that can be read, or the model is not the
-        run's.
+      ValueError: if there is no run, it has no checkpoint that can be read or was not scored, or
+        the model is not the run's.
     """
     path = epath.Path(workdir).expanduser()
     settings = read_settings(path)
@@ -146,15 +166,19 @@ def load(workdir: epath.PathLike, model: GAN, warn: Callable[[str], None] = prin
         lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=device),
         jax.eval_shape(init, key),
     )
-    if not (path / "checkpoints").exists():  # or else orbax would make it
-        raise ValueError(f"{path} has no checkpoint yet")
-    checkpoints = Checkpoints(path / "checkpoints")
+    place = path / ("best" if best else "checkpoints")
+    missing = f"{path} has no checkpoint yet"
+    if best:
+        missing = f"{path} has no best checkpoint: it was not scored. Train with score_every"
+    if not place.exists():  # or else orbax would make it
+        raise ValueError(missing)
+    checkpoints = Checkpoints(place)
     try:
         state: Any = checkpoints.restore(template, warn, set_aside=False)
     finally:
         checkpoints.close()
     if state is None:
-        raise ValueError(f"{path} has no checkpoint yet")
+        raise ValueError(missing)
     folder = RunFolder(path, settings)
     return Run(
         model,

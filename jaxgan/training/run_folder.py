@@ -23,7 +23,7 @@ from jaxgan.training.metrics_file import MetricsFile, is_logged, is_remote
 # data set another name is another place: its record says whether the data are the same.
 FREE = (
     *("workdir", "data_dir", "cache_dir", "dataset"),
-    *("log_every", "checkpoint_every", "sample_every", "keep_every"),
+    *("log_every", "checkpoint_every", "sample_every", "keep_every", "score_every", "patience"),
 )
 # What a start leaves that was killed before it had written the settings.
 _OF_A_START = (
@@ -67,6 +67,7 @@ class RunFolder:
       settings: those that were asked for.
       resumes: whether the folder holds a run.
       metrics: the metrics logged.
+      scores: the scores logged.
 
     Raises:
       ChangedError: if the folder holds a run with other settings.
@@ -78,6 +79,7 @@ class RunFolder:
         self._lock: IO | None = None
         self.path = epath.Path(workdir).expanduser()
         self.metrics = MetricsFile(self.path / "metrics.jsonl")
+        self.scores = MetricsFile(self.path / "scores.jsonl")
         self._data: dict[str, Any] = {}
         self._model: dict[str, Any] = {}
         try:
@@ -214,6 +216,7 @@ class RunFolder:
             return row["step"] <= (step or 0) and (not only_last or logged)
 
         self.metrics.keep(belongs)
+        self.scores.keep(lambda row: row["step"] <= (step or 0))
         if step is None and former != self.settings:
             for picture in (self.path / "samples").glob("step_*.png"):  # another run's
                 picture.unlink()
@@ -229,12 +232,23 @@ class RunFolder:
         plots.save_samples(path, samples, dataset)
         return path
 
-    def finish(self, start: int, seconds: float, compile_seconds: float) -> None:
-        """Draws the curves and writes the summary."""
-        rows = self.metrics.read()
-        plots.save_curves(self.path / "curves.png", rows)
+    def finish(self, step: int, start: int, seconds: float, compile_seconds: float, best) -> None:
+        """Draws the curves and writes the summary.
+
+        Args:
+          step: the last one; before the run's steps are done it has stopped early.
+          start: that of the checkpoint that it went on from.
+          seconds: of training since.
+          compile_seconds: before that.
+          best: the row of the best score, if there are scores.
+        """
+        rows, scores = self.metrics.read(), self.scores.read()
+        every = sorted([*rows, *scores], key=lambda row: row["step"])
+        plots.save_curves(self.path / "curves.png", every)
         summary = {
-            "steps": self.settings["steps"],
+            "steps": step,
+            **({"best": best} if best else {}),
+            **({} if step == self.settings["steps"] else {"patience": self.settings["patience"]}),
             "metrics": rows[-1] if rows else None,  # deleted, by another
             "seconds": round(seconds, 3),
             "compile_seconds": round(compile_seconds, 3),
@@ -283,9 +297,11 @@ class RunFolder:
         """Whether a summary says that all the steps are done."""
         path = self.path / "summary.json"
         try:
-            return path.exists() and json_files.read(path).get("steps") == self.settings["steps"]
+            done = json_files.read(path) if path.exists() else {}
         except ValueError:  # a new one is written at the end
             return False
+        early = "patience" in done and done["patience"] == self.settings.get("patience")
+        return early or done.get("steps") == self.settings["steps"]
 
 
 def read_settings(path: epath.Path) -> dict[str, Any]:
