@@ -30,7 +30,7 @@ def load(path: str | os.PathLike | None = None) -> Inception:
         raise ValueError(f"there are no weights of Inception in {file}: fetch {URL}")
     whole = file.read_bytes()
     try:
-        params = from_state_dict(torch_file.read(file))
+        params = from_state_dict(torch_file.parse(whole, file))
     except ValueError as error:
         raise ValueError(f"{file} holds no weights of Inception: {error}") from error
     return Inception(params, hashlib.sha256(whole).hexdigest())

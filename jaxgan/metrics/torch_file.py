@@ -40,7 +40,11 @@ def read(path: str | os.PathLike) -> dict[str, np.ndarray]:
       ValueError: if it is damaged, or holds anything but arrays, in one line.
     """
     with open(path, "rb") as file:
-        whole = file.read()
+        return parse(file.read(), path)
+
+
+def parse(whole: bytes, path: str | os.PathLike) -> dict[str, np.ndarray]:
+    """What `read` reads, of a file's bytes; its path is for errors."""
     try:
         if zipfile.is_zipfile(io.BytesIO(whole)):
             found, bytes_of = _read_zip(whole)
