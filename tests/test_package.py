@@ -23,6 +23,7 @@ KNOWS = {
     "noise": {"losses"},
     "gan": {"checks", "losses", "networks", "noise", "state"},
     "seeds": {"gan"},
+    "probe": {"losses", "noise", "state"},
     "divergences": {"distances"},
     "parallel": set(),
     "places": set(),
@@ -30,7 +31,8 @@ KNOWS = {
     "metrics": {"distances", "networks", "data", "places"},
     "plots": {"data"},
     "training": {
-        *("checks", "data", "gan", "metrics", "networks", "parallel", "plots", "seeds", "state")
+        *("checks", "data", "gan", "metrics", "networks", "parallel", "plots", "probe", "seeds"),
+        "state",
     },
     "commands": {p.stem for p in PACKAGE.iterdir()},
 }

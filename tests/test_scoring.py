@@ -86,27 +86,70 @@ def test_scoring_changes_nothing_of_training_and_needs_no_folder(tmp_path):
     assert not (tmp_path / "cache").exists()
 
 
-def test_a_run_that_was_killed_scores_and_keeps_the_same(tmp_path):
-    whole = fit(tmp_path / "whole")
+class Killed(BaseException): ...
 
-    class Killed(BaseException): ...
 
-    for stop in (1, 3):  # the first before there is a checkpoint
-        calls = 0
+class InTheMiddle:
+    """Best at a run's step 25: how far the samples' spread is from what it is there."""
 
-        def killer(x, stop=stop):
-            nonlocal calls
-            calls += 1
-            if calls > stop:
-                raise Killed
-            return spread(x)
+    __name__ = "middle"
 
-        killer.__name__ = "spread"
+    def __init__(self, whole, kill_at=None):
+        self.kill_at, self.calls = kill_at, 0
+        self.spread = np.std(whole.sample(jax.random.key(2**31), scoring.FEW))
+
+    def __call__(self, x):
+        self.calls += 1
+        if self.calls == self.kill_at:
+            raise Killed
+        return abs(float(np.std(x)) - float(self.spread))
+
+
+@pytest.mark.parametrize("stops", [(2, 4), (6,), (7,)])
+def test_a_run_that_was_killed_scores_and_keeps_the_same(tmp_path, stops):
+    middle = fit(steps=25, score_every=0, score=None)
+    whole = fit(tmp_path / "whole", score=InTheMiddle(middle))
+    assert whole.best().step == 25
+    for stop in stops:  # calls are at steps 5, 10, ...; checkpoints at 10, 20, ...
         with pytest.raises(Killed):
-            fit(tmp_path / "killed", score=killer)
-    resumed = fit(tmp_path / "killed")
+            fit(tmp_path / "killed", score=InTheMiddle(middle, stop))
+    resumed = fit(tmp_path / "killed", score=InTheMiddle(middle))
     assert same(whole, resumed) and same(whole.best(), resumed.best())
     assert rows_of(tmp_path / "whole") == rows_of(tmp_path / "killed")
+
+
+def test_a_best_state_of_steps_that_are_done_again_is_forgotten(tmp_path):
+    middle = fit(steps=25, score_every=0, score=None)
+    with pytest.raises(Killed):  # at step 35, the best being that of 25; the checkpoint is of 30
+        fit(tmp_path, score=InTheMiddle(middle, 7), checkpoint_every=20)
+    # From step 20 on, other steps are scored: 24 and 28 and so on, and 25 is not.
+    run = fit(tmp_path, score=InTheMiddle(middle), checkpoint_every=20, score_every=4)
+    rows = rows_of(tmp_path)
+    assert [row["step"] for row in rows] == [5, 10, 15, 20, 24, 28, 32, 36, 40]
+    assert run.best().step == 24 == min(rows, key=lambda row: row["middle"])["step"]
+
+
+def test_a_best_state_of_another_run_that_began_here_is_forgotten(tmp_path):
+    first = iter([1.0])
+    with pytest.raises(StopIteration):
+        fit(tmp_path, seed=0, score=lambda x: next(first))
+    later = fit(tmp_path, seed=1)
+    alone = fit(seed=1)
+    assert same(later.best(), alone.best())
+
+
+def test_another_score_begins_anew_and_has_its_own_patience(tmp_path):
+    fit(tmp_path, steps=20)
+    run = fit(tmp_path, steps=40, score=Worse(), patience=3)
+    assert (run.step, run.best().step) == (40, 30)
+
+
+def test_an_extended_run_forgets_the_score_of_what_was_its_end(tmp_path):
+    fit(tmp_path, steps=23)
+    assert rows_of(tmp_path)[-1]["step"] == 23
+    longer, whole = fit(tmp_path), fit()
+    assert [row["step"] for row in rows_of(tmp_path)] == list(range(5, 41, 5))
+    assert same(longer.best(), whole.best())
 
 
 def test_training_stops_when_scores_are_no_better_and_goes_on_with_more_patience(tmp_path, capsys):
@@ -114,7 +157,7 @@ def test_training_stops_when_scores_are_no_better_and_goes_on_with_more_patience
     assert (run.step, run.finished, run.best().step) == (20, True, 10)
     out = capsys.readouterr().out
     assert "stopped at step 20: 2 scores in a row were not better" in out
-    assert "best Worse 1 at step 10" not in out and "best score 1 at step 10" in out
+    assert "best score 1 at step 10" in out
     assert jaxgan.load(tmp_path, model()).finished
     again = fit(tmp_path, score=Worse(), patience=2)
     assert again.step == 20 and again.finished
@@ -162,6 +205,23 @@ def test_bad_arguments_are_refused_before_anything_is_written(more, words, tmp_p
 def test_a_score_that_gives_no_number_is_named(tmp_path):
     with pytest.raises(ValueError, match=r"score spreads must map samples \(2000, 2\) to a number"):
         fit(tmp_path, score=type("", (), {"__name__": "spreads", "__call__": lambda _, x: "a"})())
+    with pytest.raises(ZeroDivisionError):  # an error of the user's own is theirs
+        fit(tmp_path, score=lambda x: 1 / 0)
+
+
+def test_samples_of_a_conditional_model_have_the_datas_classes(tmp_path):
+    pair = networks.mlp((2,), 2, 8, depth=1, num_classes=2)
+    tx = optax.adam(1e-2)
+    conditional = jaxgan.gan(*pair, losses.bce(), tx, tx, n_critic=1, num_classes=2)
+    labels, seen = (np.arange(64) < 4).astype(np.int32), []
+    run = jaxgan.fit(
+        *(conditional, points(), 2, 16), labels=labels, parallel="jit", score_every=2,
+        score=lambda x: seen.append(x) or 0.0,
+    )  # fmt: skip
+    chosen = np.random.RandomState(0).choice(labels, scoring.FEW)
+    assert 0.03 < chosen.mean() < 0.1
+    expected = run.sample(jax.random.key(2**31), scoring.FEW, labels=chosen)
+    np.testing.assert_array_equal(seen[0], expected)
 
 
 # Which score.
@@ -179,7 +239,9 @@ def test_labelled_images_are_scored_in_their_classifiers_features():
     digits = data.load("digits")
     score = scoring.choose(digits)
     assert score.name == "frechet_classifier"
-    assert score.f(digits.train[:300]) < score.f(-np.asarray(data.to_float(digits.train[:300])))
+    x = np.asarray(data.to_float(digits.train[:300]))
+    assert score.f(x) < score.f(-x)
+    assert score.f(2 * x) == score.f(np.clip(2 * x, -1, 1))  # of a generator without bounds
 
 
 def test_images_are_scored_by_mind_where_there_are_weights(monkeypatch, tmp_path):
@@ -225,14 +287,17 @@ def test_the_commands_take_the_best(tmp_path, capsys):
     rows = rows_of(folder)
     assert [row["step"] for row in rows] == [2, 4, 6, 8]
     best = min(rows, key=lambda row: row["frechet_classifier"])
-    assert f"at step {best['step']}: --best draws" in capsys.readouterr().out
+    assert f"at step {best['step']}, kept in {folder / 'best'}" in capsys.readouterr().out
     out = f"--out={tmp_path / 'best.npz'}"
     assert not sample.main([f"--workdir={folder}", "--best", "--what=npz", "--n=3", out])
     drawn = np.load(tmp_path / "best.npz")["samples"]
     expected = jaxgan.load(folder, best=True).sample(jax.random.key(0), 3)
     np.testing.assert_array_equal(drawn, expected)
     assert not evaluate.main([f"--workdir={folder}", "--best", "--samples=100"])
-    assert json.loads((folder / "evaluation.json").read_text())["step"] == best["step"]
+    evaluation = json.loads((folder / "evaluation.json").read_text())
+    assert evaluation["step"] == best["step"]
+    assert evaluation["protocol"]["checkpoint"] == "best"
+    assert any("the best score while training" in note for note in evaluation["notes"])
 
 
 def test_best_of_a_run_without_scores_is_refused(tmp_path, capsys):

@@ -1,7 +1,7 @@
 """Scores a run: `python experiments/evaluate.py --workdir=runs/digits-wgan-0`.
 
 Writes `evaluation.json` and `nearest.png` into the run's folder, and prints a table. Every score
-stands beside its floor: what as many training examples score in the samples' place. A score that
+stands beside its floor: what real examples score in the samples' place. A score that
 cannot tell good samples from bad ones on these data is null, and a note says why.
 """
 
@@ -27,7 +27,12 @@ from jaxgan.commands.inception_scorer import SPLITS, InceptionScorer, find_netwo
 from jaxgan.commands.scorer import Scorer, make_judge
 from jaxgan.data import Dataset
 from jaxgan.metrics.inception import Inception
-from jaxgan.training import Run, data_record, json_files, load
+from jaxgan.training import Run, data_record, findings, json_files, load
+
+BEST = (
+    "the state of the best score while training is scored, which was chosen by the same held-out "
+    "examples: compare it with other best states only"
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,7 +76,7 @@ def main(arguments: list[str]) -> int:
     if network is None and "reference" in given(Arguments, arguments):
         raise ValueError("--reference has no effect without --inception=fetch or a FILE.")
     exam = set_exam(dataset, n, options.seed, config, data_dir, network, options.reference)
-    exam.notes.extend(notes)
+    exam.notes.extend(notes + [BEST] * options.best)
     evaluation = score(folder, run if options.ema else run.without_average(), config, exam)
     print("\n".join(tabulate(evaluation)))
     if (folder / "nearest.png").exists():
@@ -262,12 +267,16 @@ def evaluate(run: Run, config: Config, exam: Exam) -> tuple[dict, bytes]:
             "seed": exam.seed,
             "data": data.fingerprint(exam.dataset),
             "generator": "last" if run.state.ema is None else "averaged",
+            "checkpoint": "best" if BEST in exam.notes else "newest",
             **scorer.protocol(exam.n),
             **({} if exam.inception is None else exam.inception.protocol()),
         },
         "notes": exam.notes
         + [note for name, note in scorer.withheld.items() if name in scores[0]]
-        + withheld.below_floor(summary["scores"], exam.floor),
+        + withheld.below_floor(summary["scores"], exam.floor)
+        + withheld.gone(summary["scores"], exam.floor)
+        # Of a best state what came after it is another story.
+        + findings.describe([row for row in run.health if row["step"] <= run.step], seeds),
         "versions": versions(),
     }
     return clean(evaluation), picture

@@ -75,14 +75,17 @@ class InceptionScorer:
         n, name = len(chosen), re.sub(r"[^\w.-]", "-", dataset.name)
         name = f"{name}-{data.fingerprint(dataset)}"
         against_train = split == "train"
-        reference = dataset.train if against_train else dataset.test
+        reference, others = dataset.test, n
+        if against_train:
+            reference, others = dataset.train, min(n, len(dataset.test))
         counts = n, len(reference)
-        self.withheld = withheld.too_few_for_inception(*counts, FEATURES)
+        # The floor too needs as many images as the scores do.
+        self.withheld = withheld.too_few_for_inception(*counts, others, FEATURES)
         self.notes = list(self.withheld.values())
         if "fid" not in self.withheld and n < MANY:
             self.notes.append(
-                f"fid of {n:,} samples is too high by about its floor: compare it with values of "
-                f"as many samples, against as many images, and no others"
+                f"fid of {n:,} samples is too high, as its floor is: compare it with values of as "
+                "many samples, against as many images, and no others"
             )
         self._reference: inception_scores.Seen | None = None
         self.floor = dict.fromkeys(self.withheld)
@@ -97,7 +100,7 @@ class InceptionScorer:
         )
         everything = "training" if against_train else "held-out"
         real = f"{len(floor):,} held-out examples" if against_train else f"{n:,} training examples"
-        few = f"the first {min(n, KEPT):,} samples against the first {min(counts[1], KEPT):,}"
+        few = f"{min(n, KEPT):,} samples against {min(counts[1], KEPT):,}"
         self._about = {
             "weights": network.sha256,
             "reference": f"all {counts[1]:,} {everything} examples",

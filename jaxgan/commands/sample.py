@@ -45,9 +45,8 @@ class Arguments:
     """The run's folder."""
     what: str = "grid"
     """grid: one picture of them all; npz: an array named samples, images in [-1, 1]; png: a folder
-    of files; train and held-out: such folders of the data, as the networks see them, for programs
-    that compare folders; strips: ways from one image to another; gif: the run's progress, from its
-    pictures."""
+    of files; train or held-out: a folder of the data's own images, at the size that is trained on;
+    strips: ways from one image to another; gif: the run's progress, from its pictures."""
     n: int | None = None
     """How many samples: by default 64 images or 2,500 points. Of the data: the first N, by default
     all. Of strips, how many of how many images: 8."""
@@ -113,6 +112,8 @@ def write_data(out: epath.Path, folder: epath.Path, options: Arguments) -> None:
             f"the data are others now than those that the run was trained on ({changed})."
         )
     images = dataset.train if options.what == "train" else dataset.test
+    if not len(images):
+        raise ValueError(f"{dataset.name} has no held-out images.")
     n = len(images) if options.n is None else options.n
     if n > len(images):
         raise ValueError(f"--n={n} is more than the {len(images):,} images of {dataset.name}.")

@@ -14,7 +14,7 @@ from jaxgan.data import TOYS
 from jaxgan.training import json_files
 
 # What scores of one data set have to share if one table is to hold them.
-_MUST_AGREE = ("samples", "classifier", "data")
+_MUST_AGREE = ("samples", "classifier", "data", "checkpoint")
 _NOT_IN_COMMAND = (
     *("loss", "dataset", "model", "workdir", "data_dir"),
     *("log_every", "sample_every", "checkpoint_every", "keep_every", "score_every", "patience"),
@@ -128,7 +128,9 @@ def check_comparable(run: Scored, others: list[Scored]) -> None:
         if other.config.dataset != run.config.dataset:
             continue
         for name in _MUST_AGREE:
-            here, there = run.protocol.get(name), other.protocol.get(name)
+            # Scores of before there were best states are of the newest.
+            usual = "newest" if name == "checkpoint" else None
+            here, there = (each.protocol.get(name, usual) for each in (run, other))
             if here != there:
                 raise ValueError(
                     f"{run.folder} was scored with {name} {here}, {other.folder} with {there}: "

@@ -18,6 +18,7 @@ from jaxgan.metrics.controls import MARGIN
 LEAST = 70
 PER_CLASS = 5  # as in the χ² test, whose statistic the reverse KL is; it is 0.1 of perfect samples
 OF_A_CLASS = 20  # the standard error of a share is 0.11 at most, and 0.03 of 98%
+EXPECTED = 10  # of which none is no chance: e^-10
 PER_BLOCK, BLOCKS = 2, 10  # of the kernel distance
 
 COPIED = 0.75  # of `closer`: half-way from new samples, ½, to copies, 1
@@ -76,13 +77,16 @@ def too_few(
     return _notes(table)
 
 
-def too_few_for_inception(samples: int, reference: int, features: int) -> dict[str, str]:
+def too_few_for_inception(
+    samples: int, reference: int, floor: int, features: int
+) -> dict[str, str]:
     """The scores in Inception's features that there are too few images for, as `too_few`."""
     noise = "with fewer its own error is as large as what it has to show"
     rank = f"the covariance of {features} features needs more than {features}"
     needs = dict.fromkeys(("kid", "mind", "manifold_inception"), (LEAST, noise))
     needs["fid"] = features + 1, rank
-    return _notes([(needs, {"samples": samples, "reference images": reference})])
+    counts = {"images in the floor": floor, "reference images": reference, "samples": samples}
+    return _notes([(needs, counts)])
 
 
 def _notes(table: list[tuple[dict[str, tuple[int, str]], dict[str, int]]]) -> dict[str, str]:
@@ -123,6 +127,18 @@ def fooled(floor: dict, controls: dict[str, dict]) -> dict[str, str]:
                 f"than held-out examples are; at most {COPIED:.0%} should be"
             )
     return notes
+
+
+def gone(scores: dict, floor: dict) -> list[str]:
+    """A note on the classes or modes that data have among as many, and samples have not."""
+    found, real = (each.get("histogram") for each in (scores, floor))
+    if not (isinstance(found, list) and isinstance(real, list)):
+        return []
+    missing = [k for k, count in enumerate(found) if real[k] >= EXPECTED and not count]
+    if not missing:
+        return []
+    which = ", ".join(map(str, missing[:10])) + (", ..." if len(missing) > 10 else "")
+    return [f"{len(missing)} of {len(found)} classes or modes are gone: {which}"]
 
 
 def below_floor(scores: dict, floor: dict) -> list[str]:

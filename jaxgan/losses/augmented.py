@@ -69,6 +69,7 @@ def augmented(
         loss.project,
         loss.per_example,
         getattr(loss, "scores_others", False),
+        getattr(loss, "lower_is_real", False),
     )
 
 
@@ -173,7 +174,8 @@ def adaptive(
 
         generator = augmented(loss, policy, state.p).generator
         others = held_out is not None or getattr(loss, "scores_others", False)
-        return Loss(critic, generator, loss.project, loss.per_example, others)
+        low = getattr(loss, "lower_is_real", False)
+        return Loss(critic, generator, loss.project, loss.per_example, others, low)
 
     def update(state, metrics):
         own = inner.update(state.loss, metrics)

@@ -57,6 +57,7 @@ class Loss(NamedTuple):
         needs; a critic that normalises by its batch does not.
       scores_others: whether it also scores examples that are neither real nor fake. A model with
         labels has none for them, and refuses such a loss.
+      lower_is_real: whether the critic scores data below samples, as BEGAN's does, by their errors.
     """
 
     critic: LossFn
@@ -64,6 +65,7 @@ class Loss(NamedTuple):
     project: Callable[[chex.ArrayTree], chex.ArrayTree] = _identity
     per_example: bool = False
     scores_others: bool = False
+    lower_is_real: bool = False
 
 
 class StatefulLoss(NamedTuple):

@@ -54,7 +54,7 @@ def began(gamma: float = 0.5, rate: float = 0.001) -> StatefulLoss:
             loss = _error(critic_fn, fake)
             return loss, {"g_loss": loss}
 
-        return Loss(critic, generator)
+        return Loss(critic, generator, lower_is_real=True)
 
     def update(k, metrics):
         return jnp.clip(k + rate * (gamma * metrics["real_error"] - metrics["fake_error"]), 0, 1)

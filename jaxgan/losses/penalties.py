@@ -159,8 +159,8 @@ def _with_penalty(loss, name, gamma, choose):
         changed = {"d_loss": total} if "d_loss" in metrics else {}
         return total, metrics | changed | {name: penalty}
 
-    others = getattr(loss, "scores_others", False)
-    return Loss(critic, loss.generator, loss.project, per_example=True, scores_others=others)
+    others, low = (getattr(loss, name, False) for name in ("scores_others", "lower_is_real"))
+    return Loss(critic, loss.generator, loss.project, True, others, low)
 
 
 def _slopes(critic_fn, x):

@@ -1,7 +1,7 @@
 """Scores in the features of Inception-v3, as papers quote them: FID, KID, MIND, precision, recall.
 
 What Inception saw in a set of images is enough for all of them, and small: the moments of all its
-features, and the first ten thousand.
+features, and ten thousand of them.
 """
 
 import hashlib
@@ -37,7 +37,7 @@ class Seen(NamedTuple):
 
     Attributes:
       moments: of the features of all.
-      features: of the first `KEPT`, float32 `[m, d]`.
+      features: of up to `KEPT`, evenly from first to last, float32 `[m, d]`.
       shape: of an image, `(height, width, channels)`.
     """
 
@@ -73,14 +73,15 @@ def look(network: Inception, pixels: Any, label: str = "Inception") -> Seen:
     Raises:
       ValueError: if they are no such images, or there are none.
     """
-    kept, left = [], KEPT
+    kept, count = [], max(1, len(pixels))
+    # Not the first ones: images of folders come class by class.
+    wanted = np.linspace(0, count - 1, min(KEPT, count)).round().astype(int)
 
     def batches():
-        nonlocal left
-        for start in images.bar(range(0, max(1, len(pixels)), _CHUNK), label):
+        for start in images.bar(range(0, count, _CHUNK), label):
             features = network(pixels[start : start + _CHUNK]).features
-            kept.append(features[:left])
-            left -= len(kept[-1])
+            here = wanted[(wanted >= start) & (wanted < start + _CHUNK)]
+            kept.append(features[here - start])
             yield features
 
     return Seen(moments(batches()), np.concatenate(kept), tuple(pixels.shape[1:]))

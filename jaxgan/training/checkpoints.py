@@ -3,7 +3,7 @@
 import contextlib
 import hashlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import chex
@@ -54,7 +54,9 @@ class Checkpoints:
 
     def __init__(self, folder: epath.PathLike, keep_period: int = 0, newest: int = 3):
         self._folder = epath.Path(folder).resolve()
+        self._protected: list[int] = []
         policies = [LatestN(newest), CustomSteps(_steps(self._folder)[:-newest])]
+        policies.append(CustomSteps(self._protected))  # which orbax reads at every save
         if keep_period:
             policies.append(EveryNSteps(keep_period))
         options = ocp.CheckpointManagerOptions(preservation_policy=AnyPreservationPolicy(policies))
@@ -74,7 +76,23 @@ class Checkpoints:
             digest=ocp.args.JsonSave({"sha256": hashlib.sha256(content).hexdigest()}),
         )
         with self._one_save_error():
-            self._manager.save(step, args=items)
+            if not self._manager.save(step, args=items):  # as orbax does if there is a later one
+                raise ValueError(f"step {step} is not later than {self._manager.latest_step()}")
+
+    @property
+    def steps(self) -> list[int]:
+        """The steps that there are checkpoints of, whether they can be read or not."""
+        return sorted(self._manager.all_steps())
+
+    def keep_only(self, steps: Collection[int]) -> None:
+        """Deletes all other checkpoints."""
+        for step in self.steps:
+            if step not in steps:
+                self._manager.delete(step)
+
+    def protect(self, step: int) -> None:
+        """Keeps the checkpoint of a step until another is protected."""
+        self._protected[:] = [step]
 
     def restore(
         self,
@@ -181,6 +199,17 @@ class Kept:
 
     def wait(self) -> None:
         """Does nothing: it is kept at once."""
+
+    def protect(self, step: int) -> None:
+        """Does nothing: a run that writes nothing does not resume."""
+
+    def keep_only(self, steps: Collection[int]) -> None:
+        """Does nothing: there is none yet."""
+
+    @property
+    def steps(self) -> list[int]:
+        """None that a run could go on from."""
+        return []
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -15,7 +15,7 @@ from jaxgan import plots
 from jaxgan.gan import GAN
 from jaxgan.parallel import hosts
 from jaxgan.state import GANState, current_step
-from jaxgan.training import nonfinite
+from jaxgan.training import findings, nonfinite
 from jaxgan.training.checkpoints import Checkpoints, Kept
 from jaxgan.training.cost import measure
 from jaxgan.training.interrupts import Interrupt, noted
@@ -138,7 +138,8 @@ def start(job: Job):
         return
     with hosts.together():
         if hosts.is_first():
-            job.folder.metrics.read()  # fail now if they are damaged
+            for file in (job.folder.metrics, job.folder.scores, job.folder.health):
+                file.read()  # fail now if they are damaged
             job.folder.create()
     with contextlib.closing(job.folder):
         with hosts.together():
@@ -172,7 +173,7 @@ def train(
     if folder is not None and folder.finished and (first >= plan.steps or scores.exhausted):
         more = "steps" if first >= plan.steps else "patience"
         hosts.say(f"{folder.path} is finished: {first} steps. Raise {more} to go on.")
-        return job.run(state, folder.metrics.read(), finished=True)
+        return job.run(state, folder.metrics.read(), finished=True, health=folder.health.read())
     hosts.say(job.describe())
     if folder is not None and folder.resumes and first == 0:
         hosts.say("it has no checkpoint yet: from the beginning")
@@ -182,32 +183,31 @@ def train(
     hosts.say(f"compiled in {compile_seconds:.1f} s" + (f"; on from step {first}" if first else ""))
     hosts.say(measure(job, state, program))
 
-    with contextlib.closing(Log(job, first)) as log:
+    with contextlib.closing(Log(job, first, scores)) as log:
         if first == 0:
             draw_samples(job, log, state)
         began = time.perf_counter()
-        state, stop = train_chunks(
-            job, program, state, log, checkpoints, interrupt, scores, callbacks
-        )
+        state, stop = train_chunks(job, program, state, log, checkpoints, interrupt, callbacks)
         step = current_step(state)
         checkpoints.save(step, state)
         checkpoints.wait()
         seconds = time.perf_counter() - began
         picture = "" if stop else draw_samples(job, log, state)
-    run = job.run(state, log.rows, finished=not stop, stop=stop, best=scores.kept_in_memory)
-    if run.finished or not plan.checkpoint_every or step % plan.checkpoint_every:
+    run = job.run(state, log.rows, finished=not stop, stop=stop, **log.seen)
+    if step == plan.steps or not plan.checkpoint_every or step % plan.checkpoint_every:
         for callback in callbacks:
             callback(run)
     if stop:
         hosts.say(f"interrupted at step {step}. Run the same again to resume.")
         return run
+    found = findings.describe(run.health, job.seeds)
     if folder is not None and hosts.is_first():
-        folder.finish(step, first, seconds, compile_seconds, scores.best)
+        folder.finish(step, first, seconds, compile_seconds, scores.best, found)
     where = f"; samples in {picture}" if picture else ""
     hosts.say(f"{step - first} steps in {seconds:.0f} s{where}")
     if step < plan.steps:
         hosts.say(f"stopped at step {step}: {plan.patience} scores in a row were not better")
-    if line := scores.describe():
+    for line in [*found, *scores.describe()]:
         hosts.say(line)
     if skipped := 0 if run.state.skipped is None else int(jnp.sum(run.state.skipped)):
         updates = plan.num_seeds * step * (job.model.game.n_critic + 1)
@@ -216,7 +216,7 @@ def train(
 
 
 def train_chunks(
-    job: Job, program: Program, state: GANState, log: Log, checkpoints, interrupt, scores, callbacks
+    job: Job, program: Program, state: GANState, log: Log, checkpoints, interrupt, callbacks
 ) -> tuple[GANState, int]:
     """Does the steps that are left, a chunk of them in each dispatch, while scores get better.
 
@@ -230,9 +230,9 @@ def train_chunks(
     wishes = [0, 1]  # a signal to stop at, and the length of the next chunk
     stop, length = wishes
     clock = time.perf_counter()
-    while step < plan.steps and not stop and not scores.exhausted:
+    while step < plan.steps and not stop and not log.scores.exhausted:
         vote = hosts.start_vote(wishes)
-        count = min(length, program.capacity, to_next_stop(plan, step))
+        count = min(length, program.capacity, to_next_stop(plan, step, log.health.every))
         state, (metrics, finite) = program.run(state, program.batches(step, count), count)
         # While the device runs this chunk, the host writes down the one before.
         waited = log.flush()
@@ -244,25 +244,24 @@ def train_chunks(
             break
         if plan.sample_every and step % plan.sample_every == 0:
             draw_samples(job, log, state)
-        # Before a checkpoint, so that each holds the scores of all steps before.
-        if scores.due(step):
-            log.flush()  # which stops here if this state is not finite
-            scores.take(job.run(state, log.rows, finished=False), log)
+        # Before a checkpoint, so that a run that goes on from it has all scores of before.
+        if log.look(step, state):
+            clock = time.perf_counter()  # the next chunk is as long as a chunk takes
         if plan.checkpoint_every and step % plan.checkpoint_every == 0:
             log.flush()  # which stops here if this state is not finite
             log.publish()
             checkpoints.save(step, state)
+            log.scores.protect()
             if callbacks:  # each may keep the run, and the next chunk takes the state's memory
-                run = job.run(jax.tree.map(jnp.copy, state), log.rows, finished=False)
+                run = job.run(jax.tree.map(jnp.copy, state), log.rows, False, **log.seen)
                 for callback in callbacks:
                     callback(run)
         wishes[:] = interrupt.number, length
         stop, length = vote()
     log.flush()
-    if scores.due(step):
-        scores.take(job.run(state, log.rows, finished=True), log)
+    log.look(step, state)
     log.publish()
-    return state, 0 if step == plan.steps or scores.exhausted else stop
+    return state, 0 if step == plan.steps or log.scores.exhausted else stop
 
 
 def compile_program(job: Job, program: Program, state: GANState) -> GANState:
@@ -288,7 +287,8 @@ def draw_samples(job: Job, log: Log, state: GANState) -> str:
     return log.samples(run.step, run.sample(key, n, labels=labels))
 
 
-def to_next_stop(plan: Plan, step: int) -> int:
-    """Steps from `step` to the next picture, checkpoint or end."""
-    every = [n for n in (plan.sample_every, plan.checkpoint_every, plan.score_every) if n]
+def to_next_stop(plan: Plan, step: int, probe_every: int = 0) -> int:
+    """Steps from `step` to the next picture, checkpoint, score, probe or end."""
+    lengths = plan.sample_every, plan.checkpoint_every, plan.score_every, probe_every
+    every = [n for n in lengths if n]
     return min([plan.steps - step] + [n - step % n for n in every])

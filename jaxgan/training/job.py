@@ -125,12 +125,14 @@ class Job(NamedTuple):
         return checkpoints.restore(template, hosts.say)
 
     def run(
-        self, state: GANState, rows: list[dict], finished: bool, stop: int = 0, best: Any = None
+        self, state: GANState, rows: list[dict], finished: bool, stop: int = 0, **more: Any
     ) -> Run:
         """The run as its user sees it."""
         path = None if self.folder is None else str(self.folder.path)
         seeds, state = self.plan.num_seeds, devices_of.own_copy(state)
-        return Run(self.model, state, seeds, list(rows), finished, self.settings, path, stop, best)
+        return Run(
+            self.model, state, seeds, list(rows), finished, self.settings, path, stop, **more
+        )
 
     def count_parameters(self) -> tuple[int, int]:
         """The number of the generator's parameters, and of the critic's, of one seed."""
@@ -260,6 +262,13 @@ def as_dataset(data: Any, model: GAN) -> Dataset:
         check_range("data", data.train, model.game.generator)
         data = data._replace(train=np.asarray(data.train, np.float32))
     shape = data.train.shape[1:]
+    if len(data.test):
+        data_sets.to_float(np.asarray(data.test[:1]) if data.test.dtype == np.uint8 else data.test)
+        if data.test.shape[1:] != shape:
+            raise ValueError(
+                f"the held-out examples of {data.name} have shape {data.test.shape[1:]}, and those "
+                f"to train on {shape}. Reshape one of them."
+            )
     if shape != model.game.data_shape:
         raise ValueError(
             f"the model makes samples of shape {model.game.data_shape}, and the examples of "
@@ -283,7 +292,7 @@ def with_labels(data: Dataset, labels: Any, num_classes: int | None) -> Dataset:
                 f"{labels.shape}."
             )
         check_labels(labels, num_classes)
-        data = data._replace(train_labels=labels.astype(np.int32))
+        data = data._replace(train_labels=labels.astype(np.int32), test_labels=None)
     if num_classes is None:
         return data
     if data.train_labels is None:
@@ -292,6 +301,8 @@ def with_labels(data: Dataset, labels: Any, num_classes: int | None) -> Dataset:
             "Give data with labels, as fit(..., labels=...) does."
         )
     check_labels(data.train_labels, num_classes)
+    if data.test_labels is not None:
+        check_labels(data.test_labels, num_classes)
     found = set(np.unique(data.train_labels).tolist())
     if len(found) < num_classes:
         missing = next(k for k in range(num_classes) if k not in found)

@@ -2,6 +2,7 @@
 
 import collections
 import time
+from typing import Any
 
 import chex
 import jax
@@ -11,7 +12,10 @@ from etils import epath
 from PIL import Image
 
 from jaxgan.parallel import hosts
+from jaxgan.state import GANState
+from jaxgan.training.health import Health
 from jaxgan.training.metrics_file import is_logged
+from jaxgan.training.scoring import Scores
 
 # So long may pass before others see what was logged: an object in a store is written whole.
 PUBLISH_SECONDS = 30
@@ -38,13 +42,17 @@ class Log:
     Args:
       job: the run, a `job.Job`.
       step: the step that it goes on from.
+      scores: of the samples.
 
     Attributes:
       rows: what has been logged, oldest first; also before the run was resumed.
+      scores: of the samples.
+      health: the probes.
     """
 
-    def __init__(self, job, step: int):
-        self._plan, self._folder, self._dataset = job.plan, job.folder, job.dataset
+    def __init__(self, job, step: int, scores: Scores):
+        self._job, self._plan, self._folder, self._dataset = job, job.plan, job.folder, job.dataset
+        self.scores, self.health = scores, Health(job)
         self.rows = [] if job.folder is None else job.folder.metrics.read()
         self._pending: collections.deque = collections.deque()
         self._writes = job.folder is not None and hosts.is_first()
@@ -99,14 +107,28 @@ class Log:
         self.publish()
         return str(path)
 
-    def score(self, row: dict, name: str) -> None:
-        """Says a score, and gives it to TensorBoard."""
-        if self._events and row[name] is not None:
-            self._events.scalar(row["step"], name, row[name])
-        if hosts.is_first():
-            last = self._plan.steps
-            line = f"step {row['step']:>{len(str(last))}}/{last}  {describe(row, [name])}"
-            tqdm.tqdm.write(line)
+    @property
+    def seen(self) -> dict[str, Any]:
+        """What a run holds besides its state and metrics."""
+        return {"best_state": self.scores.kept_in_memory, "health": list(self.health.rows)}
+
+    def look(self, step: int, state: GANState) -> bool:
+        """Probes the state of a step, and scores its samples, if it is time for that.
+
+        Returns:
+          Whether it was.
+
+        Raises:
+          BrokenError: if the state is not finite.
+        """
+        probes, scores = self.health.due(step), self.scores.due(step)
+        if probes:
+            self.health.take(self._job.run(state, [], finished=False))
+        if scores:
+            self.flush()
+            row, name = self.scores.take(self._job.run(state, [], finished=False))
+            self._say(row, [name])
+        return probes or scores
 
     def publish(self) -> None:
         """Lets others see all that is written."""
@@ -136,14 +158,18 @@ class Log:
         if self._writes:
             self._folder.metrics.append(rows)
         for row in rows:
-            for name in columns:
-                if self._events and row[name] is not None:
-                    self._events.scalar(row["step"], name, row[name])
-            if hosts.is_first():
-                line = f"step {row['step']:>{len(str(last))}}/{last}  {describe(row, columns)}"
-                tqdm.tqdm.write(line)  # above the bar, if there is one
+            self._say(row, columns)
         if time.monotonic() - self._published > PUBLISH_SECONDS:
             self.publish()
+
+    def _say(self, row, names):
+        for name in names:
+            if self._events and row[name] is not None:
+                self._events.scalar(row["step"], name, row[name])
+        if hosts.is_first():
+            last = self._plan.steps
+            line = f"step {row['step']:>{len(str(last))}}/{last}  {describe(row, names)}"
+            tqdm.tqdm.write(line)  # above the bar, if there is one
 
 
 def open_events(folder: epath.Path, step: int):

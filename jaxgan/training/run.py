@@ -38,6 +38,7 @@ class Run:
       workdir: its folder; None where it has none.
       stopped_by: the signal that interrupted it; 0 if none did.
       best_state: that of the best score, where it has no folder and was scored: see `best`.
+      health: its probes, oldest first: see `jaxgan.probe`.
     """
 
     model: GAN
@@ -49,6 +50,7 @@ class Run:
     workdir: str | None = None
     stopped_by: int = 0
     best_state: Any = dataclasses.field(default=None, repr=False)
+    health: list[dict[str, Any]] = dataclasses.field(default_factory=list, repr=False)
 
     @property
     def step(self) -> int:
@@ -188,4 +190,5 @@ def load(
         folder.finished,
         settings,
         str(path),
+        health=folder.health.read(),
     )

@@ -68,6 +68,7 @@ class RunFolder:
       resumes: whether the folder holds a run.
       metrics: the metrics logged.
       scores: the scores logged.
+      health: the probes logged.
 
     Raises:
       ChangedError: if the folder holds a run with other settings.
@@ -80,6 +81,7 @@ class RunFolder:
         self.path = epath.Path(workdir).expanduser()
         self.metrics = MetricsFile(self.path / "metrics.jsonl")
         self.scores = MetricsFile(self.path / "scores.jsonl")
+        self.health = MetricsFile(self.path / "health.jsonl")
         self._data: dict[str, Any] = {}
         self._model: dict[str, Any] = {}
         try:
@@ -216,7 +218,10 @@ class RunFolder:
             return row["step"] <= (step or 0) and (not only_last or logged)
 
         self.metrics.keep(belongs)
-        self.scores.keep(lambda row: row["step"] <= (step or 0))
+        self.health.keep(lambda row: row["step"] <= (step or 0))
+        every, last = former.get("score_every"), former["steps"]
+        extra = last if every and last % every and last < self.settings["steps"] else None
+        self.scores.keep(lambda row: row["step"] <= (step or 0) and row["step"] != extra)
         if step is None and former != self.settings:
             for picture in (self.path / "samples").glob("step_*.png"):  # another run's
                 picture.unlink()
@@ -232,7 +237,15 @@ class RunFolder:
         plots.save_samples(path, samples, dataset)
         return path
 
-    def finish(self, step: int, start: int, seconds: float, compile_seconds: float, best) -> None:
+    def finish(
+        self,
+        step: int,
+        start: int,
+        seconds: float,
+        compile_seconds: float,
+        best: Mapping[str, Any] | None,
+        findings: list[str],
+    ) -> None:
         """Draws the curves and writes the summary.
 
         Args:
@@ -241,6 +254,7 @@ class RunFolder:
           seconds: of training since.
           compile_seconds: before that.
           best: the row of the best score, if there are scores.
+          findings: how the run is, in sentences.
         """
         rows, scores = self.metrics.read(), self.scores.read()
         every = sorted([*rows, *scores], key=lambda row: row["step"])
@@ -250,6 +264,7 @@ class RunFolder:
             **({"best": best} if best else {}),
             **({} if step == self.settings["steps"] else {"patience": self.settings["patience"]}),
             "metrics": rows[-1] if rows else None,  # deleted, by another
+            "findings": findings,
             "seconds": round(seconds, 3),
             "compile_seconds": round(compile_seconds, 3),
             "resumed_from": start,

@@ -16,6 +16,7 @@ from jaxgan.training.run import Run
 
 # Samples of a score: enough to rank states of a run, and few enough to be scored often.
 FEW, POINTS = 2000, 1000
+MOST_CLASSES = 100  # of a classifier; the thousand of stacked_mnist are none that it could learn
 
 
 class Score(NamedTuple):
@@ -51,10 +52,11 @@ def find_score(job, score: Callable[[np.ndarray], float] | None) -> Score | None
 @contextlib.contextmanager
 def keep_best(job) -> Iterator["Checkpoints | Kept"]:
     """Where the best state of a run is kept: in its folder, or else in memory."""
-    if job.folder is None or not job.plan.score_every:
+    place = None if job.folder is None else job.folder.path / "best"
+    if place is None or not (job.plan.score_every or place.exists()):
         yield Kept()
         return
-    with contextlib.closing(Checkpoints(job.folder.path / "best", newest=1)) as best:
+    with contextlib.closing(Checkpoints(place, newest=1)) as best:
         yield best
 
 
@@ -74,8 +76,9 @@ def choose(dataset: Dataset) -> Score:
     real = np.asarray(held_out[:FEW])
     if len(shape) == 3 and shape[2] in (1, 3) and inception_weights.place().exists():
         return _mind(real, len(real))
-    labelled = dataset.train_labels is not None and dataset.test_labels is not None
-    if len(shape) == 3 and labelled and len(dataset.test) > classifier.FEATURES:
+    labels = dataset.train_labels if dataset.test_labels is not None else None
+    few = labels is not None and np.max(labels) < MOST_CLASSES
+    if len(shape) == 3 and few and len(dataset.test) > classifier.FEATURES:
         return _frechet(dataset, real)
     return _w1(dataset, np.asarray(data_sets.to_float(real[:POINTS])))
 
@@ -87,7 +90,7 @@ def _mind(real, n):
     reference = inception_scores.look(network, real, "Inception on held-out images").features
 
     def mind(x):
-        seen = inception_scores.look(network, x, "Inception on samples")
+        seen = inception_scores.look(network, np.clip(x, -1, 1), "Inception on samples")
         return monge_distance(seen.features, reference, key)
 
     return Score("mind", mind, n)
@@ -98,7 +101,12 @@ def _frechet(dataset, real):
 
     network = classifier.load(dataset)
     reference = network(real).features
-    return Score("frechet_classifier", lambda x: frechet_distance(network(x).features, reference))
+
+    def frechet(x):
+        # As in a picture: a generator without bounds leaves [-1, 1].
+        return frechet_distance(network(np.clip(x, -1, 1)).features, reference)
+
+    return Score("frechet_classifier", frechet)
 
 
 def _w1(dataset, real):
@@ -114,8 +122,9 @@ def _w1(dataset, real):
             raise ValueError(
                 f"nothing here can score {dataset.name}: it has no labels for a classifier, "
                 "Inception's weights are not on this machine, and by W1 blurred images are as good "
-                f"as images ({blurred:.3g} and {floor:.3g}). Run `evaluate.py --inception=fetch` "
-                "once, or give a score of your own."
+                f"as images ({blurred:.3g} and {floor:.3g}). Fetch the weights, by "
+                "`evaluate.py --inception=fetch` or inception_weights.fetch(), or give a score of "
+                "your own."
             )
     return Score("w1", lambda x: earth_movers_distance(x, real), n)
 
@@ -139,6 +148,10 @@ class Scores:
         self._file = None if job.folder is None else job.folder.scores
         self.rows: list[dict] = [] if self._file is None else self._file.read()
         self.seconds = 0.0
+        # Others are of steps that will be done again, or of another run that began here.
+        best.keep_only([row["step"] for row in self.rows])
+        there = best.steps
+        self._saved = [row for row in self._own_rows() if row["step"] in there]
 
     def due(self, step: int) -> bool:
         """Whether a step is one to score, and not scored yet."""
@@ -149,10 +162,8 @@ class Scores:
 
     @property
     def best(self) -> dict | None:
-        """The row of the lowest score, the first of equal ones."""
-        name = self._score.name
-        rows = [row for row in self.rows if row.get(name) is not None]
-        return min(rows, key=lambda row: row[name], default=None)
+        """The row of the lowest score whose state is kept, the first of equal ones."""
+        return min(self._saved, key=lambda row: row[self._score.name], default=None)
 
     @property
     def kept_in_memory(self) -> Any:
@@ -162,43 +173,56 @@ class Scores:
     @property
     def exhausted(self) -> bool:
         """Whether as many scores in a row as the run is patient for have not been better."""
-        patience = self._job.plan.patience
-        if not patience or not self.rows:
-            return False
-        best = self.best
-        return sum(row["step"] > (best["step"] if best else 0) for row in self.rows) >= patience
+        patience, best = self._job.plan.patience, self.best
+        since = best["step"] if best else 0
+        worse = [row for row in self.rows if self._score.name in row and row["step"] > since]
+        return 0 < patience <= len(worse)
 
-    def take(self, run: Run, log) -> None:
-        """Scores a run, keeps its state if it is the best, and writes both down."""
+    def take(self, run: Run) -> tuple[dict, str]:
+        """Scores a run, keeps its state if it is the best, and writes both down.
+
+        Returns:
+          The row, and the score's name in it.
+        """
         began, score = time.perf_counter(), self._score
-        each = [self._value(run, index) for index in range(run.num_seeds)]
+        before, each = self.best, [self._value(run, index) for index in range(run.num_seeds)]
         values = hosts.of_first(np.array(each, np.float64))
         self.seconds += time.perf_counter() - began
         row: dict = {"step": run.step, score.name: _to_json(values.mean())}
         if len(values) > 1:
             row[f"{score.name}_stderr"] = _to_json(values.std(ddof=1) / len(values) ** 0.5)
             row[f"{score.name}_seeds"] = [_to_json(value) for value in values]
-        self.rows.append(row)
-        if self.best is row:
+        value = row[score.name]
+        if value is not None and (before is None or value < before[score.name]):
             # Before the row: a run that is killed between the two scores this step again.
             self._kept.save(run.step, run.state)
             self._kept.wait()
+            self._saved.append(row)
+        self.rows.append(row)
         if self._file is not None and hosts.is_first():
             self._file.append([row])
             self._file.flush()
-        log.score(row, score.name)
+        return row, score.name
 
-    def describe(self) -> str:
+    def protect(self) -> None:
+        """Keeps the best state of now for a run that goes on from the checkpoint of now."""
+        if self.best:
+            self._kept.protect(self.best["step"])
+
+    def describe(self) -> list[str]:
         """What the best score was, in a line; nothing without scores."""
         if (best := self.best) is None:
-            return ""
+            return []
         name, kept = self._score.name, ""
         if self._job.folder is not None:
-            kept = ": --best draws and evaluates that state"
-        return (
+            kept = f", kept in {self._job.folder.path / 'best'}"
+        return [
             f"best {name} {best[name]:.4g} at step {best['step']}{kept}; "
             f"scoring took {self.seconds:.0f} s"
-        )
+        ]
+
+    def _own_rows(self):
+        return [row for row in self.rows if row.get(self._score.name) is not None]
 
     def _value(self, run, index):
         if not hosts.is_first():
@@ -211,8 +235,9 @@ class Scores:
         x = run.sample(key, score.n, index, labels)
         if not np.isfinite(x).all():
             return np.nan
+        value = score.f(x)
         try:
-            return float(score.f(x))
+            return float(value)
         except (TypeError, ValueError) as error:
             raise ValueError(
                 f"the score {score.name} must map samples {x.shape} to a number: {error}"

@@ -1,0 +1,125 @@
+"""Trains healthy runs and runs made to fail on the digits: does jaxgan say which is which?
+
+`python experiments/failures.py` trains ten seeds of each, in a quarter of an hour of one CPU core,
+and prints a table: what was done to the runs, and what they were said to be. The thresholds of
+`jaxgan.training.findings` are from seeds 100 to 109, and are not for these to set.
+"""
+
+import dataclasses
+import json
+import pathlib
+
+import script
+import jax
+import numpy as np
+
+from jaxgan import data, fit, metrics
+from jaxgan.commands import settings
+from jaxgan.commands.command_line import parse
+from jaxgan.commands.flags import read
+from jaxgan.training import findings
+
+HEALTHY = ("bce", "minimax", "wgan", "wgan-gp", "lsgan", "r3gan")
+# What is done to a run, and the flags that do it.
+FAILING = {
+    "discriminator too strong": "--loss=minimax --n-critic=5 --g-learning-rate=1e-5",
+    "collapse": "--loss=bce --n-critic=1 --g-learning-rate=3e-3 --d-learning-rate=3e-5",
+    "clip too small": "--loss=wgan --clip=0.002",
+    "clip too large": "--loss=wgan --clip=1",
+    "100 images": "--loss=bce",
+    "rates too high": "--loss=wgan-gp --g-learning-rate=2e-2 --d-learning-rate=2e-2",
+    "latents too few": "--loss=wgan-gp --latent-dim=1",
+}
+
+
+# What each of them is to be called.
+RIGHT = {
+    "discriminator too strong": "discriminator wins",
+    "collapse": "collapse",
+    "clip too small": "clip too small",
+    "clip too large": "clip too large",
+    "100 images": "memorises",
+    "rates too high": "rates too high",
+    "latents too few": "few directions",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Arguments:
+    """Train healthy and failing runs, and say what jaxgan makes of them."""
+
+    seed: int = 0
+    """The first seed."""
+    num_seeds: int = 10
+    """Seeds of each kind of run."""
+    out: str = "failures.json"
+    """Where the runs' probes are kept; those that are there are not trained again."""
+
+
+def runs() -> dict[str, str]:
+    """All groups of runs and their flags."""
+    return {f"healthy {loss}": f"--loss={loss}" for loss in HEALTHY} | FAILING
+
+
+def train(name: str, flags: str, seed: int, num_seeds: int) -> dict:
+    """Trains a group of runs, and returns their probes and how good their samples are."""
+    config, _ = parse([*flags.split(), f"--seed={seed}", f"--num-seeds={num_seeds}"])
+    digits = data.load("digits")
+    if name == "100 images":
+        digits = digits._replace(train=np.asarray(digits.train)[:100])
+    model = settings.make_model(config, digits.train.shape[1:])
+    plan = settings.fit_arguments(config) | {"workdir": None, "settings": None}
+    run = fit(model, digits, **plan)
+    real = np.asarray(data.to_float(np.asarray(digits.test)))
+    w1 = [
+        float(metrics.earth_movers_distance(run.sample(jax.random.key(0), 360, i), real))
+        for i in range(num_seeds)
+    ]
+    return {"name": name, "flags": flags, "rows": run.health, "w1": w1}
+
+
+def tabulate(groups: list[dict]) -> list[str]:
+    """A row for each group: how its runs ended, and how many were said to be what."""
+    names = [*dict.fromkeys(RIGHT.values()), "nothing wrong"]
+    counts = {g["name"]: dict.fromkeys(names, 0) for g in groups}
+    lines = [
+        f"| runs | W1 | {' | '.join(names)} |",
+        "|---" * (len(names) + 2) + "|",
+    ]
+    for group in groups:
+        row = counts[group["name"]]
+        for index in range(len(group["w1"])):
+            found = findings.find(findings.of_seed(group["rows"], index))
+            row[found.name if found else "nothing wrong"] += 1
+        w1 = np.sort(group["w1"])
+        cells = [str(n) if n else "" for n in row.values()]
+        lines.append(f"| {group['name']} | {w1[0]:.2f} to {w1[-1]:.2f} | {' | '.join(cells)} |")
+    well = [row for name, row in counts.items() if name not in RIGHT]
+    false = sum(sum(row.values()) - row["nothing wrong"] for row in well)
+    failed = {name: row for name, row in counts.items() if name in RIGHT}
+    right = sum(row[RIGHT[name]] for name, row in failed.items())
+    total = sum(sum(row.values()) for row in failed.values())
+    healthy = sum(sum(row.values()) for row in well)
+    return [
+        *lines,
+        "",
+        f"false alarms: {false} of {healthy} healthy runs; named rightly: {right} of {total} "
+        "failing ones",
+    ]
+
+
+def main(arguments: list[str]) -> int:
+    """Runs the command line."""
+    options = read(Arguments, arguments, "failures.py")
+    out = pathlib.Path(options.out)
+    done = json.loads(out.read_text()) if out.exists() else []
+    for name, flags in runs().items():
+        if name not in {each["name"] for each in done}:
+            done.append(train(name, flags, options.seed, options.num_seeds))
+            out.write_text(json.dumps(done))
+    print("\n".join(tabulate(done)))
+    return 0
+
+
+if __name__ == "__main__":
+    script.run(main)
