@@ -134,6 +134,7 @@ class Log:
         """Lets others see all that is written."""
         if self._writes:
             self._folder.metrics.flush()
+            self._folder.health.flush()
         if self._events:
             self._events.flush()
         self._published = time.monotonic()
