@@ -2,7 +2,7 @@ import jax
 import numpy as np
 import pytest
 
-from jaxgan import data
+from jaxgan import data, places
 from jaxgan.metrics import classifier
 
 KEY = jax.random.key(0)
@@ -131,7 +131,7 @@ def test_an_interrupted_write_leaves_nothing_behind(cache, digits, monkeypatch):
     def interrupt(*arguments):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(classifier.os, "replace", interrupt)
+    monkeypatch.setattr(places.os, "replace", interrupt)
     with pytest.raises(KeyboardInterrupt):
         classifier.load(digits, lambda line: None)
     assert not list(cache.iterdir())

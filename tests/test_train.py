@@ -358,6 +358,7 @@ HAS_EFFECT = {
     **dict.fromkeys(("gamma", "rate"), lambda loss, model, optimizer: loss == "began"),
     "ada": lambda *choices: False,  # without --augment
     "cache_dir": lambda loss, model, optimizer: False,  # of digits
+    "patience": lambda *choices: False,  # without --score-every
     "depth": lambda loss, model, optimizer: model == "mlp",
     "critic_norm": lambda loss, model, optimizer: model == "dcgan",
     "b1": lambda loss, model, optimizer: optimizer == "adam",
