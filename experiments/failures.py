@@ -20,27 +20,24 @@ from jaxgan.commands.flags import read
 from jaxgan.training import findings
 
 HEALTHY = ("bce", "minimax", "wgan", "wgan-gp", "lsgan", "r3gan")
-# What is done to a run, and the flags that do it.
+# What is done to a run: the flags that do it, and what the run is to be called.
 FAILING = {
-    "discriminator too strong": "--loss=minimax --n-critic=5 --g-learning-rate=1e-5",
-    "collapse": "--loss=bce --n-critic=1 --g-learning-rate=3e-3 --d-learning-rate=3e-5",
-    "clip too small": "--loss=wgan --clip=0.002",
-    "clip too large": "--loss=wgan --clip=1",
-    "100 images": "--loss=bce",
-    "rates too high": "--loss=wgan-gp --g-learning-rate=2e-2 --d-learning-rate=2e-2",
-    "latents too few": "--loss=wgan-gp --latent-dim=1",
-}
-
-
-# What each of them is to be called.
-RIGHT = {
-    "discriminator too strong": "discriminator wins",
-    "collapse": "collapse",
-    "clip too small": "clip too small",
-    "clip too large": "clip too large",
-    "100 images": "memorises",
-    "rates too high": "rates too high",
-    "latents too few": "few directions",
+    "discriminator too strong": (
+        "--loss=minimax --n-critic=5 --g-learning-rate=1e-5",
+        "discriminator wins",
+    ),
+    "collapse": (
+        "--loss=bce --n-critic=1 --g-learning-rate=3e-3 --d-learning-rate=3e-5",
+        "collapse",
+    ),
+    "clip too small": ("--loss=wgan --clip=0.002", "clip too small"),
+    "clip too large": ("--loss=wgan --clip=1", "clip too large"),
+    "100 images": ("--loss=bce", "memorises"),
+    "rates too high": (
+        "--loss=wgan-gp --g-learning-rate=2e-2 --d-learning-rate=2e-2",
+        "rates too high",
+    ),
+    "latents too few": ("--loss=wgan-gp --latent-dim=1", "few directions"),
 }
 
 
@@ -58,7 +55,8 @@ class Arguments:
 
 def runs() -> dict[str, str]:
     """All groups of runs and their flags."""
-    return {f"healthy {loss}": f"--loss={loss}" for loss in HEALTHY} | FAILING
+    healthy = {f"healthy {loss}": f"--loss={loss}" for loss in HEALTHY}
+    return healthy | {name: flags for name, (flags, _) in FAILING.items()}
 
 
 def train(name: str, flags: str, seed: int, num_seeds: int) -> dict:
@@ -80,7 +78,7 @@ def train(name: str, flags: str, seed: int, num_seeds: int) -> dict:
 
 def tabulate(groups: list[dict]) -> list[str]:
     """A row for each group: how its runs ended, and how many were said to be what."""
-    names = [*dict.fromkeys(RIGHT.values()), "nothing wrong"]
+    names = [*dict.fromkeys(right for _, right in FAILING.values()), "nothing wrong"]
     counts = {g["name"]: dict.fromkeys(names, 0) for g in groups}
     lines = [
         f"| runs | W1 | {' | '.join(names)} |",
@@ -94,10 +92,10 @@ def tabulate(groups: list[dict]) -> list[str]:
         w1 = np.sort(group["w1"])
         cells = [str(n) if n else "" for n in row.values()]
         lines.append(f"| {group['name']} | {w1[0]:.2f} to {w1[-1]:.2f} | {' | '.join(cells)} |")
-    well = [row for name, row in counts.items() if name not in RIGHT]
+    well = [row for name, row in counts.items() if name not in FAILING]
     false = sum(sum(row.values()) - row["nothing wrong"] for row in well)
-    failed = {name: row for name, row in counts.items() if name in RIGHT}
-    right = sum(row[RIGHT[name]] for name, row in failed.items())
+    failed = {name: row for name, row in counts.items() if name in FAILING}
+    right = sum(row[FAILING[name][1]] for name, row in failed.items())
     total = sum(sum(row.values()) for row in failed.values())
     healthy = sum(sum(row.values()) for row in well)
     return [

@@ -10,6 +10,7 @@ from jaxgan.losses import Loss
 from jaxgan.noise import draw_noise
 from jaxgan.state import Game, GANState
 
+# Of data in fewer directions, as points in a plane, a share says little: one of two is a half.
 LEAST_DIMS = 4
 
 

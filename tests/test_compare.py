@@ -18,6 +18,7 @@ from jaxgan.commands.config import LOSSES, check
 from jaxgan.commands.contest import Arguments, check_protocol, choose, draw, make_entries
 from jaxgan.commands.presets import kind_of, preset
 from jaxgan.commands.settings import make_model
+from jaxgan.training import Run
 
 SCRIPT = Path(__file__).parent.parent / "experiments" / "compare.py"
 # Networks and a budget that train in no time.
@@ -242,14 +243,14 @@ def test_data_that_changed_or_cannot_tell_are_refused_before_training(tmp_path, 
 
 
 def test_seeds_that_diverge_leave_the_others_in_the_table(tmp_path, capsys, monkeypatch):
-    draw = compare.evaluate.Run.sample
+    draw = Run.sample
 
     def sample(run, key, n, index=0, *rest, **labels):
         first = int(Path(run.workdir).name.split("to")[0])
         diverged = "bce" in str(run.workdir) and first + index in (1, 3)
         return draw(run, key, n, index, *rest, **labels) * (np.nan if diverged else 1)
 
-    monkeypatch.setattr(compare.evaluate.Run, "sample", sample)
+    monkeypatch.setattr(Run, "sample", sample)
     command = [*SMALL, "--losses=bce,lsgan", f"--workdir={tmp_path}", "--num-seeds=5"]
     command += ["--seeds-at-once=5"]
     assert compare.main(command) == 0

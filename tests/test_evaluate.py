@@ -13,7 +13,7 @@ from scipy.ndimage import gaussian_filter
 
 import jaxgan
 from jaxgan import data, metrics, over_seeds, plots
-from jaxgan.commands import evaluate, scorer, settings, train, withheld
+from jaxgan.commands import evaluate, exam, scorer, settings, train, withheld
 from jaxgan.commands.config import Config
 from jaxgan.metrics import classifier, controls
 from jaxgan.training import Run
@@ -317,8 +317,8 @@ def test_each_score_has_a_least_number_of_examples(samples, held_out, classes, f
 def test_images_without_labels_have_distances_only(digits_run):
     unlabelled = data.load("digits")._replace(train_labels=None, test_labels=None)
     run, config = jaxgan.load(digits_run), settings.of_run(digits_run)
-    exam = evaluate.set_exam(unlabelled, 200, 0, config)
-    evaluation, _ = evaluate.evaluate(run, config, exam)
+    conditions = exam.set_exam(unlabelled, 200, 0, config)
+    evaluation, _ = exam.evaluate(run, config, conditions)
     assert evaluation["scores"].keys() == {"w1", "sliced_w1", "memorisation"}
     assert "classifier" not in evaluation["protocol"] and not evaluation["notes"]
 
@@ -404,14 +404,12 @@ def test_the_picture_shows_samples_beside_their_neighbours(digits_run, result):
     with Image.open(digits_run / "nearest.png") as picture:
         assert picture.width > 1000 and np.asarray(picture.convert("L")).std() > 50
     digits, ring = data.load("digits"), data.load("ring8")
-    copies = evaluate.draw_neighbours(data.to_float(digits.test), digits.test, digits)
+    copies = exam.draw_neighbours(data.to_float(digits.test), digits.test, digits)
     left, right = split_picture(copies)
     assert abs(left.mean() - right.mean()) < 2
-    left, right = split_picture(
-        evaluate.draw_neighbours(-np.ones((36, 8, 8, 1)), digits.test, digits)
-    )
+    left, right = split_picture(exam.draw_neighbours(-np.ones((36, 8, 8, 1)), digits.test, digits))
     assert right.mean() - left.mean() > 30
-    points = evaluate.draw_neighbours(ring.test[:50], ring.train[:50], ring)
+    points = exam.draw_neighbours(ring.test[:50], ring.train[:50], ring)
     with Image.open(io.BytesIO(points)) as picture:
         assert np.asarray(picture.convert("L")).std() > 10
 
@@ -514,12 +512,12 @@ def test_samples_that_are_not_finite_are_refused_by_seed(ring_run, monkeypatch, 
 
 def test_numbers_that_json_cannot_hold_become_null():
     tree = {"a": [1.5, math.inf], "b": {"c": math.nan, "d": None, "e": "f"}}
-    assert evaluate.clean(tree) == {"a": [1.5, None], "b": {"c": None, "d": None, "e": "f"}}
+    assert exam.clean(tree) == {"a": [1.5, None], "b": {"c": None, "d": None, "e": "f"}}
 
 
 @pytest.mark.parametrize("shape", [(8, 8), (8, 8, 1), (8, 8, 3), (2,)])
 def test_whatever_plots_can_draw_has_a_picture_of_its_neighbours(shape):
     assert plots.can_draw(shape)
     x = np.random.RandomState(0).uniform(-1, 1, (40, *shape)).astype("float32")
-    picture = evaluate.draw_neighbours(x, -x, data.load("ring8"))
+    picture = exam.draw_neighbours(x, -x, data.load("ring8"))
     assert np.asarray(Image.open(io.BytesIO(picture)).convert("L")).std() > 5

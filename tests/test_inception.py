@@ -1,6 +1,7 @@
 """Inception-v3 in JAX against torch-fidelity's, and the reading of its weights."""
 
 import hashlib
+import http.client
 import importlib.util
 import io
 import os
@@ -18,6 +19,9 @@ import pytest
 from jaxgan import metrics
 from jaxgan.metrics import inception, inception_weights, torch_file
 
+sys.path.insert(0, str(pathlib.Path(__file__).parent.parent / "experiments"))
+import inception as comparison
+
 GOLDEN_FEATURES = [1.95278, 4.204, 11.4196, 0.225912, 8.60324, 0.0016376, 7.61069, 7.47389]
 GOLDEN_LOGITS = [-3.47431, -2.05808, 0.311557, -3.27704, -5.22065, 8.83112, 0.601259, -6.49848]
 
@@ -29,19 +33,7 @@ needs_torch = pytest.mark.skipif(
 @pytest.fixture(scope="module")
 def state_dict():
     """Random weights as in torch-fidelity's file, which keep activations of order 1."""
-    random, arrays = np.random.RandomState(0), {}  # frozen, unlike Generator
-    for name, shape in inception.shapes().items():
-        if name == "fc":
-            arrays["fc.weight"] = random.normal(size=shape[::-1]) / np.sqrt(shape[0])
-            arrays["fc.bias"] = random.normal(size=shape[1])
-            continue
-        std = np.sqrt(2 / np.prod(shape[:3]))
-        arrays[f"{name}.conv.weight"] = random.normal(size=(shape[3], shape[2], *shape[:2])) * std
-        for of in ("weight", "running_var"):
-            arrays[f"{name}.bn.{of}"] = random.uniform(0.5, 1.5, shape[3])
-        for of in ("bias", "running_mean"):
-            arrays[f"{name}.bn.{of}"] = random.normal(size=shape[3]) / 10
-    return {name: array.astype(np.float32) for name, array in arrays.items()}
+    return comparison.random_weights()
 
 
 @pytest.fixture(scope="module")
@@ -238,21 +230,26 @@ def test_weights_are_fetched_once_and_checked(state_dict, tmp_path, monkeypatch)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     lines, asked = [], []
 
-    def give(url, path):
-        asked.append(url)
-        save(path, state_dict)
+    save(tmp_path / "weights.pth", state_dict)
 
-    def fail(url, path):
-        pathlib.Path(path).write_bytes(b"half")
+    def give(url):
+        asked.append(url)
+        return (tmp_path / "weights.pth").open("rb")
+
+    def fail(url):
         raise urllib.error.URLError("no network")
 
-    monkeypatch.setattr(inception_weights.urllib.request, "urlretrieve", fail)
-    with pytest.raises(ValueError, match=r"cannot be fetched .*no network.*put it at"):
-        inception_weights.fetch(lines.append)
-    monkeypatch.setattr(inception_weights.urllib.request, "urlretrieve", give)
+    def give_half(url):
+        raise http.client.IncompleteRead(b"half")
+
+    for bad, why in ((fail, "no network"), (give_half, "4 bytes read")):
+        monkeypatch.setattr(inception_weights.urllib.request, "urlopen", bad)
+        with pytest.raises(ValueError, match=rf"cannot be fetched .*{why}.*put it at"):
+            inception_weights.fetch(lines.append)
+    monkeypatch.setattr(inception_weights.urllib.request, "urlopen", give)
     with pytest.raises(ValueError, match=r"not the weights of Inception: its sha256 begins with"):
         inception_weights.fetch(lines.append)
-    assert not [*inception_weights.place().parent.iterdir()]
+    assert not inception_weights.place().parent.exists()
     monkeypatch.setattr(inception_weights, "SHA256", "")
     for _ in range(2):
         assert inception_weights.fetch(lines.append).params

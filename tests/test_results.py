@@ -6,7 +6,7 @@ import shlex
 
 import pytest
 
-from jaxgan.commands import evaluate, results, tables
+from jaxgan.commands import exam, results, tables
 from jaxgan.commands import settings as configs
 from jaxgan.commands.command_line import parse
 from jaxgan.commands.presets import preset
@@ -42,8 +42,8 @@ def ring(first, second):
     floor = {"modes_covered": 8, "high_quality": 0.9889, "reverse_kl": 0.00014}
     return {
         "seeds": [0, 1],
-        "scores": evaluate.combine(evaluate.mean, seeds),
-        "standard_error": evaluate.combine(evaluate.standard_error, seeds),
+        "scores": exam.combine(exam.mean, seeds),
+        "standard_error": exam.combine(exam.standard_error, seeds),
         "scores_of_seeds": seeds,
         "floor": floor | {"reverse_kl_pacgan": 0.0014, "w1": 0.04},
         "protocol": {"modes": 8},

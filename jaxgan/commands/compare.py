@@ -14,6 +14,7 @@ from jaxgan import plots
 from jaxgan.commands import endings, evaluate, settings, tables
 from jaxgan.commands.config import Config, assign
 from jaxgan.commands.contest import QUICK, SHARED, Arguments, Entry, check_protocol, make_entries
+from jaxgan.commands.exam import Exam, NotFiniteError, set_exam
 from jaxgan.commands.flags import given, read
 from jaxgan.commands.presets import use_cores
 from jaxgan.commands.tables import Scored
@@ -107,7 +108,7 @@ def train_and_score(folder: epath.Path, entries: list[Entry], options: Arguments
     if not left:
         return 0
     n, config = evaluate.count_samples(None, dataset), configs[0][1]
-    exam, began = evaluate.set_exam(dataset, n, 0, config, config.data_dir), time.perf_counter()
+    exam, began = set_exam(dataset, n, 0, config, config.data_dir), time.perf_counter()
     check_told(exam)
     finished, last = 0, None
     while left:
@@ -132,7 +133,7 @@ def train_and_score(folder: epath.Path, entries: list[Entry], options: Arguments
     return 0
 
 
-def train_and_score_one(config: Config, dataset: Dataset, exam: evaluate.Exam) -> int:
+def train_and_score_one(config: Config, dataset: Dataset, exam: Exam) -> int:
     """Trains and scores a run, or notes its divergence; returns the signal that ended it, or 0."""
     place = epath.Path(config.workdir)
     model = settings.make_model(config, dataset.train.shape[1:], dataset.test)
@@ -141,7 +142,7 @@ def train_and_score_one(config: Config, dataset: Dataset, exam: evaluate.Exam) -
         if run.stopped_by:
             return run.stopped_by
         evaluate.score(place, run, config, exam)
-    except (DivergedError, evaluate.NotFiniteError) as error:
+    except (DivergedError, NotFiniteError) as error:
         endings.report("compare.py", error)
         if error.step is not None:  # it could be repeated
             end = {"seed": error.seed, "step": error.step, "settings": fixed(config)}
@@ -163,7 +164,7 @@ def check_same(config: Config, record: dict) -> None:
         data_record.check(place, record)
 
 
-def check_told(exam: evaluate.Exam) -> None:
+def check_told(exam: Exam) -> None:
     """Raises ValueError if no distance can tell good samples from bad ones on these data."""
     if exam.floor.get("w1") is None and exam.floor.get("frechet_classifier") is None:
         why = exam.scorer.withheld

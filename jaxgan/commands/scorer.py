@@ -13,6 +13,7 @@ from jaxgan.commands import withheld
 from jaxgan.data import Dataset
 from jaxgan.metrics import classifier
 from jaxgan.metrics.controls import blur
+from jaxgan.metrics.inception_scores import BLOCKS, NEIGHBOURS
 from jaxgan.training.checkpoints import pack
 
 # Exact transport and searches among neighbours take time that grows with the square of these.
@@ -21,7 +22,6 @@ NEIGHBOUR_POINTS = 2_500
 DISTANCE_POINTS = 10_000
 MODE_POINTS = 2_500  # among which a mode is covered: VEEGAN, PacGAN
 PROJECTIONS = 512
-NEIGHBOURS = 5  # of the manifolds: Naeem 2020
 MOST_CLASSES = 100  # that are listed one by one
 
 
@@ -207,7 +207,7 @@ class Scorer:
             scores |= self._score_each_class(fake, labels, self._asked)
         return scores | {
             "frechet_classifier": lambda: metrics.frechet_distance(fake, real),
-            "kernel_classifier": lambda: metrics.kernel_distance(fake, real, withheld.BLOCKS),
+            "kernel_classifier": lambda: metrics.kernel_distance(fake, real, BLOCKS),
             "manifold_classifier": lambda: manifold(real, fake, NEIGHBOURS),
         }
 

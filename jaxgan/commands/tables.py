@@ -7,8 +7,9 @@ from typing import Any
 
 from etils import epath
 
-from jaxgan.commands import evaluate, settings
+from jaxgan.commands import settings
 from jaxgan.commands.config import Config, assign, unused
+from jaxgan.commands.exam import mean, standard_error
 from jaxgan.commands.presets import usual
 from jaxgan.data import TOYS
 from jaxgan.training import json_files
@@ -242,8 +243,8 @@ def _spread(values, digits, factor=1, unit=""):
     if values is None:
         return "—"
     several = len(values) > 1
-    error = f" ± {factor * evaluate.standard_error(values):.{digits}f}" if several else ""
-    return f"{factor * evaluate.mean(values):.{digits}f}{error}{unit}"
+    error = f" ± {factor * standard_error(values):.{digits}f}" if several else ""
+    return f"{factor * mean(values):.{digits}f}{error}{unit}"
 
 
 def _modes(run):
@@ -254,7 +255,7 @@ def _modes(run):
     worst = min(covered)
     if worst == total or len(covered) == 1:
         return f"{worst:.0f}/{total}"
-    return f"{evaluate.mean(covered):.1f}/{total}, worst {worst:.0f}"
+    return f"{mean(covered):.1f}/{total}, worst {worst:.0f}"
 
 
 def _modes_of_data(run):

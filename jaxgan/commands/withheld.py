@@ -10,6 +10,7 @@ the test for copies. Where a control scores as well as data, so could a bad gene
 import numpy as np
 
 from jaxgan.metrics.controls import MARGIN
+from jaxgan.metrics.inception_scores import BLOCKS
 
 # At 70, and as many held out, the standard error of a fraction is 0.06 at most and that of
 # memorisation's `closer` √(2/(12·70)) = 0.05. The floor's W1 varies from draw to draw by 2 to 4% on
@@ -19,7 +20,7 @@ LEAST = 70
 PER_CLASS = 5  # as in the χ² test, whose statistic the reverse KL is; it is 0.1 of perfect samples
 OF_A_CLASS = 20  # the standard error of a share is 0.11 at most, and 0.03 of 98%
 EXPECTED = 10  # of which none is no chance: e^-10
-PER_BLOCK, BLOCKS = 2, 10  # of the kernel distance
+PER_BLOCK = 2  # of the kernel distance
 
 COPIED = 0.75  # of `closer`: half-way from new samples, ½, to copies, 1
 CONTROLS = {"mean": "the mean example", "blurred": "blurred examples"}

@@ -1,9 +1,9 @@
 """Finds the weights of `jaxgan.metrics.inception`, which are fetched once."""
 
 import hashlib
+import http.client
 import os
 import pathlib
-import tempfile
 import urllib.request
 from collections.abc import Callable
 
@@ -48,23 +48,21 @@ def fetch(log: Callable[[str], None] = print) -> Inception:
     file = place()
     if not file.exists():
         log(f"fetching the weights of Inception, 91 MB, from {URL}")
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=file.parent) as folder:
-            part = pathlib.Path(folder) / "part"
-            try:
-                urllib.request.urlretrieve(URL, part)
-            except OSError as error:
-                raise ValueError(
-                    f"the weights of Inception cannot be fetched ({error}). Fetch {URL} elsewhere, "
-                    f"and put it at {file}"
-                ) from error
-            found = hashlib.sha256(part.read_bytes()).hexdigest()
-            if not found.startswith(SHA256):
-                raise ValueError(
-                    f"what {URL} gave is not the weights of Inception: its sha256 begins with "
-                    f"{found[:8]}, not {SHA256}"
-                )
-            os.replace(part, file)
+        try:
+            with urllib.request.urlopen(URL) as answer:
+                content = answer.read()
+        except (OSError, http.client.HTTPException) as error:
+            raise ValueError(
+                f"the weights of Inception cannot be fetched ({error}). Fetch {URL} elsewhere, "
+                f"and put it at {file}"
+            ) from error
+        found = hashlib.sha256(content).hexdigest()
+        if not found.startswith(SHA256):
+            raise ValueError(
+                f"what {URL} gave is not the weights of Inception: its sha256 begins with "
+                f"{found[:8]}, not {SHA256}"
+            )
+        places.write_whole(file, content)
     return load(file)
 
 

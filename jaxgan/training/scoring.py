@@ -75,7 +75,7 @@ def choose(dataset: Dataset) -> Score:
     held_out = dataset.test if len(dataset.test) else dataset.train
     real = np.asarray(held_out[:FEW])
     if len(shape) == 3 and shape[2] in (1, 3) and inception_weights.place().exists():
-        return _mind(real, len(real))
+        return _mind(real)
     labels = dataset.train_labels if dataset.test_labels is not None else None
     few = labels is not None and np.max(labels) < MOST_CLASSES
     if len(shape) == 3 and few and len(dataset.test) > classifier.FEATURES:
@@ -83,7 +83,7 @@ def choose(dataset: Dataset) -> Score:
     return _w1(dataset, np.asarray(data_sets.to_float(real[:POINTS])))
 
 
-def _mind(real, n):
+def _mind(real):
     from jaxgan.metrics import inception_scores, inception_weights, monge_distance
 
     network, key = inception_weights.load(), jax.random.key(0)
@@ -93,7 +93,7 @@ def _mind(real, n):
         seen = inception_scores.look(network, np.clip(x, -1, 1), "Inception on samples")
         return monge_distance(seen.features, reference, key)
 
-    return Score("mind", mind, n)
+    return Score("mind", mind, len(real))
 
 
 def _frechet(dataset, real):
