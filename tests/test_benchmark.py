@@ -35,7 +35,7 @@ def tiny(loss, model, **changes):
     config = Config(
         loss=loss, model=model, width=8, depth=2, latent_dim=3, batch_size=8, critic_norm=norm
     )
-    shape = (8, 8, 2) if model == "dcgan" else (2,)
+    shape = (2,) if model == "mlp" else (8, 8, 2)
     return Workload(f"{model}-{loss}", dataclasses.replace(config, **changes), shape)
 
 
@@ -44,6 +44,7 @@ MLP_GP = tiny("wgan-gp", "mlp")
 TINY = [
     DCGAN_BCE,
     tiny("wgan-gp", "dcgan"),
+    tiny("wgan-gp", "resnet")._replace(data_shape=(16, 16, 2)),
     MLP_GP,
     tiny("wgan", "mlp", optimizer="rmsprop")._replace(name="mlp-of-images", data_shape=(8, 8, 1)),
 ]
@@ -160,6 +161,7 @@ def operations_by_xla(workload):
             marks=pytest.mark.slow,
         ),
         tiny("bce", "dcgan", n_critic=1, width=32)._replace(data_shape=(16, 16, 3)),
+        tiny("wgan-gp", "resnet", n_critic=1, width=32)._replace(data_shape=(16, 16, 3)),
     ],
     ids=lambda each: each.name,
 )

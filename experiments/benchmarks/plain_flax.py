@@ -23,6 +23,48 @@ from jaxgan.commands.config import Config
 _normal = nn.initializers.normal(0.02)
 
 
+class UpBlock(nn.Module):
+    """The residual block of WGAN-GP's generator, which doubles the sides."""
+
+    features: int
+    dtype: jnp.dtype
+
+    @nn.compact
+    def __call__(self, x):
+        """Images `[B, H, W, C]` to `[B, 2H, 2W, features]`."""
+
+        def norm_relu(x):
+            norm = nn.BatchNorm(use_running_average=False, momentum=0.9, dtype=self.dtype)
+            return nn.relu(norm(x))
+
+        y = nn.Conv(self.features, (3, 3), dtype=self.dtype)(_double(norm_relu(x)))
+        y = nn.Conv(self.features, (3, 3), dtype=self.dtype)(norm_relu(y))
+        return y + _double(nn.Dense(self.features, dtype=self.dtype)(x))
+
+
+class DownBlock(nn.Module):
+    """The residual block of WGAN-GP's critic, which halves the sides or not."""
+
+    features: int
+    first: bool
+    down: bool
+    dtype: jnp.dtype
+
+    @nn.compact
+    def __call__(self, x):
+        """Images `[B, H, W, C]` to `[B, H/2, W/2, features]`, or of the same sides."""
+        y = nn.Conv(self.features, (3, 3), dtype=self.dtype)(x if self.first else nn.relu(x))
+        y = nn.Conv(self.features, (3, 3), dtype=self.dtype)(nn.relu(y))
+        if self.down:
+            x, y = (nn.avg_pool(each, (2, 2), (2, 2)) for each in (x, y))
+            x = nn.Dense(self.features, dtype=self.dtype)(x)
+        return x + y
+
+
+def _double(x):
+    return jnp.repeat(jnp.repeat(x, 2, axis=1), 2, axis=2)
+
+
 class Generator(nn.Module):
     """Latents to samples, by the config's model."""
 
@@ -44,6 +86,14 @@ class Generator(nn.Module):
         while side > 7:
             side //= 2
             widths.append(config.width * 2 ** len(widths))
+        if config.model == "resnet":
+            x = nn.Dense(side * side * config.width, dtype=dtype)(z)
+            x = x.reshape(-1, side, side, config.width)
+            for _ in widths:
+                x = UpBlock(config.width, dtype)(x)
+            x = nn.BatchNorm(use_running_average=False, momentum=0.9, dtype=dtype)(x)
+            x = nn.Conv(channels, (3, 3), dtype=dtype)(nn.relu(x))
+            return nn.tanh(x.astype(jnp.float32))
         x = nn.Dense(side * side * widths[-1], dtype=dtype, kernel_init=_normal)(z)
         x = x.reshape(-1, side, side, widths[-1])
         for width in [*reversed(widths[:-1]), channels]:
@@ -69,6 +119,12 @@ class Critic(nn.Module):
                 x = nn.relu(nn.Dense(config.width, dtype=dtype)(x))
             return nn.Dense(1, dtype=dtype)(x)[:, 0].astype(jnp.float32)
         width = config.width
+        if config.model == "resnet":
+            halvings = 1 if x.shape[1] < 16 else 2
+            for index in range(halvings + 2):
+                x = DownBlock(width, index == 0, index < halvings, dtype)(x)
+            x = jnp.mean(nn.relu(x), axis=(1, 2))
+            return nn.Dense(1, dtype=dtype)(x)[:, 0].astype(jnp.float32)
         while x.shape[1] > 7:
             x = nn.Conv(width, (5, 5), strides=(2, 2), dtype=dtype, kernel_init=_normal)(x)
             if config.critic_norm and width > config.width:

@@ -5,20 +5,14 @@ gradients where none are needed; on a GPU cudnn.benchmark, TF32 where jax has it
 and, for bfloat16, autocast. With
 `compiled`, torch.compile of each player's whole loss, where it can: it has no second derivatives.
 
-PyTorch's strided convolutions pad alike on both sides, flax's pad one more after than before. The
-same function comes out of both if one sees the images in a mirror: see `copy_params`.
-
 It trains as jaxgan does, from the same first weights, so that `verify` can compare what becomes of
 both. One thing is left as PyTorch has it: its running variance is the unbiased one, flax's is not.
 """
 
 import copy
-import itertools
-import math
 import time
 import warnings
 
-import jax
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -26,19 +20,8 @@ from torch import nn
 
 from benchmarks.limit import products_in
 from benchmarks.ours import first_state
+from benchmarks.pytorch_networks import LAYERS, copy_params, statistics, to_flax
 from benchmarks.workloads import Answer, Inputs, Program, Trained, Workload, count_cores
-
-
-class BatchNorm(nn.BatchNorm2d):
-    """Normalises by the batch. Its running statistics follow only passes that are derived.
-
-    So those of the generator follow its own updates, not the critic's.
-    """
-
-    def forward(self, x):
-        """Normalises x `[B, C, H, W]`."""
-        running = (self.running_mean, self.running_var) if torch.is_grad_enabled() else (None, None)
-        return F.batch_norm(x, *running, self.weight, self.bias, True, self.momentum, self.eps)
 
 
 class Model:
@@ -48,10 +31,9 @@ class Model:
         self.config, self.dtype = workload.config, dtype
         shape = workload.data_shape
         self.image = (shape[2], *shape[:2]) if len(shape) == 3 else None
-        layers = _mlp_layers if self.config.model == "mlp" else _dcgan_layers
         self.generator, self.critic = (
             nn.Sequential(*each).to(device, dtype, memory_format=torch.channels_last)
-            for each in layers(self.config, self.image, shape)
+            for each in LAYERS[self.config.model](self.config, self.image, shape)
         )
         self._autocast = torch.autocast(
             device, torch.bfloat16, enabled=self.config.precision == "bfloat16"
@@ -87,7 +69,7 @@ class Model:
                 [average[name] for name, _ in self.generator.named_parameters()],
                 like.g_params,
             ),
-            _statistics(self.generator, self.config.batch_size, self._step),
+            statistics(self.generator, self._step),
         )
 
     def compile(self, mode: str) -> None:
@@ -157,51 +139,6 @@ class Model:
         return x.permute(0, 3, 1, 2).flip(2, 3).contiguous(memory_format=torch.channels_last)
 
 
-def copy_params(module: nn.Sequential, params: dict) -> list[np.ndarray]:
-    """A flax module's parameters, or their gradients, in the order and layout of this one's.
-
-    Both count the layers of a kind in order. Images are mirrored, which turns the kernels of the
-    convolutions around, but not those of the transposed ones, which scatter instead of gather.
-    """
-    counts, arrays = {}, []
-    for layer in module:
-        kind = _FLAX.get(type(layer))
-        if kind is None:
-            continue
-        index = counts[kind] = counts.get(kind, -1) + 1
-        leaves = {name: np.asarray(leaf) for name, leaf in params[f"{kind}_{index}"].items()}
-        if kind == "BatchNorm":
-            arrays += [leaves["scale"], leaves["bias"]]
-            continue
-        kernel, bias = leaves["kernel"], leaves["bias"]
-        if kind == "Dense":
-            kernel, bias = kernel.T, bias
-            if getattr(layer, "reads", None):
-                kernel = _mirror_vectors(kernel, layer.reads)
-            if getattr(layer, "writes", None):
-                kernel = _mirror_vectors(kernel.T, layer.writes).T
-                bias = _mirror_vectors(bias[None], layer.writes)[0]
-        elif kind == "Conv":
-            kernel = kernel[::-1, ::-1].transpose(3, 2, 0, 1)
-        else:
-            kernel = kernel.transpose(2, 3, 0, 1)
-        arrays += [kernel, bias]
-    return arrays
-
-
-def to_flax(module: nn.Sequential, arrays: list[torch.Tensor], params: dict) -> dict:
-    """The inverse of `copy_params`: arrays of this module's as params of a flax module."""
-    leaves, tree = jax.tree.flatten(params)
-    ends = np.cumsum([leaf.size for leaf in leaves])
-    places = np.split(np.arange(ends[-1]), ends[:-1])
-    places = [place.reshape(leaf.shape) for place, leaf in zip(places, leaves, strict=True)]
-    # Where each number went to is seen when numbers are copied that say where they were.
-    copied = copy_params(module, jax.tree.unflatten(tree, places))
-    numbers = np.concatenate([array.detach().cpu().numpy().ravel() for array in arrays])
-    numbers = numbers[np.argsort(np.concatenate([array.ravel() for array in copied]))]
-    return jax.tree.unflatten(tree, [numbers[place] for place in places])
-
-
 def ask(workload: Workload, inputs: Inputs, dtype: torch.dtype = torch.float32) -> Answer:
     """What PyTorch makes of the inputs on the CPU, in flax's layout."""
     model = Model(workload, "cpu", dtype)
@@ -229,28 +166,6 @@ def ask(workload: Workload, inputs: Inputs, dtype: torch.dtype = torch.float32) 
         model.g_step(z)
         trained.append(model.trained(inputs))
     return Answer(*d_answer, *g_answer, trained)
-
-
-def _statistics(generator, batch, updates):
-    """The running statistics, with the variance that flax would have.
-
-    PyTorch runs the mean of unbiased variances, n/(n - 1) times flax's of the n numbers of a
-    channel in a batch. Both began at 1, of which some is left.
-    """
-    statistics, side = {}, 1
-    for layer in generator:
-        if isinstance(layer, nn.Unflatten):
-            side = layer.unflattened_size[-1]
-        elif isinstance(layer, nn.ConvTranspose2d):
-            side *= 2
-        elif isinstance(layer, BatchNorm):
-            n, left = batch * side**2, (1 - layer.momentum) ** updates
-            mean, var = layer.running_mean.numpy(), layer.running_var.numpy()
-            statistics[f"BatchNorm_{len(statistics)}"] = {
-                "mean": mean.copy(),
-                "var": left + (var - left) * (n - 1) / n,
-            }
-    return {"batch_stats": statistics} if statistics else {}
 
 
 def make_pytorch(workload: Workload, examples: np.ndarray, compiled: bool = False) -> Program:
@@ -300,56 +215,6 @@ def make_pytorch(workload: Workload, examples: np.ndarray, compiled: bool = Fals
     for tx in (model.g_tx, model.d_tx):
         state += [t for s in tx.state.values() for t in s.values() if torch.is_tensor(t)]
     return Program(run, compile_seconds, sum(t.nbytes for t in state) + _allocated(run, device))
-
-
-def _mlp_layers(config, image, shape):
-    generator = _hidden(config.latent_dim, config) + [nn.Linear(config.width, math.prod(shape))]
-    critic = _hidden(math.prod(shape), config) + [nn.Linear(config.width, 1), nn.Flatten(0)]
-    if image:
-        generator[-1].writes = critic[0].reads = image
-        generator += [nn.Unflatten(1, image), nn.Tanh()]
-        critic = [nn.Flatten(), *critic]
-    return generator, critic
-
-
-def _hidden(size, config):
-    sizes = [size] + [config.width] * config.depth
-    pairs = itertools.pairwise(sizes)
-    return [layer for a, b in pairs for layer in (nn.Linear(a, b), nn.ReLU(inplace=True))]
-
-
-def _dcgan_layers(config, image, shape):
-    channels, side, _ = image
-    critic, generator, width = [], [], config.width
-    while side > 7:
-        generator = [nn.ConvTranspose2d(width, channels, 5, 2, padding=2, output_padding=1)] + (
-            [BatchNorm(channels), nn.ReLU(inplace=True), *generator] if generator else []
-        )
-        norm = [BatchNorm(width)] if critic and config.critic_norm else []
-        critic += [nn.Conv2d(channels, width, 5, 2, padding=2), *norm, nn.LeakyReLU(0.2, True)]
-        channels, width, side = width, 2 * width, side // 2
-    features = (channels, side, side)
-    first, score = (
-        nn.Linear(config.latent_dim, math.prod(features)),
-        nn.Linear(math.prod(features), 1),
-    )
-    first.writes = score.reads = features
-    start = [first, nn.Unflatten(1, features), BatchNorm(channels), nn.ReLU(inplace=True)]
-    return [*start, *generator, nn.Tanh()], [*critic, nn.Flatten(), score, nn.Flatten(0)]
-
-
-_FLAX = {
-    nn.Linear: "Dense",
-    nn.Conv2d: "Conv",
-    nn.ConvTranspose2d: "ConvTranspose",
-    BatchNorm: "BatchNorm",
-}
-
-
-def _mirror_vectors(x, image):
-    """Flattened images `[N, H·W·C]`, mirrored, to `[N, C·H·W]`."""
-    c, h, w = image
-    return x.reshape(-1, h, w, c)[:, ::-1, ::-1].transpose(0, 3, 1, 2).reshape(x.shape)
 
 
 def _optimizer(config, params, learning_rate):

@@ -170,10 +170,14 @@ def _relative(difference, size):
 
 
 def _before_norm(params):
-    """The biases that BatchNorm subtracts: of transposed convolutions but the last, and in critics
-    of convolutions but the first.
+    """The biases that BatchNorm subtracts: of transposed convolutions but the last, in critics of
+    convolutions but the first, and of all layers of a residual generator's blocks.
     """
-    biases = set()
+    biases = {
+        name
+        for name in params
+        if name.startswith("UpBlock") and name.endswith("/bias") and "BatchNorm" not in name
+    }
     for i in range(sum(name.endswith("/scale") for name in params)):
         biases |= {f"ConvTranspose_{i - 1}/bias", f"Conv_{i + 1}/bias"} & params.keys()
     return biases

@@ -106,6 +106,7 @@ def workloads(precision: str) -> list[Workload]:
         return Workload(name, dataclasses.replace(config, **pinned), data_shape)
 
     dcgan = {"width": 64, "latent_dim": 128}
+    resnet = {"model": "resnet", "width": 128, "latent_dim": 128}
     mlp = {"width": 512, "depth": 3, "batch_size": 256}
 
     return [
@@ -114,6 +115,9 @@ def workloads(precision: str) -> list[Workload]:
         *(
             workload(f"dcgan32-{loss}", (32, 32, 3), preset(loss, "cifar10"), **dcgan, n_critic=5)
             for loss in ("wgan", "wgan-gp")
+        ),
+        workload(
+            "resnet32-wgan-gp", (32, 32, 3), preset("wgan-gp", "cifar10"), **resnet, n_critic=5
         ),
         workload("dcgan28", (28, 28, 1), preset("wgan-gp", "mnist"), **dcgan, n_critic=5),
         workload("digits", (8, 8, 1), preset("wgan", "digits"), n_critic=5),
@@ -174,7 +178,10 @@ def count_operations(workload: Workload, padding: bool = True) -> int:
 
 
 def _products(workload, padding):
-    """Products of a weight and an input in each layer of the generator and of the critic."""
+    """Products of a weight and an input in each layer of the generator and of the critic.
+
+    What sees the data, a layer or two, comes first in the critic.
+    """
     config, shape = workload.config, workload.data_shape
     if config.model == "mlp":
         hidden = [config.width] * config.depth
@@ -186,6 +193,8 @@ def _products(workload, padding):
             )
         ]
     side, _, channels = shape
+    if config.model == "resnet":
+        return _products_of_residual_blocks(config, side, channels, padding)
     convolutions, out = [], config.width
     while side > 7:
         side //= 2
@@ -196,3 +205,34 @@ def _products(workload, padding):
         channels, out = out, 2 * out
     features = side * side * channels
     return [config.latent_dim * features, *reversed(convolutions)], [*convolutions, features]
+
+
+def _products_of_residual_blocks(config, side, channels, padding):
+    """Of the pair of `networks.resnet` with up to three halvings."""
+    width, base, doublings = config.width, side, 0
+    while base > 7:
+        base, doublings = base // 2, doublings + 1
+
+    def conv3x3(side, inputs):
+        taps = 3 * side if padding else 3 * side - 2
+        return taps * taps * inputs
+
+    generator = [config.latent_dim * width * base**2]
+    for i in range(doublings):
+        small = base * 2**i
+        generator += [conv3x3(2 * small, width) * width] * 2 + [small**2 * width * width]
+    generator.append(conv3x3(side, width) * channels)
+
+    halvings, sees_data, critic = min(doublings, 2), 0, []
+    for index in range(halvings + 2):
+        inputs = width if index else channels
+        first = conv3x3(side, inputs) * width
+        critic.append(conv3x3(side, width) * width)
+        if index < halvings:
+            side //= 2
+            first += side**2 * inputs * width  # the shortcut
+        if index:
+            critic.append(first)
+        else:
+            sees_data = first
+    return generator, [sees_data, *critic, width]
