@@ -7,7 +7,6 @@ import jax
 import jax.numpy as jnp
 
 from jaxgan.losses import Loss
-from jaxgan.noise import draw_noise
 from jaxgan.state import Game, GANState
 
 # Of data in fewer directions, as points in a plane, a share says little: one of two is a half.
@@ -49,7 +48,11 @@ def probe(
       labels: of real, with classes. The samples have the same.
       held_out_labels: of those held out.
     """
-    latents, keys = draw_noise(key, real.shape[0], game.generator.latent_dim)
+    # One draw for latents and interpolates: a draw takes as long to compile as a small network.
+    draw_key, loss_key = jax.random.split(key)
+    keys = jax.random.split(loss_key, len(real))
+    normal = jax.random.normal(draw_key, (len(real), game.generator.latent_dim + 1))
+    latents, weights = normal[:, :-1], jax.scipy.stats.norm.cdf(normal[:, -1])
     player = state.generator
     fake = _apply(game.generator, player, labels, latents)
 
@@ -59,12 +62,11 @@ def probe(
     critic, loss = critic_of(labels), game.loss.at(state.loss, state.step)
     sign = -1 if getattr(loss, "lower_is_real", False) else 1
     scores = sign * critic(real), sign * critic(fake), sign * critic_of(held_out_labels)(held_out)
-    weights = jax.vmap(lambda k: jax.random.uniform(jax.random.fold_in(k, 1)))(keys)
     weights = weights.reshape(-1, *[1] * (real.ndim - 1))
     between = weights * real + (1 - weights) * fake
 
     def generator_loss(fake):
-        return loss.generator(critic, real, fake, keys)[0] * real.shape[0]
+        return loss.generator(critic, real, fake, keys)[0] * len(real)
 
     numbers = {
         "ahead": _ranked_above(scores[0], scores[1]),

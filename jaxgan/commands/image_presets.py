@@ -69,8 +69,9 @@ def cpu_64(model: str) -> Table:
 
     `python experiments/train.py --loss=r3gan --dataset=folder:photos --image-size=64 --preset=cpu`
 
-    Expect, of 3,400 emoji and a third of the steps, faces, people and signs in their colours, and
-    no copies. The hour is an estimate from one core, and the other networks are untried.
+    Expect, of 3,400 emoji, outlines of faces, people and signs after a third of the steps; after
+    all of them faces with eyes and hair, people who stand and walk, and no copies. The networks
+    other than DCGAN are untried.
     """
     sizes = {"dcgan": (32, 7_000), "resnet": (16, 3_000), "r3gan": (16, 3_000)}
     return _of_sizes(model, sizes)

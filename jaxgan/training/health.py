@@ -59,12 +59,12 @@ class Health:
             self._file.append([row])
 
     def _batches(self, step):
-        """Keys, examples trained on and held out, and their labels; the same for all seeds."""
+        """Seeds, examples trained on and held out, and their labels; the same for all seeds."""
         job, random = self._job, np.random.RandomState(step)
 
         def draw(examples, labels):
             rows = random.choice(len(examples), self._size, replace=False)
-            x = np.asarray(data_sets.to_float(examples[rows]))
+            x = np.asarray(examples[rows])
             return x, None if job.model.game.num_classes is None else np.asarray(labels[rows])
 
         real, labels = draw(job.dataset.train, job.dataset.train_labels)
@@ -72,13 +72,15 @@ class Health:
         held_out = real, labels
         if self._has_held_out:
             held_out = draw(job.dataset.test, job.dataset.test_labels)
-        keys = jax.vmap(jax.random.key)(np.array(job.seeds, np.uint32))
-        return keys if len(keys) > 1 else keys[0], real, held_out[0], labels, held_out[1]
+        seeds = np.array(job.seeds, np.uint32)
+        return seeds if len(seeds) > 1 else seeds[0], real, held_out[0], labels, held_out[1]
 
 
-def _probe_all(game, num_seeds, state, keys, real, held_out, labels, held_out_labels):
-    def one(state, key):
-        key = jax.random.fold_in(key, state.step)
+def _probe_all(game, num_seeds, state, seeds, real, held_out, labels, held_out_labels):
+    real, held_out = data_sets.to_float(real), data_sets.to_float(held_out)
+
+    def one(state, seed):
+        key = jax.random.fold_in(jax.random.key(seed), state.step)
         return probe(game, state, real, held_out, key, labels, held_out_labels)
 
-    return (map_seeds(one) if num_seeds > 1 else one)(state, keys)
+    return (map_seeds(one) if num_seeds > 1 else one)(state, seeds)
