@@ -206,7 +206,11 @@ def compile_programs(
             ) as error:  # it needs a C++ compiler or Triton, and says so in many ways
                 reason = (str(error).splitlines() or [type(error).__name__])[0]
                 print(f"torch.compile is left out of {workload.name}: {reason}")
-    if against in ("all", PLAIN_FLAX):
+    if against == "all" and workload.config.model == "resnet":
+        print(
+            f"{PLAIN_FLAX} is left out of {workload.name}, where it takes minutes for an iteration"
+        )
+    elif against in ("all", PLAIN_FLAX):
         programs[PLAIN_FLAX] = compile_plain_flax(workload, examples)
     return programs
 
