@@ -14,7 +14,7 @@ import jax
 import numpy as np
 
 from jaxgan import data, fit, metrics
-from jaxgan.commands import settings
+from jaxgan.commands import endings, settings
 from jaxgan.commands.command_line import parse
 from jaxgan.commands.flags import read
 from jaxgan.training import findings
@@ -68,6 +68,8 @@ def train(name: str, flags: str, seed: int, num_seeds: int) -> dict:
     model = settings.make_model(config, digits.train.shape[1:])
     plan = settings.fit_arguments(config) | {"workdir": None, "settings": None}
     run = fit(model, digits, **plan)
+    if not run.finished:  # a part of a run would be counted as a whole one
+        raise KeyboardInterrupt
     real = np.asarray(data.to_float(np.asarray(digits.test)))
     w1 = [
         float(metrics.earth_movers_distance(run.sample(jax.random.key(0), 360, i), real))
@@ -106,6 +108,7 @@ def tabulate(groups: list[dict]) -> list[str]:
     ]
 
 
+@endings.ends_in_a_line("failures.py", "lower --num-seeds")
 def main(arguments: list[str]) -> int:
     """Runs the command line."""
     options = read(Arguments, arguments, "failures.py")

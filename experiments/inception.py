@@ -5,6 +5,8 @@ how far the scores are from theirs and prdc's on the same features, and how many
 through each network. It needs `pip install torch torch-fidelity prdc`.
 """
 
+import dataclasses
+import importlib.util
 import statistics
 import time
 
@@ -13,10 +15,18 @@ import jax
 import numpy as np
 
 from jaxgan import metrics
+from jaxgan.commands import endings
+from jaxgan.commands.flags import read
 from jaxgan.metrics import inception
 
+NEEDED = ("torch", "torch_fidelity", "prdc")
 SIDES = (32, 64, 299)
 ROUNDS, BATCH = 5, 50
+
+
+@dataclasses.dataclass(frozen=True)
+class Arguments:
+    """Compare Inception with torch-fidelity's and prdc's, on random weights. No flags."""
 
 
 def random_weights() -> dict[str, np.ndarray]:
@@ -149,8 +159,13 @@ def compare_speed(params, theirs) -> list[str]:
     return [*lines, f"\nours over torch-fidelity's: {ratio:.2f}, the median of {ROUNDS} rounds"]
 
 
+@endings.ends_in_a_line("inception.py", "it needs 2 GB")
 def main(arguments: list[str]) -> int:
     """Prints the tables."""
+    read(Arguments, arguments, "inception.py")
+    missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
+    if missing:
+        raise ValueError(f"it needs {', '.join(missing)}: pip install torch torch-fidelity prdc")
     import torch
 
     weights = random_weights()
