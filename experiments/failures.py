@@ -8,6 +8,7 @@ and prints a table: what was done to the runs, and what they were said to be. Th
 import dataclasses
 import json
 import pathlib
+from collections import Counter
 
 import script
 import jax
@@ -19,6 +20,7 @@ from jaxgan.commands.command_line import parse
 from jaxgan.commands.flags import read
 from jaxgan.training import findings
 
+FINE = "nothing wrong"
 HEALTHY = ("bce", "minimax", "wgan", "wgan-gp", "lsgan", "r3gan")
 # What is done to a run: the flags that do it, and what the run is to be called.
 FAILING = {
@@ -78,32 +80,34 @@ def train(name: str, flags: str, seed: int, num_seeds: int) -> dict:
     return {"name": name, "flags": flags, "rows": run.health, "w1": w1}
 
 
+def said_of(group: dict) -> Counter:
+    """How many runs of a group were said to be what."""
+    seeds = range(len(group["w1"]))
+    found = (findings.find(findings.of_seed(group["rows"], index)) for index in seeds)
+    return Counter(each.name if each else FINE for each in found)
+
+
 def tabulate(groups: list[dict]) -> list[str]:
     """A row for each group: how its runs ended, and how many were said to be what."""
-    names = [*dict.fromkeys(right for _, right in FAILING.values()), "nothing wrong"]
-    counts = {g["name"]: dict.fromkeys(names, 0) for g in groups}
-    lines = [
-        f"| runs | W1 | {' | '.join(names)} |",
-        "|---" * (len(names) + 2) + "|",
-    ]
+    said = {group["name"]: said_of(group) for group in groups}
+    rights = dict.fromkeys(right for _, right in FAILING.values())
+    others = set().union(*said.values()) - rights.keys() - {FINE}
+    names = [*rights, *sorted(others), FINE]
+    lines = [f"| runs | W1 | {' | '.join(names)} |", "|---" * (len(names) + 2) + "|"]
     for group in groups:
-        row = counts[group["name"]]
-        for index in range(len(group["w1"])):
-            found = findings.find(findings.of_seed(group["rows"], index))
-            row[found.name if found else "nothing wrong"] += 1
         w1 = np.sort(group["w1"])
-        cells = [str(n) if n else "" for n in row.values()]
+        cells = [str(said[group["name"]][name] or "") for name in names]
         lines.append(f"| {group['name']} | {w1[0]:.2f} to {w1[-1]:.2f} | {' | '.join(cells)} |")
-    well = [row for name, row in counts.items() if name not in FAILING]
-    false = sum(sum(row.values()) - row["nothing wrong"] for row in well)
-    failed = {name: row for name, row in counts.items() if name in FAILING}
-    right = sum(row[FAILING[name][1]] for name, row in failed.items())
-    total = sum(sum(row.values()) for row in failed.values())
-    healthy = sum(sum(row.values()) for row in well)
+    well = [counts for name, counts in said.items() if name not in FAILING]
+    false = sum(counts.total() - counts[FINE] for counts in well)
+    failed = {name: counts for name, counts in said.items() if name in FAILING}
+    right = sum(counts[FAILING[name][1]] for name, counts in failed.items())
+    healthy = sum(counts.total() for counts in well)
+    failing = sum(counts.total() for counts in failed.values())
     return [
         *lines,
         "",
-        f"false alarms: {false} of {healthy} healthy runs; named rightly: {right} of {total} "
+        f"false alarms: {false} of {healthy} healthy runs; named rightly: {right} of {failing} "
         "failing ones",
     ]
 
