@@ -23,14 +23,15 @@ def test_false_alarms_and_right_names_are_counted():
     groups = [
         group("healthy bce"),
         group("healthy wgan", spread=0.01),
+        group("healthy lsgan"),
         group("collapse", spread=0.01),
         group("100 images", spread=2.0),
     ]
     *_, last = lines = failures.tabulate(groups)
-    assert last == "false alarms: 2 of 4 healthy runs; named rightly: 2 of 4 failing ones"
+    assert last == "false alarms: 2 of 6 healthy runs; named rightly: 2 of 4 failing ones"
     assert lines[0].endswith("| few directions | too wide | nothing wrong |")
     assert lines[2].startswith("| healthy bce | 2.50 to 3.00 |") and lines[2].endswith("|  | 2 |")
-    assert lines[5].endswith("| 2 |  |")
+    assert lines[6].endswith("| 2 |  |")
 
 
 def test_an_interrupted_run_is_not_counted(tmp_path, monkeypatch, capsys):

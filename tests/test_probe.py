@@ -189,6 +189,32 @@ def rows_of(folder):
     return [json.loads(line) for line in (folder / "health.jsonl").read_text().splitlines()]
 
 
+def test_interpolates_lie_evenly_between_data_and_samples():
+    """Of ∇(|x|²/2) = x, between data at 1 in D directions and samples at 0, the norm is √D·ε."""
+    one = jnp.float32(1)
+    critic = start(size=one), lambda params, x, *labels: params["size"] * (x**2).sum(-1) / 2
+    generator = start(size=one), lambda params, z, *labels: params["size"] * 0 * z
+    tx = optax.sgd(0.0)
+    model = jaxgan.gan(generator, critic, losses.wgan_gp(), tx, tx, latent_dim=D)
+    ones = np.ones((N, D), np.float32)
+    # ε has a standard deviation of √(1/12), the mean of N of them one of √(1/12N).
+    error = (1 / 12 / N) ** 0.5
+    assert look(model, ones, ones)["d_slope"] / D**0.5 == pytest.approx(0.5, abs=4 * error)
+
+
+def test_pixels_are_probed_as_the_networks_see_them():
+    """As uint8 from 0 to 255 and as floats from -1 to 1 images give the same numbers."""
+    pixels = np.random.RandomState(0).randint(0, 256, (N, 8, 8, 1)).astype(np.uint8)
+    model = jaxgan.gan(
+        *networks.mlp((8, 8, 1), 4, 8, 1), losses.wgan_gp(), optax.sgd(0.1), optax.sgd(0.1)
+    )
+    rows = [
+        jaxgan.fit(model, images, 2, 16, sample_every=0).health
+        for images in (pixels, np.asarray(jaxgan.data.to_float(pixels)))
+    ]
+    assert rows[0] == rows[1]
+
+
 def test_a_run_is_probed_evenly_and_is_none_the_different(tmp_path, monkeypatch):
     run = fit(tmp_path)
     assert [row["step"] for row in run.health] == list(range(2, 51, 2))
