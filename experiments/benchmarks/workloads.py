@@ -11,6 +11,7 @@ import numpy as np
 
 from jaxgan.commands.config import Config
 from jaxgan.commands.presets import preset
+from jaxgan.networks.layers import halvings
 
 EXAMPLES = 2048
 
@@ -210,9 +211,7 @@ def _products(workload, padding):
 
 def _products_of_residual_blocks(config, side, channels, padding):
     """Of the pair of `networks.resnet` with up to three halvings."""
-    width, base, doublings = config.width, side, 0
-    while base > 7:
-        base, doublings = base // 2, doublings + 1
+    width, (base, doublings) = config.width, halvings(side)
 
     def conv3x3(side, inputs):
         taps = 3 * side if padding else 3 * side - 2
@@ -224,12 +223,12 @@ def _products_of_residual_blocks(config, side, channels, padding):
         generator += [conv3x3(2 * small, width) * width] * 2 + [small**2 * width * width]
     generator.append(conv3x3(side, width) * channels)
 
-    halvings, sees_data, critic = min(doublings, 2), 0, []
-    for index in range(halvings + 2):
+    down, sees_data, critic = min(doublings, 2), 0, []
+    for index in range(down + 2):
         inputs = width if index else channels
         first = conv3x3(side, inputs) * width
         critic.append(conv3x3(side, width) * width)
-        if index < halvings:
+        if index < down:
             side //= 2
             first += side**2 * inputs * width  # the shortcut
         if index:
