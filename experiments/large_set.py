@@ -1,8 +1,9 @@
 """Trains on images that do not fit in memory: `python experiments/large_set.py --out=FOLDER`.
 
-It makes a folder of pictures, decodes it once, and then trains in turns, under a limit of memory on
-that set, of which nothing is in memory at first, and without a limit on a part of it that is in
-memory. What counts is the ratio of their images a second.
+It makes a folder of pictures, pieces of two photographs of scikit-learn's (install that too). It
+decodes it once, and then trains in turns, under a limit of memory on that set, of which nothing is
+in memory at first, and without a limit on a part of it that is in memory. What counts is the ratio
+of their images a second.
 """
 
 import dataclasses

