@@ -127,7 +127,7 @@ def load(out: pathlib.Path, side: int):
     from jaxgan.data import rows
     from jaxgan.training import program
 
-    rows.MEMORY_BYTES = program.DEVICE_BYTES = 0
+    rows.MEMORY_BYTES, program.device_bytes = 0, lambda devices: 0
     kept = out / "kept"
     return data.load(f"folder:{out / 'pictures'}", image_size=side, cache_dir=kept)
 
@@ -147,7 +147,7 @@ def train(out: pathlib.Path, settings: Settings, from_disk: bool) -> tuple[float
     if not from_disk:
         few = PART // (3 * settings.side**2)
         dataset = dataset._replace(train=dataset.train[:few], test=dataset.test[:few])
-        program.DEVICE_BYTES = 2 * PART
+        program.device_bytes = lambda devices: 2 * PART
     shape = dataset.train.shape[1:]
     pair = networks.dcgan(data_shape=shape, latent_dim=64, width=settings.width)
     adam = optax.adam(2e-4, b1=0.5)

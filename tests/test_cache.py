@@ -43,7 +43,7 @@ def folder(tmp_path):
 def large(monkeypatch):
     """Sets are taken for too large for memory."""
     monkeypatch.setattr(rows, "MEMORY_BYTES", 0)
-    monkeypatch.setattr(program, "DEVICE_BYTES", 0)
+    monkeypatch.setattr(program, "device_bytes", lambda devices: 0)
 
 
 def load(folder, **options):
@@ -333,7 +333,7 @@ def assert_same_run(a, b):
 
 def test_a_set_on_disk_trains_as_one_in_memory_does(folder, tmp_path, monkeypatch):
     run(folder, tmp_path / "memory")
-    monkeypatch.setattr(program, "DEVICE_BYTES", 0)
+    monkeypatch.setattr(program, "device_bytes", lambda devices: 0)
     run(folder, tmp_path / "host")
     monkeypatch.setattr(rows, "MEMORY_BYTES", 0)
     assert isinstance(load(folder)[0].train, Rows)
@@ -353,7 +353,7 @@ from jaxgan.commands import train
 from jaxgan.data import rows
 from jaxgan.training import log, program
 
-rows.MEMORY_BYTES = program.DEVICE_BYTES = 0
+rows.MEMORY_BYTES, program.device_bytes = 0, lambda devices: 0
 program.MAX_CHUNK = 1
 put = log.Log.put
 
@@ -509,7 +509,7 @@ def test_a_large_array_file_stays_on_disk(tmp_path, monkeypatch, order):
 
 def test_a_mapped_array_of_numpy_is_data_too(tmp_path, monkeypatch):
     """And is not read whole but for its fingerprint."""
-    monkeypatch.setattr(program, "DEVICE_BYTES", 0)
+    monkeypatch.setattr(program, "device_bytes", lambda devices: 0)
     pixels = np.random.RandomState(0).randint(0, 256, (20, 4, 4, 1), np.uint8)
     np.save(tmp_path / "x.npy", pixels)
     mapped = np.load(tmp_path / "x.npy", mmap_mode="r")

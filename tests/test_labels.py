@@ -210,7 +210,7 @@ def test_labels_reach_the_steps_in_the_order_of_their_examples(model):
 
 def test_data_sent_from_the_host_bring_their_labels(model, monkeypatch):
     resident = jaxgan.fit(model, POINTS, labels=LABELS, **FAST)
-    monkeypatch.setattr("jaxgan.training.program.DEVICE_BYTES", 0)
+    monkeypatch.setattr("jaxgan.training.program.device_bytes", lambda devices: 0)
     sent = jaxgan.fit(model, POINTS, labels=LABELS, **FAST)
     assert sent.metrics[-1]["d_loss"] == pytest.approx(resident.metrics[-1]["d_loss"], rel=1e-5)
 

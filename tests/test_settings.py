@@ -818,7 +818,7 @@ def test_a_folder_is_read_at_a_height_and_width_with_its_transparency(tmp_path):
 @pytest.mark.parametrize("resident", [True, False])
 def test_half_of_the_images_of_an_epoch_are_mirrored(tmp_path, monkeypatch, resident):
     if not resident:
-        monkeypatch.setattr(program, "DEVICE_BYTES", 0)
+        monkeypatch.setattr(program, "device_bytes", lambda devices: 0)
     run = ready(tmp_path, dataset="digits", flip=True, batch_size=64, optimizer="sgd")
     seen = []
 

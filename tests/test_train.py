@@ -244,7 +244,7 @@ def test_chunks_do_not_show_in_the_result(tmp_path, monkeypatch):
 @pytest.mark.slow
 def test_a_data_set_too_large_for_the_device_trains_the_same(tmp_path, monkeypatch):
     assert not train_here("--loss=wgan", "--steps=4", f"--workdir={tmp_path / 'resident'}")
-    monkeypatch.setattr(program, "DEVICE_BYTES", 0)
+    monkeypatch.setattr(program, "device_bytes", lambda devices: 0)
     assert not train_here("--loss=wgan", "--steps=4", f"--workdir={tmp_path / 'sent'}")
     assert read_metrics(tmp_path / "resident") == read_metrics(tmp_path / "sent")
 

@@ -24,7 +24,8 @@ def load_toy(name: str) -> Dataset:
     n_train, n_test = 100_000, 10_000
     random = np.random.RandomState(0)  # frozen, unlike Generator: the same under every numpy
     if name == "swissroll":
-        points = np.float32(_swiss_roll(n_train + n_test, random) / 7.5)  # "stdev plus a little"
+        points = _swiss_roll(n_train + n_test, random) / 7.5  # "stdev plus a little"
+        points = points.astype(np.float32)
         return Dataset(name, points[:n_train], points[n_train:])
     if name == "ring8":
         angles = 2 * np.pi * np.arange(8) / 8

@@ -28,13 +28,13 @@ from scipy.special import rel_entr
 
 from jaxgan import distances, places
 from jaxgan.data import Dataset, batch_indices, fingerprint, images, to_float
+from jaxgan.data.device import device_bytes
 from jaxgan.networks.conv import Conv
 
 FEATURES = 64
 VERSION = 1  # of all that decides the parameters, but for the data: raise it with any change
 STEPS, CHUNK, BATCH = 3000, 100, 128
 LEARNING_RATE = 4e-3
-DEVICE_BYTES = 2**30  # sets up to this size are on the device whole
 
 
 class Outputs(NamedTuple):
@@ -156,7 +156,7 @@ def train(dataset: Dataset, seed: int = 0, steps: int = STEPS) -> Classifier:
         return jax.lax.scan(step, (*state, first), batches)[0][:2]
 
     state = params, tx.init(params)
-    whole = dataset.train.nbytes <= DEVICE_BYTES
+    whole = dataset.train.nbytes <= device_bytes(jax.local_devices()[:1])
     data, device_labels = jnp.asarray(dataset.train[:] if whole else []), jnp.asarray(labels)
     chunk = min(CHUNK, steps)
     for first in images.bar(range(0, steps, chunk), f"classifier of {dataset.name}"):

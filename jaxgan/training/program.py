@@ -8,11 +8,11 @@ import jax
 import numpy as np
 
 from jaxgan import data, parallel
+from jaxgan.data.device import device_bytes
+from jaxgan.parallel import hosts
 from jaxgan.seeds import map_seeds
 from jaxgan.state import GANState, all_finite
 
-# Data sets up to this size live on the device whole; of larger ones the host sends the batches.
-DEVICE_BYTES = 2**30
 CHUNK_BYTES = 2**26
 MAX_CHUNK = 512
 
@@ -40,7 +40,9 @@ def make_program(job) -> Program:
     seeds, mode, train = job.seeds, job.mode, job.dataset.train
     labels = job.dataset.train_labels if job.model.game.num_classes is not None else None
     sizes = job.model.game.n_critic, job.plan.batch_size
-    resident = train.nbytes <= DEVICE_BYTES
+    # A set that fits lives on the devices whole; of a larger one the host sends the batches. Its
+    # processes run one program, so they must agree.
+    resident = hosts.all_true(train.nbytes <= device_bytes(job.devices))
     iteration_bytes = len(seeds) * math.prod(sizes) * (4 if resident else train[0].nbytes)
     size, flip = len(train), job.plan.flip
     capacity = max(1, min(MAX_CHUNK, CHUNK_BYTES // iteration_bytes))
