@@ -101,6 +101,7 @@ def _cache_programs():
 
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
         jax.config.update("jax_compilation_cache_dir", str(places.cache("xla")))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+    # Small programs too: a start needs some thirty, which take 20 ms each to compile, 2 to read.
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
     # A kill or a full disk cuts an entry short; its program is compiled again.
     warnings.filterwarnings("ignore", "Error .* persistent compilation cache entry")

@@ -7,6 +7,7 @@ how a network is written.
 
 import dataclasses
 import inspect
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -14,7 +15,6 @@ import chex
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from flax import nnx
 
 # The keywords by which modules are told that they train, and what training gives them.
 TRAINING_KEYWORDS = {
@@ -189,6 +189,8 @@ def _of_pair(pair, inputs):
 
 def _of_nnx(role, factory, inputs):
     """`module.train()` and `module.eval()` tell its layers whether they train."""
+    from flax import nnx  # here, since importing it takes a tenth of a second
+
     # A class of nnx hides the signature of its __init__.
     made: Any = getattr(factory, "func", factory)  # of a functools.partial
     made = inspect.getattr_static(made, "__init__") if isinstance(made, type) else made
@@ -260,7 +262,7 @@ def draws_random_numbers(name: str) -> str:
 def _no_network(role, source):
     if _is_class_of(source, nn.Module):
         hint = f"make one: {source.__name__}(...)"
-    elif isinstance(source, nnx.Module):
+    elif _is_nnx_module(source):
         name = type(source).__name__
         hint = f"give what makes one for each key, such as lambda rngs: {name}(..., rngs=rngs)"
     else:
@@ -286,15 +288,16 @@ def _is_pair(source) -> bool:
 
 
 def _is_factory(source) -> bool:
-    return (
-        callable(source)
-        and not isinstance(source, nnx.Module)
-        and not _is_class_of(source, nn.Module)
-    )
+    return callable(source) and not _is_nnx_module(source) and not _is_class_of(source, nn.Module)
 
 
 def _is_function(x) -> bool:
-    return callable(x) and not isinstance(x, nn.Module | nnx.Module | type)
+    return callable(x) and not isinstance(x, nn.Module | type) and not _is_nnx_module(x)
+
+
+def _is_nnx_module(x) -> bool:
+    nnx = sys.modules.get("flax.nnx")  # which whoever made one has imported
+    return nnx is not None and isinstance(x, nnx.Module)
 
 
 def _is_class_of(source, kind) -> bool:

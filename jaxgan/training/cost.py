@@ -14,7 +14,7 @@ from jaxgan.state import GANState, current_step
 from jaxgan.training.program import Program, make_program
 
 # Steps are timed for about so long, and three at least.
-SECONDS = 0.3
+SECONDS = 0.1
 
 
 def measure(job, state: GANState, program: Program | None = None) -> str:

@@ -38,7 +38,8 @@ def as_dataset(data: Any, model: GAN) -> Dataset:
         data = data._replace(train=np.asarray(data.train, np.float32))
     shape = data.train.shape[1:]
     if len(data.test):
-        data_sets.to_float(np.asarray(data.test[:1]) if data.test.dtype == np.uint8 else data.test)
+        if data.test.dtype != np.uint8:
+            data_sets.to_float(data.test)
         if data.test.shape[1:] != shape:
             raise ValueError(
                 f"the held-out examples of {data.name} have shape {data.test.shape[1:]}, and those "
