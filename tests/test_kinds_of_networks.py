@@ -317,6 +317,32 @@ class Alike(nnx.Module):
         return self.l["a/b"](self.l["a"]["b"](x)).sum(axis=1)
 
 
+@pytest.mark.parametrize("traced", [False, True])
+def test_trying_networks_draws_no_weights(traced):
+    """Large ones take seconds to draw. Nor does it where `gan` is called in a traced function."""
+    keys = []
+
+    def kernel(key, shape, dtype=jnp.float32):
+        keys.append(key)
+        return nn.initializers.lecun_normal()(key, shape, dtype)
+
+    class Wide(nn.Module):
+        features: int
+        latent_dim: int = 3
+
+        @nn.compact
+        def __call__(self, x):
+            x = nn.Dense(self.features, kernel_init=kernel)(x)
+            return x[:, 0] if self.features == 1 else x
+
+    def make(x):
+        jaxgan.gan(Wide(2 + traced), Wide(1), losses.wgan_gp(), optax.sgd(0.1), optax.sgd(0.1))
+        return x
+
+    jax.jit(make)(0.0) if traced else make(0.0)
+    assert keys and all(isinstance(key, jax.core.Tracer) for key in keys)
+
+
 def test_two_variables_of_one_name_are_refused():
     sgd = optax.sgd(1e-2)
     with pytest.raises(ValueError, match="two variables are named l/a/b/bias"):

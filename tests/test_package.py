@@ -58,6 +58,17 @@ import jaxgan.divergences
 """)
 
 
+def test_the_command_line_starts_without_what_the_first_step_does_not_need():
+    run("""
+import sys
+import jax, flax.linen, optax, chex
+theirs = set(sys.modules)
+from jaxgan.commands import train
+late = {"flax.nnx", "orbax.checkpoint", "matplotlib", "tensorflow_datasets", "ot"}
+assert not late & set(sys.modules) - theirs, late & set(sys.modules) - theirs
+""")
+
+
 def test_what_messages_recommend_is_there_after_importing_jaxgan():
     names = "data.to_float", "data.Dataset", "plots.save_samples", "load", "fit", "DivergedError"
     run("import jaxgan; " + "; ".join(f"jaxgan.{name}" for name in names))

@@ -10,15 +10,8 @@ import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
-import orbax.checkpoint as ocp
 from etils import epath
 from flax import serialization
-from orbax.checkpoint.checkpoint_managers import (
-    AnyPreservationPolicy,
-    CustomSteps,
-    EveryNSteps,
-    LatestN,
-)
 
 from jaxgan.networks.players import named_leaves
 from jaxgan.parallel import hosts
@@ -54,13 +47,27 @@ class Checkpoints:
 
     def __init__(self, folder: epath.PathLike, keep_period: int = 0, newest: int = 3):
         self._folder = epath.Path(folder).resolve()
+        self._keep_period, self._newest = keep_period, newest
         self._protected: list[int] = []
-        policies = [LatestN(newest), CustomSteps(_steps(self._folder)[:-newest])]
-        policies.append(CustomSteps(self._protected))  # which orbax reads at every save
-        if keep_period:
-            policies.append(EveryNSteps(keep_period))
-        options = ocp.CheckpointManagerOptions(preservation_policy=AnyPreservationPolicy(policies))
-        self._manager = ocp.CheckpointManager(self._folder, options=options)
+        self._opened: Any = None
+
+    @property
+    def _manager(self) -> Any:
+        """Orbax's, opened at its first use: a new run's first step need not wait for its import."""
+        if self._opened is None:
+            import orbax.checkpoint as ocp
+            from orbax.checkpoint import checkpoint_managers as kept
+
+            policies = [kept.LatestN(self._newest)]
+            policies.append(kept.CustomSteps(_steps(self._folder)[: -self._newest]))
+            policies.append(kept.CustomSteps(self._protected))  # which orbax reads at every save
+            if self._keep_period:
+                policies.append(kept.EveryNSteps(self._keep_period))
+            options = ocp.CheckpointManagerOptions(
+                preservation_policy=kept.AnyPreservationPolicy(policies)
+            )
+            self._opened = ocp.CheckpointManager(self._folder, options=options)
+        return self._opened
 
     def save(self, step: int, state: chex.ArrayTree) -> None:
         """Saves the state as that step's checkpoint, unless there is one.
@@ -68,6 +75,8 @@ class Checkpoints:
         Raises:
           SaveError: if it, or the one before, which was being written since, cannot be written.
         """
+        import orbax.checkpoint as ocp
+
         if step in self._manager.all_steps():
             return
         content = pack(state)
@@ -115,6 +124,8 @@ class Checkpoints:
           SaveError: if one that was still being written cannot be.
         """
         self.wait()
+        if self._opened is None and not _steps(self._folder):  # the same in each process
+            return None
         unreadable: list[int] = []
         for step in sorted(self._manager.all_steps(), reverse=True):
             state, reason = None, "another process cannot"
@@ -147,8 +158,9 @@ class Checkpoints:
         Raises:
           SaveError: if it cannot be written.
         """
-        with self._one_save_error():
-            self._manager.wait_until_finished()
+        if self._opened is not None:
+            with self._one_save_error():
+                self._opened.wait_until_finished()
 
     def close(self) -> None:
         """Waits until what was saved is on disk, and lets go of the folder.
@@ -159,7 +171,8 @@ class Checkpoints:
         try:
             self.wait()
         finally:
-            self._manager.close()
+            if self._opened is not None:
+                self._opened.close()
 
     @contextlib.contextmanager
     def _one_save_error(self):
@@ -175,6 +188,8 @@ class Checkpoints:
             raise SaveError(message) from error
 
     def _read(self, step, template):
+        import orbax.checkpoint as ocp
+
         items = ocp.args.Composite(state=ocp.args.StandardRestore(), digest=ocp.args.JsonRestore())
         restored = self._manager.restore(step, args=items)
         content = np.asarray(restored.state["content"]).tobytes()
