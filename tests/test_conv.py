@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from jax import lax
 from jax.sharding import PartitionSpec as P
 
-from jaxgan.networks import conv_maps
+from jaxgan.networks import conv_maps, winograd
 from jaxgan.networks.conv import Conv, ConvTranspose, conv, conv_transpose
 
 LAYOUT = ("NHWC", "HWIO", "NHWC")
@@ -220,6 +220,74 @@ def test_large_batches_whose_kernel_gradient_is_added_up_in_parts(dtype, monkeyp
     f = TRANSFORMS["shard_map"](operation("conv", geometry))
     found = f(*(each.astype(dtype) for each in args))
     assert_within_rounding(found, "conv", geometry, args)
+
+
+# Wide enough for minimal filtering: sides that tiles of 4 fill, and sides that they don't.
+FILTERED = {
+    "16x16": dict(x=(2, 16, 16, 32), k=(3, 3, 32, 33), strides=(1, 1), padding="SAME"),
+    "cut off": dict(x=(1, 19, 20, 33), k=(3, 3, 33, 32), strides=(1, 1), padding="VALID"),
+    "lopsided": dict(x=(1, 17, 16, 32), k=(3, 3, 32, 32), strides=(1, 1), padding=((2, 1), (0, 3))),
+    "8x8": dict(x=(3, 8, 8, 32), k=(3, 3, 32, 40), strides=(1, 1), padding="SAME"),
+}
+
+
+def count_filtered(**geometry):
+    """How many of the three maps of a convolution take products of many matrices at once."""
+    args = [jnp.zeros(each.shape[1:]) for each in examples("conv", geometry, 1)[:3]]
+
+    def all_three(x, k, u):
+        y, pullback = jax.vjp(operation("conv", geometry), x, k)
+        return y, pullback(u)
+
+    program = jax.jit(all_three).lower(*args).as_text()
+    return len(re.findall(r"stablehlo\.dot_general.*batching_dims = \[0\]", program))
+
+
+@pytest.mark.parametrize(
+    ("case", "transform"),
+    [*((case, "jit") for case in FILTERED), ("8x8", "shard_map"), ("8x8", "vmap")],
+)
+def test_minimal_filtering_rounds_little_more_than_adding_up(case, transform):
+    geometry = FILTERED[case]
+    args = examples("conv", geometry)
+    found = TRANSFORMS[transform](operation("conv", geometry))(*map(np.float32, args))
+    for one, value in zip(found, exact("conv", geometry, args)[0], strict=True):
+        assert np.linalg.norm(one - value) <= 1e-6 * np.linalg.norm(value)
+
+
+def assert_exact(f, name, geometry, args):
+    with jax.enable_x64(True):
+        found = f(*args)
+    for one, value in zip(found, exact(name, geometry, args)[0], strict=True):
+        np.testing.assert_allclose(one, value, rtol=0, atol=1e-13 * np.abs(value).max())
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_minimal_filtering_is_exact_but_for_rounding(name):
+    geometry = FILTERED["lopsided"]
+    f = TRANSFORMS["jit"](operation(name, geometry))
+    assert_exact(f, name, geometry, examples(name, geometry, 1))
+
+
+def test_minimal_filtering_of_a_batch_in_parts_under_shard_map(monkeypatch):
+    monkeypatch.setattr(winograd, "_PART", 2**10)
+    geometry = FILTERED["16x16"] | dict(x=(3, 16, 16, 32))
+    f = TRANSFORMS["shard_map"](operation("conv", geometry))
+    assert_exact(f, "conv", geometry, examples("conv", geometry))
+
+
+@pytest.mark.skipif(jax.default_backend() != "cpu", reason="about XLA's CPU backend")
+def test_only_wide_3x3_convolutions_at_stride_1_are_filtered():
+    wide = FILTERED["16x16"]
+    assert count_filtered(**wide) == 3
+    others = [
+        dict(x=(2, 16, 16, 31), k=(3, 3, 31, 33)),
+        dict(k=(3, 3, 32, 31)),
+        dict(k=(5, 5, 32, 33)),
+        dict(x=(2, 7, 16, 32)),
+        dict(strides=(2, 1)),
+    ]
+    assert [count_filtered(**wide | other) for other in others] == [0] * len(others)
 
 
 @pytest.mark.parametrize("name", OPERATIONS)

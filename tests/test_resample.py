@@ -12,6 +12,7 @@ from jax import lax
 
 from jaxgan.networks import conv_maps, resample
 from jaxgan.networks.conv import Conv, conv
+from jaxgan.networks.geometry import Axis
 
 # Of float64 against float64, relative: sums of some hundred terms.
 CLOSE = dict(rtol=1e-12, atol=1e-12)
@@ -191,7 +192,7 @@ def test_the_maps_of_other_platforms_are_those_of_a_cpu(geometry):
     strides, groups = geometry["strides"], geometry["groups"]
     pads = lax.padtype_to_pads(x.shape[1:3], k.shape[:2], (strides, strides), geometry["padding"])
     g = tuple(
-        conv_maps.Axis(size, h, strides, *pad)
+        Axis(size, h, strides, *pad)
         for size, h, pad in zip(x.shape[1:3], k.shape[:2], pads, strict=True)
     )
     for name, args in (

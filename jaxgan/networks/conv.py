@@ -37,9 +37,6 @@ from flax import linen as nn
 from jax import Array, lax
 
 from jaxgan.networks.conv_maps import (
-    Axis,
-    Geometry,
-    Pair,
     by_group,
     cpu_convolution,
     cpu_input_gradient,
@@ -47,8 +44,8 @@ from jaxgan.networks.conv_maps import (
     native_convolution,
     native_input_gradient,
     native_kernel_gradient,
-    turned,
 )
+from jaxgan.networks.geometry import Axis, Geometry, Pair, turned
 
 Padding = str | Sequence[tuple[int, int]]
 

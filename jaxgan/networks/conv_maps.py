@@ -7,42 +7,14 @@ Numbers in this file: jaxlib 0.10.2, 2 cores with AVX-512, float32, batch 64.
 
 import itertools
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
 
 import jax.numpy as jnp
 from jax import Array, lax
 
-Pair = tuple[int, int]
+from jaxgan.networks import winograd
+from jaxgan.networks.geometry import Geometry, Pair, turned
 
 _LAYOUT = ("NHWC", "HWIO", "NHWC")
-
-
-class Axis(NamedTuple):
-    """One spatial axis of a convolution: what the shapes of two of x, k and y leave open."""
-
-    size: int  # of x
-    kernel: int
-    stride: int
-    low: int  # padding before x
-    high: int  # and after it
-
-    @property
-    def out(self) -> int:
-        """Size of y."""
-        return (self.low + self.size + self.high - self.kernel) // self.stride + 1
-
-    def mirrored(self) -> "Axis":
-        """At stride 1: the convolution whose input gradient, with k turned, is this one."""
-        before, after = self.kernel - 1 - self.low, self.kernel - 1 - self.high
-        return Axis(self.out, self.kernel, 1, before, after)
-
-
-Geometry = tuple[Axis, Axis]
-
-
-def turned(k: Array) -> Array:
-    """A kernel [h, w, C, O] turned around: [h, w, O, C], last tap first."""
-    return jnp.flip(k, (0, 1)).swapaxes(2, 3)
 
 
 def native_convolution(g: Geometry, x: Array, k: Array, groups: int = 1) -> Array:
@@ -119,6 +91,8 @@ def cpu_convolution(g: Geometry, x: Array, k: Array) -> Array:
     if k.shape[3] <= _FEW and all(axis.stride == 1 for axis in g):
         # 6 times faster (128 to 3 channels, 3x3).
         return cpu_input_gradient((g[0].mirrored(), g[1].mirrored()), x, turned(k))
+    if winograd.pays(g, x.dtype, k.shape[2:]):
+        return winograd.convolution(g, x, k)
     return _canonical(x, k, [(axis.low, axis.high) for axis in g], [axis.stride for axis in g])
 
 
@@ -126,6 +100,8 @@ def cpu_input_gradient(g: Geometry, y: Array, k: Array) -> Array:
     """x of y and k."""
     if k.shape[2] <= _FEW:
         return _add_up(g, y, _by_tap(g, y, k), k.shape[2])
+    if winograd.pays(g, y.dtype, k.shape[2:]):
+        return winograd.convolution((g[0].mirrored(), g[1].mirrored()), y, turned(k))
     # Four parts for the cores to share, as XLA runs most of these small convolutions on one.
     count = 4 if len(y) % 4 == 0 and max(axis.stride for axis in g) > 1 else 1
     parts = (_add_up(g, part, _by_phase(g, part, k), k.shape[2]) for part in jnp.split(y, count))
@@ -191,6 +167,8 @@ def cpu_kernel_gradient(g: Geometry, x: Array, y: Array) -> Array:
     if y.shape[3] <= _FEW < x.shape[3] and all(axis.stride == 1 for axis in g):
         # 4 times faster (128 to 3 channels, 3x3).
         return turned(cpu_kernel_gradient((g[0].mirrored(), g[1].mirrored()), y, x))
+    if winograd.pays(g, x.dtype, (x.shape[3], y.shape[3])):
+        return winograd.kernel_gradient(g, x, y)
     # All patches of a batch together can outgrow the caches: see `_split`.
     patches = y[0, :, :, 0].size * g[0].kernel * g[1].kernel * x.shape[3]
     k = jnp.zeros((), _sum_dtype(y))
