@@ -6,7 +6,10 @@ What an update must be is computed here from the gradient of the loss that it re
 import dataclasses
 import functools
 import json
+import os
 import re
+import subprocess
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -129,7 +132,10 @@ COMMANDS = [
         **dict(b1=0.25, b2=0.26, clip=0.27, ema_decay=0.28, image_size=32),
         **dict(num_classes=30, r1=0.31, r2=0.32, spectral_norm=True, score_every=39, patience=40),
     ),
-    dict(loss="wgan-gp", dataset="digits", model="mlp", workdir="here", depth=29, penalty=0.3),
+    dict(
+        **dict(loss="wgan-gp", dataset="digits", model="mlp", workdir="here", depth=29),
+        **dict(penalty=0.3, devices=41),
+    ),
     dict(loss="wgan", dataset="digits", model="mlp", workdir="here", batch_size=66, pack=33),
     dict(loss="wgan-div", dataset="digits", model="mlp", workdir="here", k=0.34, p=3.5),
     dict(loss="f-gan", dataset="digits", model="mlp", workdir="here", divergence="js", direct=True),
@@ -184,15 +190,15 @@ def test_what_no_flag_says_is_what_the_preset_says(loss):
 
 
 def test_another_model_than_the_presets_has_its_own_width_and_norm():
-    for dataset, own, other, width in (
-        ("digits", "mlp", "dcgan", 64),
-        ("cifar10", "dcgan", "mlp", 256),
-        ("cifar10", "dcgan", "r3gan", 64),
+    for dataset, own, other, width, devices in (
+        ("digits", "mlp", "dcgan", 64, 1),
+        ("cifar10", "dcgan", "mlp", 256, 1),
+        ("cifar10", "dcgan", "r3gan", 64, 2),
     ):
         default = preset("wgan-gp", dataset)
         assert default == preset("wgan-gp", dataset, own)
         assert preset("wgan-gp", dataset, other) == dataclasses.replace(
-            default, model=other, width=width, critic_norm=False
+            default, model=other, width=width, critic_norm=False, devices=devices
         )
     assert preset("bce", "digits").model == "mlp"
     assert preset("bce", "digits", "dcgan").critic_norm
@@ -277,7 +283,7 @@ def test_a_preset_is_chosen_by_the_device_where_the_data_have_none(monkeypatch, 
     monkeypatch.setattr(command_line, "use_cores", lambda *of: asked.append(of))
     cifar = ["--loss=bce", "--dataset=cifar10", "--num-seeds=4", "--parallel=jit"]
     config, options = train.parse(cifar)
-    assert asked == [(4, "jit")] and options.preset == "gpu"
+    assert asked == [(4, "jit", 1)] and options.preset == "gpu"
     on_gpu = preset("bce", "cifar10", kind="gpu")
     assert config == dataclasses.replace(
         on_gpu, num_seeds=4, parallel="jit", workdir="runs/cifar10-bce-0to3"
@@ -907,6 +913,28 @@ def test_a_batch_is_split_over_all_devices_unless_by_jit(mode, runs_as, tmp_path
         state = jaxgan.parallel.replicate(blank(run.model), run.mode)
         state, _ = program(state, batches(0, 1), 1)
         assert state.step == 1 and len(state.step.sharding.device_set) == 8
+
+
+@shows("devices")
+def test_cores_share_the_batches_of_convolutions_with_a_penalty(tmp_path):
+    cifar = ["--loss=r3gan", "--dataset=cifar10", "--preset=cpu"]
+    assert train.parse(cifar)[0].devices == 2
+    assert train.parse([*cifar, "--loss=bce"])[0].devices == 1
+    for other in ("batch-size=63", "num-seeds=2", "parallel=jit", "model=mlp", "devices=1"):
+        config, _ = train.parse([*cifar, f"--{other}"])
+        assert config.devices == 1 and "devices" not in configs.recorded(config)
+    # What results.py prints makes the same run.
+    assert "--devices=1" in printed(train.parse([*cifar, "--devices=1"])[0])
+    assert "--devices" not in printed(train.parse(cifar)[0])
+
+    # In a process of its own, whose jax has not started.
+    told = ("JAX_NUM_CPU_DEVICES", "XLA_FLAGS")
+    environment = {name: value for name, value in os.environ.items() if name not in told}
+    ring = ["--loss=wgan-gp", "--dataset=ring8", "--width=8", "--batch-size=8", "--dry-run"]
+    script = [sys.executable, "experiments/train.py", *ring, f"--workdir={tmp_path}"]
+    for more, says in ([], "1 cpu (jit), in"), (["--devices=2"], "2 cpu (pmap), in"):
+        done = subprocess.run([*script, *more], capture_output=True, text=True, env=environment)
+        assert f", {says}" in done.stdout
 
 
 @pytest.mark.slow

@@ -10,6 +10,7 @@ from jaxgan.commands.flags import asks_for_help, given, read
 from jaxgan.commands.presets import (
     check_names,
     default_workdir,
+    devices_that_pay,
     has_own,
     kind_of,
     preset,
@@ -34,7 +35,14 @@ GROUPS = {
         "score_every",
     ),
     "where it runs": (
-        *("parallel", "distributed", "coordinator_address", "num_processes", "process_id"),
+        *(
+            "parallel",
+            "devices",
+            "distributed",
+            "coordinator_address",
+            "num_processes",
+            "process_id",
+        ),
     ),
     "instead of training": ("dry_run", "replay"),
 }
@@ -94,6 +102,8 @@ def parse(arguments: list[str]) -> tuple[Config, Options]:
     if parsed.model == "auto":  # a preset's, or the run's
         values["model"] = defaults.model
     config = Config(**values)
+    if "loss" in said:
+        config = dataclasses.replace(config, devices=_devices(said, config, kind))
     if {*"/:\0"} & {*parsed.name} or parsed.name in (".", ".."):
         raise ValueError(f"--name={parsed.name!r} must be a folder's name, without / and :.")
     if config.workdir is None:
@@ -133,8 +143,16 @@ def _kind(said):
         return kind
     if said.get("distributed"):  # several processes have to meet before jax starts
         return "gpu"
-    use_cores(seeds, mode)
+    settings = {k: v for k, v in said.items() if hasattr(Config, k)}
+    on_cpu = dataclasses.replace(preset(said["loss"], **chosen, kind="cpu"), **settings)
+    use_cores(seeds, mode, _devices(said, on_cpu, "cpu"))
     return kind_of(**chosen)
+
+
+def _devices(said, config, kind):
+    """The cores that share a batch: the user's word, or what pays for these settings."""
+    alone = said.get("distributed")
+    return said.get("devices", 1 if alone else devices_that_pay(config, kind))
 
 
 def _defaults(said, kind):

@@ -47,7 +47,7 @@ OPTIMIZERS = {"adam": ("b1", "b2"), "rmsprop": ("b2",), "sgd": ()}
 # Without effect, and so in no run's config: folders of before these settings go on.
 OFF: dict[str, Any] = {"r1": 0.0, "r2": 0.0, "pack": 1, "spectral_norm": False, "flip": False}
 OFF |= {"augment": "none", "ada": 0.0, "channels": None, "cache_dir": None}
-OFF |= {"score_every": 0, "patience": 0}
+OFF |= {"score_every": 0, "patience": 0, "devices": 1}
 PRECISIONS = ("float32", "bfloat16")
 
 
@@ -77,14 +77,15 @@ class Config:
     num_seeds: int = 1
     """Train so many runs, of seeds SEED, SEED + 1, ..."""
     workdir: str | None = None
-    """The run's folder, or gs://BUCKET/FOLDER; by default runs/DATASET-LOSS-SEED, and what is not
-    the preset's."""
+    """The run's folder, or gs://BUCKET/FOLDER."""
     data_dir: str | None = None
     """Where tensorflow-datasets keeps its sets."""
     cache_dir: str | None = None
     """Where decoded images of folders are kept."""
     parallel: str = "auto"
     """jit (one device), pmap or mesh (all), or auto."""
+    devices: int = 1
+    """Cores that share each batch, on a CPU."""
     precision: str = "float32"
     """Of networks: float32 or bfloat16."""
     checkpoint_every: int = 5000
@@ -176,6 +177,7 @@ def check(config: Config) -> None:
         "n_critic": 10_000,
         "num_seeds": 1000,
         "depth": 100,
+        "devices": 1000,
         **dict.fromkeys(("batch_size", "log_every", "latent_dim", "width", "pack"), 2**31 - 1),
         **({} if config.num_classes is None else {"num_classes": 2**31 - 1}),
     }.items():
@@ -294,6 +296,10 @@ def unused(config: Config) -> dict[str, str]:
     if config.dataset.startswith("npy:"):
         as_it_is = "--dataset=npy:FILE, which is trained on as it is"
         reasons |= dict.fromkeys(("image_size", "channels"), as_it_is)
+    if config.parallel == "jit":
+        reasons["devices"] = "--parallel=jit"
+    elif config.num_seeds > 1:
+        reasons["devices"] = f"--num-seeds={config.num_seeds}, which share the cores by themselves"
     if not config.score_every:
         reasons["patience"] = "--score-every=0"
     if not config.checkpoint_every:

@@ -48,7 +48,8 @@ _OTHER_NAMES = {
     ("precision",): "dtype fp16 bf16",
     ("checkpoint_every",): "save_every save_interval",
     ("log_every",): "log_interval",
-    ("parallel",): "gpu gpus device devices",
+    ("parallel",): "gpu gpus device",
+    ("devices",): "cores num_devices threads",
     ("workdir",): "output output_dir outdir logdir run",
     ("n", "samples"): "num num_samples",
 }

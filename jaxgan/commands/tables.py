@@ -205,7 +205,8 @@ def _cells(run, columns):
 
 def _cores(device: dict, config: Config) -> str:
     """What makes each of so many cores a device, where the command does not do so by itself."""
-    by_itself = config.num_seeds > 1 and config.parallel == "auto"
+    seeds_do = config.num_seeds > 1 and config.parallel == "auto"
+    by_itself = seeds_do or config.devices == device["count"]
     if device["platform"] != "cpu" or device["count"] == 1 or by_itself:
         return ""
     return f"XLA_FLAGS=--xla_force_host_platform_device_count={device['count']} "

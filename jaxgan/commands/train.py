@@ -52,7 +52,7 @@ def main(arguments: list[str], train: Callable[[Config], Run] = train) -> int:
         model, iteration = nonfinite.load(file, settings.make_model_of)
         return endings.DIVERGED if nonfinite.replay(model, iteration) else 0
     config, options = parse(arguments)
-    use_cores(config.num_seeds, config.parallel)
+    use_cores(config.num_seeds, config.parallel, config.devices)
     if options.dry_run:
         check_folder(config)
         describe(make_job(config))
