@@ -10,19 +10,14 @@ from typing import Any
 import script
 import flax
 import jax
-from benchmarks import limit
+from benchmarks import limit, whole_runs
 from benchmarks.measure import alternate, divide, fastest, summarise
+from benchmarks.operations import count_operations
 from benchmarks.ours import compile_ours
 from benchmarks.plain_flax import compile_plain_flax
 from benchmarks.verify import DisagreementError, verify
-from benchmarks.workloads import (
-    Program,
-    Workload,
-    count_cores,
-    count_operations,
-    make_data,
-    workloads,
-)
+from benchmarks.whole_runs import Row
+from benchmarks.workloads import Program, Workload, count_cores, make_data, workloads
 
 from jaxgan.commands import endings
 from jaxgan.commands.config import PRECISIONS, check_choice
@@ -42,12 +37,14 @@ class Settings:
     Images are real ones trained on. The limit is the faster framework's large matrix product.
     Memory is that of tensors, the state and all that an iteration holds, as XLA plans it and as
     PyTorch's allocator counts it; it leaves out data set, code and libraries.
+
+    Three rows are of whole runs, beside what a PyTorch user would write: seeds, fit and folder.
     """
 
     only: str = ""
     """Workloads whose name is or begins with this; all by default."""
     seconds: float = 6.0
-    """Time to spend on each measurement, over all rounds."""
+    """Time to spend on each measurement, over all rounds; fit and folder take what they take."""
     json: str = ""
     """A file to write all figures to."""
     precision: str = "float32"
@@ -55,6 +52,8 @@ class Settings:
     against: str = "all"
     """One of pytorch, torch.compile (where it supports the computation) and plain-flax; all; or
     none."""
+    data_dir: str = ""
+    """The folder of images to read; by default one is made."""
 
 
 @endings.ends_in_a_line("benchmark.py", "choose smaller workloads with --only")
@@ -89,8 +88,8 @@ def parse(arguments: list[str]) -> Settings:
     return read(Settings, arguments, "benchmark.py")
 
 
-def choose(settings: Settings) -> list[Workload]:
-    """The workloads that are asked for.
+def choose(settings: Settings) -> list[Workload | Row]:
+    """What is asked for.
 
     Raises:
       ValueError: if a setting is out of its range, in one line.
@@ -99,18 +98,21 @@ def choose(settings: Settings) -> list[Workload]:
     check_choice("--against", settings.against, ("all", "none", *PYTORCH, PLAIN_FLAX))
     if not 0 < settings.seconds < float("inf"):
         raise ValueError(f"--seconds must be positive and finite; got {settings.seconds}.")
-    folder = os.path.dirname(settings.json) or "."
-    if not os.path.isdir(folder):
-        raise ValueError(f"--json={settings.json} cannot be written: there is no folder {folder}.")
-    known = workloads(settings.precision)
+    for name, folder in (
+        (f"--json={settings.json} cannot be written", os.path.dirname(settings.json)),
+        (f"--data-dir={settings.data_dir} cannot be read", settings.data_dir),
+    ):
+        if not os.path.isdir(folder or "."):
+            raise ValueError(f"{name}: there is no folder {folder}.")
+    known = [*workloads(settings.precision), *whole_runs.ROWS]
     chosen = [each for each in known if each.name.startswith(settings.only)]
     if not chosen:
         check_choice("--only", settings.only, tuple(each.name for each in known))
     return chosen
 
 
-def run(settings: Settings, chosen: list[Workload]) -> dict[str, Any]:
-    """Measures the workloads, printing each one's table as soon as it is there.
+def run(settings: Settings, chosen: list[Workload | Row]) -> dict[str, Any]:
+    """Measures each, printing its table as soon as it is there.
 
     Returns:
       All figures, as they go into the JSON file.
@@ -124,19 +126,27 @@ def run(settings: Settings, chosen: list[Workload]) -> dict[str, Any]:
     print(", ".join(f"{name} {value}" for name, value in machine.items()))
     if wanted and not installed:
         print("PyTorch is not installed and left out; pip install 'jaxgan[bench]' brings it.")
-    measured = {each.name: measure(settings, each, with_pytorch) for each in chosen}
-    report = {"machine": machine, "settings": dataclasses.asdict(settings), "workloads": measured}
-    clipped, penalised = (measured.get(f"dcgan32-{loss}") for loss in ("wgan", "wgan-gp"))
-    if clipped and penalised:
-        report["penalty_to_clip"] = {
-            name: clipped["programs"][name]["iterations_per_second"]["median"]
-            / program["iterations_per_second"]["median"]
-            for name, program in penalised["programs"].items()
-            if name in clipped["programs"]
-        }
-        ratios = ", ".join(f"{name} {x:.2f}" for name, x in report["penalty_to_clip"].items())
-        print(f"an iteration's time with gradient penalty to one with clipping: {ratios}")
+    report = {"machine": machine, "settings": dataclasses.asdict(settings), "workloads": {}}
+    for each in chosen:
+        of_kind = measure_row if isinstance(each, Row) else measure
+        report["workloads"][each.name] = of_kind(settings, each, with_pytorch)
     return report
+
+
+def measure_row(settings: Settings, row: Row, with_pytorch: bool) -> dict[str, Any]:
+    """Measures whole runs, and prints their table."""
+    found = row.measure(settings.seconds, with_pytorch, settings.data_dir)
+    programs = {
+        name: {column: summarise(each) for column, each in columns.items()}
+        for name, columns in found.items()
+    }
+    names = next(iter(programs.values()))
+    print(f"\n{row.name}: {row.title}; {row.unit}")
+    print(f"{'':14}" + "".join(f"{name:>22}" for name in names))
+    for name, columns in programs.items():
+        cells = (f"{each['median']:.4g} {_spread(each):>5}" for each in columns.values())
+        print(f"{name:14}" + "".join(f"{cell:>22}" for cell in cells))
+    return {"unit": row.unit, "programs": programs}
 
 
 def measure(settings: Settings, workload: Workload, with_pytorch: bool) -> dict[str, Any]:
@@ -155,34 +165,33 @@ def measure(settings: Settings, workload: Workload, with_pytorch: bool) -> dict[
     seconds = {name: settings.seconds * (1 if name in programs else LIMIT_SHARE) for name in runs}
     rates = alternate(runs, seconds)
 
-    limits = [
-        [rate * operations for rate in rates[f"{name} product"]]
+    limits = {
+        name: [rate * operations for rate in rates[f"{name} product"]]
         for name, (_, operations) in products.items()
-    ]
-    best = fastest(limits)
+    }
+    best = fastest([*limits.values()])
     operations = count_operations(workload)
     images = workload.config.n_critic * workload.config.batch_size
-    result: dict[str, Any] = {
+    result = {
         "deviations": deviations,
         "operations": operations,
         "operations_on_pixels": count_operations(workload, padding=False),
         "limit_per_second": summarise(best),
-        "limits_per_second": {
-            name: summarise(each) for name, each in zip(products, limits, strict=True)
+        "limits_per_second": {name: summarise(each) for name, each in limits.items()},
+        "programs": {
+            name: {
+                "iterations_per_second": summarise(rates[name]),
+                "images_per_second": summarise([images * rate for rate in rates[name]]),
+                "jaxgan_ratio": summarise(divide(rates[OURS], rates[name])),
+                "fraction_of_limit": summarise(
+                    [operations * each for each in divide(rates[name], best)]
+                ),
+                "compile_seconds": program.compile_seconds,
+                "memory_bytes": program.memory,
+            }
+            for name, program in programs.items()
         },
-        "programs": {},
     }
-    for name, program in programs.items():
-        result["programs"][name] = {
-            "iterations_per_second": summarise(rates[name]),
-            "images_per_second": summarise([images * rate for rate in rates[name]]),
-            "jaxgan_ratio": summarise(divide(rates[OURS], rates[name])),
-            "fraction_of_limit": summarise(
-                [operations * each for each in divide(rates[name], best)]
-            ),
-            "compile_seconds": program.compile_seconds,
-            "memory_bytes": program.memory,
-        }
     print(format_table(workload, result))
     return result
 
@@ -191,7 +200,7 @@ def compile_programs(
     settings: Settings, workload: Workload, with_pytorch: bool
 ) -> dict[str, Program]:
     """All that can run the workload."""
-    examples, against = make_data(workload), settings.against
+    examples, against, name = make_data(workload), settings.against, workload.name
     programs = {OURS: compile_ours(workload, examples)}
     if with_pytorch:
         from benchmarks.pytorch import make_pytorch
@@ -201,15 +210,11 @@ def compile_programs(
         if against != "pytorch" and workload.config.loss != "wgan-gp":
             try:
                 programs["torch.compile"] = make_pytorch(workload, examples, compiled=True)
-            except (
-                Exception
-            ) as error:  # it needs a C++ compiler or Triton, and says so in many ways
+            except Exception as error:  # no C++ compiler or Triton, which it says in many ways
                 reason = (str(error).splitlines() or [type(error).__name__])[0]
-                print(f"torch.compile is left out of {workload.name}: {reason}")
+                print(f"torch.compile is left out of {name}: {reason}")
     if against == "all" and workload.config.model == "resnet":
-        print(
-            f"{PLAIN_FLAX} is left out of {workload.name}, where it takes minutes for an iteration"
-        )
+        print(f"{PLAIN_FLAX} is left out of {name}, where it takes minutes for an iteration")
     elif against in ("all", PLAIN_FLAX):
         programs[PLAIN_FLAX] = compile_plain_flax(workload, examples)
     return programs

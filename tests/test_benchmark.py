@@ -9,6 +9,7 @@ import pathlib
 import subprocess
 import sys
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -19,7 +20,9 @@ sys.path.insert(0, str(EXPERIMENTS))
 
 import benchmark
 from benchmarks import limit, measure, ours, plain_flax, verify
-from benchmarks.workloads import Workload, count_operations, make_data, workloads
+from benchmarks.operations import count, count_operations
+from benchmarks.plain_flax import PlainFlax
+from benchmarks.workloads import Workload, make_data, workloads
 
 from jaxgan.commands.config import Config
 from jaxgan.commands.presets import preset
@@ -83,13 +86,13 @@ def test_pytorch_trains_as_jaxgan_does(workload):
     ids=str,
 )
 def test_other_training_is_refused(change, monkeypatch):
-    ask = verify.ask_plain_flax
+    ask = plain_flax.ask
 
     def ask_changed(workload, inputs):
         config = dataclasses.replace(workload.config, **change)
         return ask(workload._replace(config=config), inputs)
 
-    monkeypatch.setattr(verify, "ask_plain_flax", ask_changed)
+    monkeypatch.setattr(plain_flax, "ask", ask_changed)
     monkeypatch.setattr(verify, "DRAWS", 1)
     with pytest.raises(verify.DisagreementError, match="plain flax and jaxgan differ by"):
         verify.verify(MLP_GP, with_pytorch=False)
@@ -101,7 +104,7 @@ def test_other_data_and_noise_are_told_apart():
     inputs, answer = ask_ours(MLP_GP)
     for name in ("reals", "d_latents", "g_latents", "epsilon"):
         other = inputs._replace(**{name: 1 - np.array(getattr(inputs, name))})
-        deviation = verify.deviation(verify.ask_plain_flax(MLP_GP, other), answer, inputs)
+        deviation = verify.deviation(plain_flax.ask(MLP_GP, other), answer, inputs)
         assert deviation.gradients > 10 * verify.TOLERANCE.gradients
         assert deviation.updates > 10 * verify.TOLERANCE.updates
 
@@ -115,38 +118,59 @@ def test_drawn_latents_are_normal_and_epsilon_uniform():
     assert epsilon.min() >= 0 and epsilon.max() < 1 and abs(epsilon.mean() - 0.5) < 0.03
 
 
-def test_operations_of_a_linear_pair_by_hand():
-    """Two layers in each network, batch 8, width 8: generator 3·8 + 8·2, critic 2·8 + 8·1."""
-    generator, critic, batch = 2 * (24 + 16), 2 * (16 + 8), 8
-    first_g, first_c = 2 * 24, 2 * 16
-    d_step = generator + 2 * (3 * critic - first_c) + 4 * critic
-    g_step = generator + critic + critic + 2 * generator - first_g
+def test_operations_of_a_pair_of_two_layers_by_hand():
+    """Batch 8, width 8: generator 3·8 + 8·2 products a sample, critic 2·8 + 8·1."""
+    generator, critic = 2 * (24 + 16), 2 * (16 + 8)
+    first_g, first_c, last_c = 2 * 24, 2 * 16, 2 * 8
+    d_step = generator  # samples
+    d_step += 2 * (3 * critic - first_c)  # forward, and both gradients but that of the data
+    # The penalty: forward and back to the data; that pass again, from the data on, for the way back
+    # to the last layer's ones; and the gradient of all weights.
+    d_step += 2 * critic + (critic - last_c) + critic
+    g_step = generator + critic + critic + (2 * generator - first_g)
     workload = tiny("wgan-gp", "mlp", depth=1, n_critic=3)
-    assert count_operations(workload) == batch * (3 * d_step + g_step)
+    assert count_operations(workload) == 8 * (3 * d_step + g_step)
+
+
+def products(f, *shapes):
+    arguments = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in shapes]
+    return [count(jax.make_jaxpr(f)(*arguments).jaxpr, padding) for padding in (True, False)]
+
+
+@pytest.mark.parametrize("kind", [nn.Conv, nn.ConvTranspose])
+def test_operations_of_convolutions_and_their_gradients_by_hand(kind):
+    """5×5 at stride 2, 8×8 to 4×4 or back: 4 places of 5 taps an axis, 3 of them on zeros around.
+
+    The zeros that spread the image out in a transposed convolution or in a gradient do not count.
+    """
+    layer = kind(6, (5, 5), strides=(2, 2), use_bias=False)
+    side, out = (8, 4) if kind is nn.Conv else (4, 8)
+    x, k, y = (2, side, side, 3), (5, 5, 3, 6), (2, out, out, 6)
+
+    def apply(x, k):
+        return layer.apply({"params": {"kernel": k}}, x)
+
+    def differentiate(x, k, y):
+        value, gradients = jax.vjp(apply, x, k)
+        return value, gradients(y)
+
+    once = [2 * taps**2 * 2 * 3 * 6 for taps in (20, 17)]
+    assert products(apply, x, k) == once
+    assert products(differentiate, x, k, y) == [3 * n for n in once]
 
 
 def operations_by_xla(workload):
-    """Of both updates of plain flax, whose convolutions XLA knows as such; no loop is in them."""
-    config = workload.config
-    model = make_model(dataclasses.replace(config, optimizer="sgd"), workload.data_shape)
-    state = jax.eval_shape(model.init, jax.random.key(0))
+    """Of both gradients of plain flax, whose convolutions XLA knows as such; no loop is in them."""
+    config, model = workload.config, PlainFlax(workload)
+    critic, generator = jax.eval_shape(model.start)
     z = jax.ShapeDtypeStruct((config.batch_size, config.latent_dim), jnp.float32)
     real = jax.ShapeDtypeStruct((config.batch_size, *workload.data_shape), jnp.float32)
     epsilon = jax.ShapeDtypeStruct((config.batch_size,), jnp.float32)
-
-    def d_gradients(d_params, g_params, real, z, epsilon):
-        fake, _ = plain_flax.generate(workload, g_params, z)
-        return jax.grad(plain_flax.critic_loss)(d_params, workload, real, fake, epsilon)
-
-    def g_gradients(g_params, d_params, z):
-        return jax.grad(plain_flax.generator_loss, has_aux=True)(g_params, workload, d_params, z)
-
-    d_params, g_params = state.critic.params, state.generator.params
     return sum(
         jax.jit(f).lower(*arguments).cost_analysis()["flops"]
         for f, arguments in (
-            (d_gradients, (d_params, g_params, real, z, epsilon)),
-            (g_gradients, (g_params, d_params, z)),
+            (model.d_gradient, (critic, generator, real, z, epsilon)),
+            (model.g_gradient, (generator, critic, z)),
         )
     )
 

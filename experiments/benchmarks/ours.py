@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from benchmarks.workloads import Program, Workload
+from benchmarks.workloads import Program, Weights, Workload
 from jaxgan import data, parallel
 from jaxgan.commands.settings import make_model
 from jaxgan.state import GANState
@@ -58,9 +58,14 @@ def compile_ours(workload: Workload, examples: np.ndarray) -> Program:
     return Program(run, compile_seconds, memory)
 
 
-def first_state(workload: Workload) -> GANState:
-    """The state that a run of the workload begins with; every program has its parameters."""
-    return make_model(workload.config, workload.data_shape).init(jax.random.key(0))
+def first_weights(workload: Workload) -> Weights:
+    """Those that a run of the workload begins with; every program has them."""
+    return weights_of(make_model(workload.config, workload.data_shape).init(jax.random.key(0)))
+
+
+def weights_of(state: GANState) -> Weights:
+    """What the programs have in common of a state."""
+    return Weights(state.critic.params, state.generator.params, state.ema, state.generator.stats)
 
 
 def count_bytes(tree: Any) -> int:

@@ -19,57 +19,48 @@ import torch.nn.functional as F
 from torch import nn
 
 from benchmarks.limit import products_in
-from benchmarks.ours import first_state
-from benchmarks.pytorch_networks import LAYERS, copy_params, statistics, to_flax
-from benchmarks.workloads import Answer, Inputs, Program, Trained, Workload, count_cores
+from benchmarks.ours import first_weights
+from benchmarks.pytorch_networks import LAYERS, load, statistics, to_flax
+from benchmarks.workloads import Answer, Inputs, Program, Weights, Workload, count_cores
 
 
 class Model:
     """The two players of a workload, what each minimises, and how it is updated."""
 
     def __init__(self, workload: Workload, device: str, dtype: torch.dtype = torch.float32):
-        self.config, self.dtype = workload.config, dtype
-        shape = workload.data_shape
+        config, shape = workload.config, workload.data_shape
+        self.config, self.dtype, self._step = config, dtype, 0
         self.image = (shape[2], *shape[:2]) if len(shape) == 3 else None
         self.generator, self.critic = (
             nn.Sequential(*each).to(device, dtype, memory_format=torch.channels_last)
-            for each in LAYERS[self.config.model](self.config, self.image, shape)
+            for each in LAYERS[config.model](config, self.image, shape)
         )
         self._autocast = torch.autocast(
-            device, torch.bfloat16, enabled=self.config.precision == "bfloat16"
+            device, torch.bfloat16, enabled=config.precision == "bfloat16"
         )
-        self._critic_params = list(self.critic.parameters())
-        self.g_tx = _optimizer(
-            self.config, self.generator.parameters(), self.config.g_learning_rate
-        )
-        self.d_tx = _optimizer(self.config, self._critic_params, self.config.d_learning_rate)
-        tensors = self.generator.state_dict().values()
-        self._averaged = [t for t in tensors if t.is_floating_point()]
-        self._step = 0
-        self.average: list[torch.Tensor] = []
+        self._g_params = list(self.generator.parameters())
+        self._d_params = list(self.critic.parameters())
+        self.g_tx = optimizer(config, self._g_params, config.g_learning_rate)
+        self.d_tx = optimizer(config, self._d_params, config.d_learning_rate)
+        statistics = [t for t in self.generator.buffers() if t.is_floating_point()]
+        self._averaged = [*self._g_params, *statistics]
 
-    def load(self, d_params: dict, g_params: dict) -> None:
+    def load(self, first: Weights) -> None:
         """Starts from flax's parameters, and the averaged generator from its own."""
-        with torch.no_grad():
-            for module, params in ((self.critic, d_params), (self.generator, g_params)):
-                arrays = copy_params(module, params)
-                for p, array in zip(module.parameters(), arrays, strict=True):
-                    p.copy_(torch.tensor(array.copy()))
+        self._first = first
+        load(self.critic, first.d_params)
+        load(self.generator, first.g_params)
         self.average = copy.deepcopy(self._averaged)
 
-    def trained(self, like: Inputs) -> Trained:
-        """What training has made of it by now, in the layout of flax's parameters."""
-        names = [name for name, t in self.generator.state_dict().items() if t.is_floating_point()]
-        average = dict(zip(names, self.average, strict=True))
-        return Trained(
-            to_flax(self.critic, list(self.critic.parameters()), like.d_params),
-            to_flax(self.generator, list(self.generator.parameters()), like.g_params),
-            to_flax(
-                self.generator,
-                [average[name] for name, _ in self.generator.named_parameters()],
-                like.g_params,
-            ),
-            statistics(self.generator, self._step),
+    def weights(self) -> Weights:
+        """What training has made of them by now, as flax has it."""
+        stats = statistics(self.generator, self._step)
+        average = self.average[: len(self._g_params)]
+        return Weights(
+            to_flax(self._d_params, self.critic, self._first.d_params),
+            to_flax(self._g_params, self.generator, self._first.g_params),
+            to_flax(average, self.generator, self._first.g_params),
+            {"batch_stats": stats} if stats else {},
         )
 
     def compile(self, mode: str) -> None:
@@ -84,8 +75,8 @@ class Model:
         self.d_tx.step()
         if self.config.loss == "wgan":
             with torch.no_grad():
-                torch._foreach_clamp_min_(self._critic_params, -self.config.clip)
-                torch._foreach_clamp_max_(self._critic_params, self.config.clip)
+                torch._foreach_clamp_min_(self._d_params, -self.config.clip)
+                torch._foreach_clamp_max_(self._d_params, self.config.clip)
 
     def g_step(self, z: torch.Tensor) -> None:
         """One update of the generator and of its average, whose decay grows as jaxgan's does."""
@@ -123,9 +114,7 @@ class Model:
         scores = self._scores(fake)
         if self.config.loss == "bce":
             return F.softplus(-scores).mean()
-        if self.config.loss == "minimax":
-            return -F.softplus(scores).mean()
-        return -scores.mean()
+        return -(F.softplus(scores) if self.config.loss == "minimax" else scores).mean()
 
     def _scores(self, x):
         with self._autocast:
@@ -139,33 +128,42 @@ class Model:
         return x.permute(0, 3, 1, 2).flip(2, 3).contiguous(memory_format=torch.channels_last)
 
 
+def optimizer(config, params, learning_rate):
+    """PyTorch's fastest of the kind."""
+    if config.optimizer == "adam":
+        return torch.optim.Adam(params, learning_rate, (config.b1, config.b2), fused=True)
+    if config.optimizer == "rmsprop":
+        return torch.optim.RMSprop(params, learning_rate, config.b2, foreach=True)
+    return torch.optim.SGD(params, learning_rate, foreach=True)
+
+
 def ask(workload: Workload, inputs: Inputs, dtype: torch.dtype = torch.float32) -> Answer:
     """What PyTorch makes of the inputs on the CPU, in flax's layout."""
     model = Model(workload, "cpu", dtype)
-    model.load(inputs.d_params, inputs.g_params)
+    model.load(inputs.first)
     d_latents, g_latents, epsilon = (
         torch.tensor(np.array(each), dtype=dtype)
         for each in (inputs.d_latents, inputs.g_latents, inputs.epsilon)
     )
     reals = [[model.to_data(np.array(real)) for real in each] for each in inputs.reals]
-
-    def differentiate(loss, module, params):
-        gradients = torch.autograd.grad(loss, list(module.parameters()))
-        return loss.item(), to_flax(module, gradients, params)
-
     d_loss = model.critic_loss(reals[0][0], d_latents[0, 0], epsilon[0, 0])
-    d_answer = differentiate(d_loss, model.critic, inputs.d_params)
+    d_gradients = torch.autograd.grad(d_loss, list(model.critic.parameters()))
     # Without a trace in the running statistics, which are updated below.
-    generator = copy.deepcopy(model.generator.state_dict())
-    g_answer = differentiate(model.generator_loss(g_latents[0]), model.generator, inputs.g_params)
-    model.generator.load_state_dict(generator)
+    before = copy.deepcopy(model.generator.state_dict())
+    g_loss = model.generator_loss(g_latents[0])
+    g_gradients = torch.autograd.grad(g_loss, list(model.generator.parameters()))
+    model.generator.load_state_dict(before)
     trained = []
     for i, z in enumerate(g_latents):
         for update in zip(reals[i], d_latents[i], epsilon[i], strict=True):
             model.d_step(*update)
         model.g_step(z)
-        trained.append(model.trained(inputs))
-    return Answer(*d_answer, *g_answer, trained)
+        trained.append(model.weights())
+    return Answer(
+        *(d_loss.item(), to_flax(d_gradients, model.critic, inputs.first.d_params)),
+        *(g_loss.item(), to_flax(g_gradients, model.generator, inputs.first.g_params)),
+        trained,
+    )
 
 
 def make_pytorch(workload: Workload, examples: np.ndarray, compiled: bool = False) -> Program:
@@ -173,18 +171,9 @@ def make_pytorch(workload: Workload, examples: np.ndarray, compiled: bool = Fals
 
     Its memory is that of tensors: the state, and what an iteration allocates beside it.
     """
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    if device == "cuda":
-        torch.backends.cudnn.benchmark = True
-        full = products_in("cuda", "float32") == "float32"
-        torch.set_float32_matmul_precision("highest" if full else "high")  # which is TF32
-        torch.backends.cudnn.allow_tf32 = not full
-    else:
-        torch.set_num_threads(count_cores())
-    config, batch = workload.config, workload.config.batch_size
+    device, config = choose_device(), workload.config
     model = Model(workload, device)
-    first = first_state(workload)
-    model.load(first.critic.params, first.generator.params)
+    model.load(first_weights(workload))
     if compiled:
         # To time the compiler, not its cache; of that it warns.
         torch.compiler.config.force_disable_caches = True
@@ -192,7 +181,7 @@ def make_pytorch(workload: Workload, examples: np.ndarray, compiled: bool = Fals
         model.compile("reduce-overhead" if device == "cuda" else "default")
     if examples.dtype == np.uint8:
         examples = examples.astype(np.float32) / 127.5 - 1
-    data = model.to_data(examples).to(device)
+    data, batch = model.to_data(examples).to(device), config.batch_size
 
     def latents():
         return torch.randn(batch, config.latent_dim, device=device)
@@ -210,19 +199,22 @@ def make_pytorch(workload: Workload, examples: np.ndarray, compiled: bool = Fals
     run(1)
     compile_seconds = time.perf_counter() - began if compiled else None
     run(2)  # on a GPU a compiled loss is recorded as a graph in its second call
-    state = [*model.generator.state_dict().values(), *model.critic.state_dict().values()]
-    state += model.average
-    for tx in (model.g_tx, model.d_tx):
-        state += [t for s in tx.state.values() for t in s.values() if torch.is_tensor(t)]
-    return Program(run, compile_seconds, sum(t.nbytes for t in state) + _allocated(run, device))
+    tensors = [*model.generator.state_dict().values(), *model.critic.state_dict().values()]
+    states = [each for tx in (model.g_tx, model.d_tx) for each in tx.state.values()]
+    tensors += model.average + [t for each in states for t in each.values() if torch.is_tensor(t)]
+    return Program(run, compile_seconds, sum(t.nbytes for t in tensors) + _allocated(run, device))
 
 
-def _optimizer(config, params, learning_rate):
-    if config.optimizer == "adam":
-        return torch.optim.Adam(params, learning_rate, (config.b1, config.b2), fused=True)
-    if config.optimizer == "rmsprop":
-        return torch.optim.RMSprop(params, learning_rate, config.b2, foreach=True)
-    return torch.optim.SGD(params, learning_rate, foreach=True)
+def choose_device() -> str:
+    """The GPU if there is one, else the CPU; sets what makes PyTorch fast there."""
+    if not torch.cuda.is_available():
+        torch.set_num_threads(count_cores())
+        return "cpu"
+    full = products_in("cuda", "float32") == "float32"
+    torch.backends.cudnn.benchmark = True
+    torch.backends.cudnn.allow_tf32 = not full
+    torch.set_float32_matmul_precision("highest" if full else "high")  # which is TF32
+    return "cuda"
 
 
 def _allocated(run, device):

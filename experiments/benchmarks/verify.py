@@ -17,7 +17,8 @@ import numpy as np
 import optax
 
 from benchmarks import plain_flax
-from benchmarks.workloads import Answer, Inputs, Trained, Workload
+from benchmarks.ours import weights_of
+from benchmarks.workloads import Answer, Inputs, Weights, Workload
 from jaxgan.commands.settings import make_model
 from jaxgan.gan import GAN, gan
 from jaxgan.losses import draw_epsilon
@@ -34,6 +35,11 @@ class Deviation(NamedTuple):
 
     gradients: float
     updates: float
+
+    @property
+    def excess(self) -> float:
+        """How many times the tolerance it is; NaN too is too much."""
+        return float(np.nan_to_num(np.max(np.divide(self, TOLERANCE)), nan=np.inf))
 
 
 # At the 6e-3 of a preset rounding has grown to a fifth of an update by the fifth iteration.
@@ -75,14 +81,14 @@ def verify(workload: Workload, with_pytorch: bool) -> dict[str, Deviation]:
         deviations = {
             name: Deviation(gradients[name].gradients, updates[name].updates) for name in gradients
         }
-        worst = max(deviations, key=lambda name: _excess(deviations[name]))
-        if _excess(deviations[worst]) <= 1:
+        worst = max(deviations, key=lambda name: deviations[name].excess)
+        if deviations[worst].excess <= 1:
             return deviations
-    gradients, updates = deviations[worst]
     raise DisagreementError(
-        f"{workload.name}: {worst} and jaxgan differ by {gradients:.1e} in a loss or a gradient "
-        f"and by {updates:.1e} in an update of the weights, where rounding explains "
-        f"{TOLERANCE.gradients:.0e} and {TOLERANCE.updates:.0e}: they do not train the same model."
+        f"{workload.name}: {worst} and jaxgan differ by {deviations[worst].gradients:.1e} in a "
+        f"loss or a gradient and by {deviations[worst].updates:.1e} in an update of the weights, "
+        f"where rounding explains {TOLERANCE.gradients:.0e} and {TOLERANCE.updates:.0e}: they do "
+        "not train the same model."
     )
 
 
@@ -92,16 +98,12 @@ def compare(
     """The deviation of each program from jaxgan, over some iterations of one draw."""
     with jax.default_matmul_precision("highest"):  # else GPUs round products to TF32
         inputs, ours = ask_ours(workload, seed, iterations)
-        answers = {"plain flax": ask_plain_flax(workload, inputs)}
+        answers = {"plain flax": plain_flax.ask(workload, inputs)}
     if with_pytorch:
-        answers["pytorch"] = ask_pytorch(workload, inputs)
+        from benchmarks import pytorch
+
+        answers["pytorch"] = pytorch.ask(workload, inputs)
     return {name: deviation(each, ours, inputs) for name, each in answers.items()}
-
-
-def _excess(deviation):
-    """How many times the tolerance it is; NaN too is too much."""
-    excess = np.max(np.divide(deviation, TOLERANCE))
-    return np.inf if np.isnan(excess) else excess
 
 
 def deviation(answer: Answer, reference: Answer, inputs: Inputs) -> Deviation:
@@ -112,17 +114,14 @@ def deviation(answer: Answer, reference: Answer, inputs: Inputs) -> Deviation:
     For updates see `updates_of` and `differences`.
     """
     worst = []
-    for loss, expected in ((answer.d_loss, reference.d_loss), (answer.g_loss, reference.g_loss)):
-        worst.append(abs(float(loss) - float(expected)) / max(1.0, abs(float(expected))))
-    for gradients, expected in (
-        (answer.d_gradients, reference.d_gradients),
-        (answer.g_gradients, reference.g_gradients),
-    ):
-        size = np.linalg.norm([np.linalg.norm(each) for each in jax.tree.leaves(expected)])
-        apart = jax.tree.map(
-            lambda a, b: np.linalg.norm(np.asarray(a) - np.asarray(b)), gradients, expected
+    for player in ("d", "g"):
+        loss, expected = (float(getattr(each, f"{player}_loss")) for each in (answer, reference))
+        worst.append(abs(loss - expected) / max(1.0, abs(expected)))
+        found, gradients = (
+            _flat(getattr(each, f"{player}_gradients")) for each in (answer, reference)
         )
-        worst.append(float(np.max(jax.tree.leaves(apart)) / size))
+        size = np.linalg.norm([np.linalg.norm(each) for each in gradients.values()])
+        worst += [np.linalg.norm(found[name] - each) / size for name, each in gradients.items()]
     updates = [
         [*differences(*(updates_of(each, inputs) for each in pair)).values()]
         for pair in zip(answer.trained, reference.trained, strict=True)
@@ -130,16 +129,15 @@ def deviation(answer: Answer, reference: Answer, inputs: Inputs) -> Deviation:
     return Deviation(float(np.max(worst)), float(np.max(updates)))  # not max, which hides a NaN
 
 
-def updates_of(trained: Trained, inputs: Inputs) -> dict[str, np.ndarray]:
+def updates_of(trained: Weights, inputs: Inputs) -> dict[str, np.ndarray]:
     """By name, what training changed in each parameter, and the running statistics, in float64.
 
     A bias that BatchNorm follows is left out: it is subtracted again, so that its gradient is
     nothing but rounding, of which Adam and RMSProp make steps of full length.
     """
-    first = Trained(inputs.d_params, inputs.g_params, inputs.g_params, None)
     updates = {f"g_stats/{name}": x for name, x in _flat(trained.g_stats).items()}
     for part in ("d_params", "g_params", "average"):
-        now, start = (_flat(getattr(each, part)) for each in (trained, first))
+        now, start = (_flat(getattr(each, part)) for each in (trained, inputs.first))
         for name in sorted(now.keys() - _before_norm(now)):
             updates[f"{part}/{name}"] = now[name] - start[name]
     return updates
@@ -197,12 +195,9 @@ def ask_ours(
     d_gradients, d_metrics = model.d_grad(state, real, jax.random.fold_in(key, 0))
     g_key = jax.random.fold_in(key, workload.config.n_critic)
     g_gradients, g_metrics = model.g_grad(state, real, g_key)
+    trained = train(model, state, inputs.reals)
     return inputs, Answer(
-        d_metrics["d_loss"],
-        d_gradients,
-        g_metrics["g_loss"],
-        g_gradients,
-        train(model, state, inputs.reals),
+        d_metrics["d_loss"], d_gradients, g_metrics["g_loss"], g_gradients, trained
     )
 
 
@@ -218,14 +213,12 @@ def build(
     return gan(*networks, game.loss, g_tx, d_tx, n_critic=game.n_critic, ema_decay=game.ema_decay)
 
 
-def train(model: GAN, state: GANState, reals: np.ndarray) -> list[Trained]:
+def train(model: GAN, state: GANState, reals: np.ndarray) -> list[Weights]:
     """What `model.step` makes of a state, iteration by iteration."""
     trained = []
     for each in reals:
         state, _ = model.step(state, each)
-        trained.append(
-            Trained(state.critic.params, state.generator.params, state.ema, state.generator.stats)
-        )
+        trained.append(weights_of(state))
     return trained
 
 
@@ -233,7 +226,7 @@ def draw_inputs(
     workload: Workload, model: GAN, seed: int, iterations: int
 ) -> tuple[GANState, Inputs]:
     """A state of random weights, and with it the data and the noise of its first iterations."""
-    config, shape = workload.config, workload.data_shape
+    config = workload.config
     rng = np.random.RandomState(seed)  # whose numbers stay the same in every version of numpy
     state = model.init(jax.random.key(seed))
     g_params, d_params = (
@@ -248,7 +241,7 @@ def draw_inputs(
         ema=jax.tree.map(np.copy, g_params),
     )
     sizes = (iterations, config.n_critic, config.batch_size)
-    reals = rng.uniform(-1, 1, (*sizes, *shape)).astype(np.float32).astype(jnp.result_type(float))
+    reals = rng.uniform(-1, 1, (*sizes, *workload.data_shape)).astype(np.float32)
     noise = [
         [
             drawn_noise(config.latent_dim, config.batch_size, jax.random.fold_in(key, update))
@@ -258,10 +251,8 @@ def draw_inputs(
     ]
     latents = np.array([[each[0] for each in iteration] for iteration in noise])
     epsilon = np.array([[each[1] for each in iteration[:-1]] for iteration in noise])
-    return state, Inputs(
-        *(d_params, g_params, state.generator.stats),
-        *(reals, latents[:, :-1], latents[:, -1], epsilon),
-    )
+    reals = reals.astype(jnp.result_type(float))
+    return state, Inputs(weights_of(state), reals, latents[:, :-1], latents[:, -1], epsilon)
 
 
 def _random_params(rng, path, leaf):
@@ -280,43 +271,3 @@ def drawn_noise(latent_dim: int, batch: int, key: jax.Array) -> tuple[jax.Array,
     """The latents and the ε that an update of a batch draws from a key."""
     latents, keys = draw_noise(key, batch, latent_dim)
     return latents, draw_epsilon(keys, batch, latents.dtype)
-
-
-def ask_plain_flax(workload: Workload, inputs: Inputs) -> Answer:
-    """Runs the losses that plain flax's updates minimise, and the updates."""
-    differentiate, d_update, g_update, init = _plain_flax(workload)
-    first = differentiate(inputs)
-    d_state, g_state = init(inputs.d_params, inputs.g_params, inputs.g_stats)
-    trained = []
-    for i, z in enumerate(inputs.g_latents):
-        for each in zip(inputs.reals[i], inputs.d_latents[i], inputs.epsilon[i], strict=True):
-            d_state = d_update(d_state, g_state[0], *each)
-        g_state = g_update(g_state, d_state[0], z)
-        g_params, stats, _, (average, _), _ = g_state
-        trained.append(Trained(d_state[0], g_params, average, stats))
-    return Answer(*first, trained)
-
-
-@functools.cache
-def _plain_flax(workload):
-    @jax.jit
-    def differentiate(inputs):
-        d_params, g_params = inputs.d_params, inputs.g_params
-        fake, _ = plain_flax.generate(workload, g_params, inputs.d_latents[0, 0])
-        d_answer = jax.value_and_grad(plain_flax.critic_loss)(
-            d_params, workload, inputs.reals[0, 0], fake, inputs.epsilon[0, 0]
-        )
-        (g_loss, _), g_gradients = jax.value_and_grad(plain_flax.generator_loss, has_aux=True)(
-            g_params, workload, d_params, inputs.g_latents[0]
-        )
-        return *d_answer, g_loss, g_gradients
-
-    updates = plain_flax.make_updates(workload)
-    return differentiate, jax.jit(updates.d_update), jax.jit(updates.g_update), updates.init
-
-
-def ask_pytorch(workload: Workload, inputs: Inputs) -> Answer:
-    """Runs PyTorch's losses and updates on the CPU."""
-    from benchmarks import pytorch
-
-    return pytorch.ask(workload, inputs)
