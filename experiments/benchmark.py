@@ -1,5 +1,6 @@
 """Measures jaxgan against PyTorch and plain flax: `python experiments/benchmark.py --help`."""
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -135,16 +136,15 @@ def run(settings: Settings, chosen: list[Workload | Row]) -> dict[str, Any]:
 
 def measure_row(settings: Settings, row: Row, with_pytorch: bool) -> dict[str, Any]:
     """Measures whole runs, and prints their table."""
-    found = row.measure(settings.seconds, with_pytorch, settings.data_dir)
+    options = whole_runs.Options(settings.seconds, with_pytorch, settings.data_dir)
     programs = {
-        name: {column: summarise(each) for column, each in columns.items()}
-        for name, columns in found.items()
+        name: {figure: summarise(each) for figure, each in figures.items()}
+        for name, figures in whole_runs.measure(row, options).items()
     }
-    names = next(iter(programs.values()))
     print(f"\n{row.name}: {row.title}; {row.unit}")
-    print(f"{'':14}" + "".join(f"{name:>22}" for name in names))
-    for name, columns in programs.items():
-        cells = (f"{each['median']:.4g} {_spread(each):>5}" for each in columns.values())
+    print(f"{'':14}" + "".join(f"{name:>22}" for name in programs[next(iter(programs))]))
+    for name, figures in programs.items():
+        cells = (f"{each['median']:.4g} {_spread(each):>5}" for each in figures.values())
         print(f"{name:14}" + "".join(f"{cell:>22}" for cell in cells))
     return {"unit": row.unit, "programs": programs}
 
@@ -281,12 +281,11 @@ def _spread(values):
 
 def _processor():
     """Its name, where the system tells."""
-    try:
-        with open("/proc/cpuinfo") as file:
-            names = [line.split(":")[1].strip() for line in file if line.startswith("model name")]
-    except OSError:
-        names = []
-    return names[0] if names else platform.processor() or platform.machine()
+    with contextlib.suppress(OSError), open("/proc/cpuinfo") as file:
+        for line in file:
+            if line.startswith("model name"):
+                return line.split(":")[1].strip()
+    return platform.processor() or platform.machine()
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ import functools
 import importlib.util
 import json
 import math
+import os
 import pathlib
 import subprocess
 import sys
@@ -19,7 +20,7 @@ EXPERIMENTS = pathlib.Path(__file__).parent.parent / "experiments"
 sys.path.insert(0, str(EXPERIMENTS))
 
 import benchmark
-from benchmarks import limit, measure, ours, plain_flax, verify
+from benchmarks import limit, measure, ours, plain_flax, verify, whole_runs
 from benchmarks.operations import count, count_operations
 from benchmarks.plain_flax import PlainFlax
 from benchmarks.workloads import Workload, make_data, workloads
@@ -29,6 +30,7 @@ from jaxgan.commands.presets import preset
 from jaxgan.commands.settings import make_model
 
 HAS_TORCH = importlib.util.find_spec("torch") is not None
+OPTIONS = whole_runs.Options(seconds=1.0, with_pytorch=False, data_dir="")
 needs_torch = pytest.mark.skipif(not HAS_TORCH, reason="PyTorch, the extra `bench`, is missing")
 
 
@@ -314,6 +316,82 @@ def test_the_command_prints_a_table_and_writes_json(tmp_path, capsys, monkeypatc
     assert images == pytest.approx(5 * 8 * rate["median"])  # n_critic batches of 8
 
 
+def test_whole_runs_take_turns_and_share_a_rounds_folder():
+    clock, seen = Clock(), []
+
+    def program(name, seconds):
+        def run(place):
+            seen.append((name, place, os.listdir(place)))
+            pathlib.Path(place, name).touch()
+            clock.sleep(seconds)
+            return {"seconds": seconds, "now": clock.now}
+
+        return run
+
+    row = whole_runs.Row("row", "", "s", lambda _: {"a": program("a", 1), "b": program("b", 2)})
+    found = whole_runs.measure(row, OPTIONS)
+    assert found == {
+        "a": {"seconds": [1, 1, 1], "now": [1, 4, 7]},
+        "b": {"seconds": [2, 2, 2], "now": [3, 6, 9]},
+    }
+    assert [(name, there) for name, _, there in seen] == [("a", []), ("b", ["a"])] * 3
+    assert len({place for _, place, _ in seen}) == 3 and not os.path.exists(seen[0][1])
+
+
+def test_a_script_is_followed_to_its_picture(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import os, sys\n"
+        "assert os.environ['XDG_CACHE_HOME'] == sys.argv[1]\n"
+        "print('first step'); print('samples in', sys.argv[1])"
+    )
+    figures = whole_runs.follow([str(script), "{place}"], str(tmp_path))
+    assert 0 < figures["first step"] <= figures["picture"]
+    script.write_text("print('first step')")
+    with pytest.raises(RuntimeError, match="ended with 0 after .'first step'"):
+        whole_runs.follow([str(script)], str(tmp_path))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["seeds", "fit", "folder"])
+def test_rows_of_whole_runs(name, monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr(whole_runs, "ROUNDS", 1)
+    monkeypatch.setattr(whole_runs, "STEPS", 2)
+    path = tmp_path / "report.json"
+    arguments = [f"--only={name}", "--seconds=0.1", f"--json={path}"]
+    if name == "folder":
+        arguments.append(f"--data-dir={whole_runs.pictures(str(tmp_path), count=300)}")
+    assert benchmark.main(arguments) == 0
+    row = json.loads(path.read_text())["workloads"][name]
+    of_ours = {"fit": {"jaxgan cold", "jaxgan warm"}}.get(name, {"jaxgan"})
+    assert of_ours <= row["programs"].keys()
+    assert any("pytorch" in each for each in row["programs"]) == HAS_TORCH
+    for figures in row["programs"].values():
+        assert all(each["median"] > 0 and each["rounds"] == 1 for each in figures.values())
+    printed = capsys.readouterr().out
+    assert all(each in printed for each in row["programs"]) and row["unit"] in printed
+
+
+def test_an_epochs_rate_counts_what_was_spent_before_it(monkeypatch):
+    clock = Clock()
+    monkeypatch.setattr(whole_runs.time, "perf_counter", clock)
+    figures = whole_runs.epochs(lambda: clock.sleep(2), images=60, before=4)
+    assert figures == {"first epoch": 10, "later ones": 30}
+
+
+@needs_torch
+def test_the_pytorch_script_trains_the_default_of_the_trainer():
+    from benchmarks import pytorch_digits as script
+
+    config = preset("wgan", "digits")
+    assert config.model == "mlp" and config.optimizer == "rmsprop" and not config.decay_steps
+    own = {"latent_dim": script.LATENT, "width": script.WIDTH, "depth": script.DEPTH}
+    own |= {"batch_size": script.BATCH, "n_critic": script.N_CRITIC, "clip": script.CLIP}
+    own |= {"ema_decay": script.DECAY, "b2": script.ALPHA}
+    own |= {"g_learning_rate": script.G_RATE, "d_learning_rate": script.D_RATE}
+    assert own == {name: getattr(config, name) for name in own}
+
+
 def test_programs_that_differ_are_not_measured(capsys, monkeypatch):
     def differ(*arguments):
         raise verify.DisagreementError("mlp: pytorch and jaxgan differ by 0.1")
@@ -339,6 +417,7 @@ def test_only_takes_a_family_of_workloads():
         (["--seconds=soon"], "--seconds"),
         (["--faster"], "--faster"),
         (["--json=/no/such/folder/report.json"], "there is no folder /no/such/folder"),
+        (["--data-dir=/no/such/folder"], "cannot be read: there is no folder /no/such/folder"),
     ],
 )
 def test_bad_input_is_one_line_and_status_2(arguments, message, capsys):

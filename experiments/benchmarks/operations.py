@@ -82,5 +82,5 @@ def _taps(size, kernel, out, stride, pads, spread, kernel_spread, padding):
     places = stride * np.arange(out)[:, None] + kernel_spread * np.arange(kernel) - pads[0]
     met = places % spread == 0
     if not padding:
-        met &= (0 <= places) & (places < spread * size)
+        met &= (places >= 0) & (places < spread * size)
     return int(met.sum())

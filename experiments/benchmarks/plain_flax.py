@@ -1,7 +1,8 @@
 """The same networks of flax's own layers, trained by optax with one jitted call for each update.
 
 What a flax user writes from the tutorials. The networks are jaxgan's with `nn.Conv` and
-`nn.ConvTranspose` in the place of its convolutions; losses, updates and noise are written here.
+`nn.ConvTranspose` in the place of its convolutions, the optimizers are optax's as jaxgan has them;
+losses, updates and noise are written here.
 """
 
 import functools
@@ -58,20 +59,17 @@ class PlainFlax:
     """Losses and updates of a workload, as pure functions of its players."""
 
     def __init__(self, workload: Workload):
-        self.config, self._model = workload.config, make_model(workload.config, workload.data_shape)
-        self.d_tx, self.g_tx = (
-            optimizer(self.config, rate)
-            for rate in (self.config.d_learning_rate, self.config.g_learning_rate)
-        )
+        self.config = workload.config
+        self._model = make_model(workload.config, workload.data_shape)
 
     def start(self, weights: Weights | None = None) -> tuple[Player, Player]:
         """The critic and the generator with these weights, or those that a run begins with."""
-        state = self._model.init(jax.random.key(0))
+        state, game = self._model.init(jax.random.key(0)), self._model.game
         w = weights or weights_of(state)
         average = jax.tree.map(jnp.copy, (w.g_params, w.g_stats))
         return (
-            start_player(w.d_params, self.d_tx, state.critic.stats),
-            start_player(w.g_params, self.g_tx, w.g_stats, average),
+            start_player(w.d_params, game.d_tx, state.critic.stats),
+            start_player(w.g_params, game.g_tx, w.g_stats, average),
         )
 
     @nn.intercept_methods(flax_layer)
@@ -144,15 +142,6 @@ def generator_loss(config: Config, scores):
     return -jnp.mean(nn.softplus(scores) if config.loss == "minimax" else scores)
 
 
-def optimizer(config: Config, learning_rate: float) -> optax.GradientTransformation:
-    """Optax's, with ε where PyTorch has it."""
-    if config.optimizer == "adam":
-        return optax.adam(learning_rate, config.b1, config.b2)
-    if config.optimizer == "rmsprop":
-        return optax.rmsprop(learning_rate, config.b2, eps_in_sqrt=False)
-    return optax.sgd(learning_rate)
-
-
 def ask(workload: Workload, inputs: Inputs) -> Answer:
     """What these updates make of the inputs."""
     model, d_gradient, g_gradient, d_update, g_update = _compiled(workload)
@@ -173,8 +162,9 @@ def ask(workload: Workload, inputs: Inputs) -> Answer:
 @functools.cache
 def _compiled(workload):
     model = PlainFlax(workload)
-    functions = model.d_gradient, model.g_gradient, model.d_update, model.g_update
-    return model, *map(jax.jit, functions)
+    return model, *map(
+        jax.jit, (model.d_gradient, model.g_gradient, model.d_update, model.g_update)
+    )
 
 
 def _at(inputs, iteration, update):

@@ -1,20 +1,20 @@
 """What a user waits for: ten seeds, a first picture from the shell, a folder of photographs.
 
-Each program has a process of its own, or several, and the machine to itself in its turn.
+Each program has fresh processes and the machine to itself, in turns.
 """
 
-import collections
-import contextlib
+import concurrent.futures
 import dataclasses
-import multiprocessing
+import functools
 import os
 import pathlib
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -29,10 +29,24 @@ HERE = pathlib.Path(__file__).parent
 ROUNDS = 3
 SEEDS = 10
 STEPS = 1000  # of the default run, up to its first picture of trained samples
-PICTURES, HEIGHT, WIDTH, SIDE = 2000, 96, 128, 64
+SIDE = 64
 EPOCHS = 3
 
-Rounds = dict[str, dict[str, list[float]]]
+Figures = dict[str, float]
+
+
+class Options(NamedTuple):
+    """What the rows look at.
+
+    Attributes:
+      seconds: to spend on each rate.
+      with_pytorch: whether PyTorch is measured too.
+      data_dir: the folder of images; "" for one that is made.
+    """
+
+    seconds: float
+    with_pytorch: bool
+    data_dir: str
 
 
 class Row(NamedTuple):
@@ -42,90 +56,86 @@ class Row(NamedTuple):
       name: what `--only` takes.
       title: what the figures are of.
       unit: of all figures.
-      measure: `measure(seconds, with_pytorch, folder)` returns them: of each program, jaxgan first,
-        in each column, one for each round.
+      programs: from the options to the functions that run a program, by its name. Each takes an
+        empty folder that the programs of a round share, and returns its figures.
     """
 
     name: str
     title: str
     unit: str
-    measure: Callable[[float, bool, str], Rounds]
+    programs: Callable[[Options], dict[str, Callable[[str], Figures]]]
+
+
+def measure(row: Row, options: Options) -> dict[str, dict[str, list[float]]]:
+    """The figures of each program: `[ROUNDS]` of each, measured in turns."""
+    programs = row.programs(options)
+    rounds: dict[str, list[Figures]] = {name: [] for name in programs}
+    for _ in range(ROUNDS):
+        with tempfile.TemporaryDirectory() as place:
+            for name, program in programs.items():
+                rounds[name].append(program(place))
+    return {
+        name: {figure: [each[figure] for each in found] for figure in found[0]}
+        for name, found in rounds.items()
+    }
 
 
 # Ten seeds.
 
 
-def measure_seeds(seconds: float, with_pytorch: bool, folder: str) -> Rounds:
+def seeds(options: Options) -> dict[str, Callable[[str], Figures]]:
     """Ten seeds as `fit(num_seeds=10)` trains them, and ten PyTorch runs one after the other.
 
     PyTorch's are in one process with all cores, or in one for each core with a thread each.
     """
-    cores = count_cores()
-    teams = {"jaxgan": [(run_seeds,)]}
-    if with_pytorch:
-        teams["pytorch"] = [(run_pytorch, SEEDS, cores)]
+    cores, seconds = count_cores(), options.seconds / ROUNDS
+    programs = {"jaxgan": lambda place: {"seeds": SEEDS * call(rate_of_seeds, seconds)}}
+    if options.with_pytorch:
+        programs["pytorch"] = lambda place: {"seeds": call(rate_of_pytorch, seconds, cores)}
         if cores > 1 and jax.default_backend() == "cpu":
-            parts = np.diff(np.linspace(0, SEEDS, min(cores, SEEDS) + 1).round()).astype(int)
-            teams[f"{len(parts)} x pytorch"] = [(run_pytorch, int(part), 1) for part in parts]
-    with contextlib.ExitStack() as stack:
-        runs = {name: stack.enter_context(started(team)) for name, team in teams.items()}
-        rates = alternate(runs, dict.fromkeys(runs, seconds))
-    return {name: {"seeds": [SEEDS * rate for rate in each]} for name, each in rates.items()}
+            programs[f"{cores} x pytorch"] = lambda place: {"seeds": one_each(cores, seconds)}
+    return programs
 
 
-@contextlib.contextmanager
-def started(team: list[tuple]) -> Iterator[Callable[[int], None]]:
-    """`run(n)` of several makers `(make, *arguments)` at once, each in a process of its own."""
-    context, pipes, processes = multiprocessing.get_context("spawn"), [], []
-    for make, *arguments in team:
-        ours, theirs = context.Pipe()
-        process = context.Process(target=_serve, args=(theirs, make, arguments), daemon=True)
-        process.start()
-        theirs.close()
-        pipes.append(ours)
-        processes.append(process)
-
-    def run(n):
-        for pipe in pipes:
-            pipe.send(n)
-        for pipe in pipes:
-            pipe.recv()
-
-    try:
-        for pipe in pipes:
-            pipe.recv()
-        yield run
-    except EOFError:
-        raise RuntimeError(f"a process of {team[0][0].__name__} ended: see above") from None
-    finally:
-        for pipe, process in zip(pipes, processes, strict=True):
-            pipe.close()
-            process.join()
+def one_each(cores: int, seconds: float) -> float:
+    """The rates of so many processes at once, of one thread each, together."""
+    with concurrent.futures.ThreadPoolExecutor(cores) as pool:
+        return sum(pool.map(lambda _: call(rate_of_pytorch, seconds, 1), range(cores)))
 
 
-def _serve(pipe, make, arguments):
-    run = make(*arguments)
-    with contextlib.suppress(EOFError):  # the parent has closed the pipe
-        while True:
-            pipe.send(None)
-            run(pipe.recv())
+def rate_of_seeds(seconds: float) -> float:
+    """Iterations a second of the digits preset with ten seeds, in the trainer's own program."""
+    use_cores(SEEDS)
+    run, _ = trainer(dataclasses.replace(preset("wgan", "digits"), num_seeds=SEEDS))
+    return rate(run, seconds)
 
 
-def run_seeds() -> Callable[[int], None]:
-    """The digits preset with ten seeds, by the trainer's own program."""
+def rate_of_pytorch(seconds: float, threads: int) -> float:
+    """Iterations a second of one seed."""
+    import torch
+
+    from benchmarks.pytorch import make_pytorch
+
+    workload = Workload("digits", preset("wgan", "digits"), (8, 8, 1))
+    program = make_pytorch(workload, make_data(workload))
+    torch.set_num_threads(threads)
+    return rate(program.run, seconds)
+
+
+def rate(run: Callable[[int], None], seconds: float) -> float:
+    """The median rate of a program in so much time."""
+    return statistics.median(alternate({"": run}, {"": seconds})[""])
+
+
+def trainer(config: Config) -> tuple[Callable[[int], None], int]:
+    """`run(n)` of what `train.py` compiles for these settings, and the number of its examples."""
     from jaxgan.commands.train import make_job
     from jaxgan.training.fit import compile_program
     from jaxgan.training.program import make_program
 
-    use_cores(SEEDS)
-    job = make_job(dataclasses.replace(preset("wgan", "digits"), num_seeds=SEEDS))
+    job = make_job(config)
     program = make_program(job)
-    return _dispatch(program, compile_program(job, program, job.first_state()))
-
-
-def _dispatch(program, state):
-    """`run(n)` of a trainer's program, in as few calls as it takes."""
-    step = 0
+    state, step = compile_program(job, program, job.first_state()), 0
 
     def run(n):
         nonlocal state, step
@@ -136,171 +146,110 @@ def _dispatch(program, state):
             step += count
         jax.block_until_ready(state)
 
-    return run
-
-
-def run_pytorch(repeats: int, threads: int) -> Callable[[int], None]:
-    """Iterations of the same model, `repeats` times as many, with so many threads."""
-    import torch
-
-    from benchmarks.pytorch import make_pytorch
-
-    workload = Workload("digits", preset("wgan", "digits"), (8, 8, 1))
-    program = make_pytorch(workload, make_data(workload))
-    torch.set_num_threads(threads)
-    return lambda n: program.run(repeats * n)
+    return run, len(job.dataset.train)
 
 
 # A first picture.
 
 
-def measure_fit(seconds: float, with_pytorch: bool, folder: str) -> Rounds:
-    """Seconds from the shell to the first step and to the first picture of trained samples.
+def fit(options: Options) -> dict[str, Callable[[str], Figures]]:
+    """The default run from the shell, and `pytorch_digits.py`, which trains the same.
 
-    Cold: without compiled programs and prepared digits from an earlier run. Both programs train the
-    digits preset; PyTorch's is the script `pytorch_digits.py`.
+    Cold is without compiled programs and prepared digits. The warm run has those of the cold one.
     """
-    found = collections.defaultdict(lambda: collections.defaultdict(list))
     train = [str(HERE.parent / "train.py"), "--loss=wgan", f"--steps={STEPS}"]
-    for _ in range(ROUNDS):
-        with tempfile.TemporaryDirectory() as place:
-            user = {"XDG_CACHE_HOME": place, "TFDS_DATA_DIR": f"{place}/tfds"}
-            runs = {
-                name: [*train, f"--workdir={place}/{i}"]
-                for i, name in enumerate(("jaxgan cold", "jaxgan warm"))
-            }
-            if with_pytorch:
-                runs["pytorch"] = [str(HERE / "pytorch_digits.py"), str(STEPS), f"{place}/2.png"]
-            for name, command in runs.items():
-                for event, after in follow(command, user).items():
-                    found[name][event].append(after)
-    return dict(sorted(found.items()))
+    programs = {
+        f"jaxgan {kind}": functools.partial(follow, [*train, f"--workdir={{place}}/{kind}"])
+        for kind in ("cold", "warm")
+    }
+    if options.with_pytorch:
+        script = [str(HERE / "pytorch_digits.py"), str(STEPS), "{place}/picture.png"]
+        programs["pytorch"] = functools.partial(follow, script)
+    return programs
 
 
-def follow(command: list[str], environment: dict[str, str]) -> dict[str, float]:
-    """Runs a script, and returns the seconds until it tells of its first step and its picture."""
+def follow(command: list[str], place: str) -> Figures:
+    """Seconds until a script says that it has compiled or done a step, and drawn a picture."""
     signs = {"first step": ("compiled in", "first step"), "picture": ("samples in",)}
-    environment = os.environ | environment | {"PYTHONUNBUFFERED": "1"}
-    seconds, began = {}, time.perf_counter()
+    user = {"XDG_CACHE_HOME": place, "TFDS_DATA_DIR": f"{place}/tfds", "PYTHONUNBUFFERED": "1"}
+    command = [sys.executable, *(word.format(place=place) for word in command)]
+    figures, began = {}, time.perf_counter()
     with subprocess.Popen(
-        [sys.executable, *command], env=environment, stdout=subprocess.PIPE, text=True
+        command, env=os.environ | user, stdout=subprocess.PIPE, text=True
     ) as process:
         for line in process.stdout:
             for event, words in signs.items():
                 if any(each in line for each in words):
-                    seconds.setdefault(event, time.perf_counter() - began)
-    if process.returncode or len(seconds) < len(signs):
-        raise RuntimeError(f"{' '.join(command)} ended with {process.returncode}, {seconds}")
-    return seconds
+                    figures.setdefault(event, time.perf_counter() - began)
+    if process.returncode or len(figures) < len(signs):
+        raise RuntimeError(f"{command} ended with {process.returncode} after {figures}")
+    return figures
 
 
 # A folder of photographs.
 
 
-def measure_folder(seconds: float, with_pytorch: bool, folder: str) -> Rounds:
-    """Images a second that a small DCGAN for 64x64 trains on, in the first epoch and later ones.
+def folder(options: Options) -> dict[str, Callable[[str], Figures]]:
+    """A small DCGAN on a folder of JPEGs, beside a Dataset of Pillow with a worker for each core.
 
-    The first decodes. Compilation is left out, and a first iteration of PyTorch.
+    The first epoch decodes. Compilation is left out, and a first iteration of PyTorch.
     """
-    found = collections.defaultdict(lambda: collections.defaultdict(list))
-    programs = {"jaxgan": train_folder} | ({"pytorch": train_folder_pytorch} if with_pytorch else {})
-    with tempfile.TemporaryDirectory() as place:
-        if not folder:
-            folder = f"{place}/pictures"
-            make_pictures(folder)
-        for turn in range(ROUNDS):
-            for name, train in programs.items():
-                first, *later = call(train, folder, f"{place}/{turn}")
-                found[name]["first epoch"].append(first)
-                found[name]["later ones"].append(float(np.median(later)))
-    return {name: dict(columns) for name, columns in found.items()}
+
+    def of(train):
+        return lambda place: call(train, small_dcgan(options.data_dir or pictures(place), place))
+
+    programs = {"jaxgan": of(train_folder)}
+    if options.with_pytorch:
+        from benchmarks import pytorch_folder
+
+        programs["pytorch"] = of(pytorch_folder.train)
+    return programs
 
 
-def make_pictures(folder: str) -> None:
-    """JPEGs of smooth noise, which take as long to decode as photographs."""
+def pictures(place: str, count: int = 2000, height: int = 96, width: int = 128) -> str:
+    """A folder of JPEGs of smooth noise, made if it is not there."""
     from PIL import Image
 
-    os.mkdir(folder)
-    rng = np.random.default_rng(0)
-    for i in range(PICTURES):
-        coarse = Image.fromarray(rng.integers(0, 256, (HEIGHT // 8, WIDTH // 8, 3), np.uint8))
-        coarse.resize((WIDTH, HEIGHT), Image.Resampling.BICUBIC).save(f"{folder}/{i:05}.jpg")
+    if not os.path.exists(folder := f"{place}/pictures"):
+        os.mkdir(folder)
+        rng = np.random.default_rng(0)
+        for i in range(count):
+            coarse = Image.fromarray(rng.integers(0, 256, (height // 8, width // 8, 3), np.uint8))
+            coarse.resize((width, height), Image.Resampling.BICUBIC).save(f"{folder}/{i:05}.jpg")
+    return folder
 
 
-def small_dcgan(folder: str, cache: str) -> Config:
+def small_dcgan(folder: str, place: str) -> Config:
     """The settings of both programs."""
-    config = Config(loss="bce", model="dcgan", dataset=f"folder:{folder}", cache_dir=cache)
-    return dataclasses.replace(config, image_size=SIDE, channels=3, width=16, n_critic=1)
+    config = Config(loss="bce", model="dcgan", dataset=f"folder:{folder}", width=16, n_critic=1)
+    return dataclasses.replace(config, image_size=SIDE, channels=3, cache_dir=f"{place}/decoded")
 
 
-def train_folder(folder: str, cache: str) -> list[float]:
-    """The rates of jaxgan's epochs, as its command trains."""
-    from jaxgan.commands.train import load_data, make_job
-    from jaxgan.training.fit import compile_program
-    from jaxgan.training.program import make_program
+def train_folder(config: Config) -> Figures:
+    """Images a second, as jaxgan's command trains."""
+    from jaxgan.commands.train import load_data
 
-    config = small_dcgan(folder, cache)
     began = time.perf_counter()
     load_data(config)
-    reading = time.perf_counter() - began
-    job = make_job(config)
-    program = make_program(job)
-    run = _dispatch(program, compile_program(job, program, job.first_state()))
-    n = len(job.dataset.train) // config.batch_size
-    return _rates(lambda: run(n), n * config.batch_size, reading)
+    decoding = time.perf_counter() - began
+    run, examples = trainer(config)
+    iterations = examples // config.batch_size
+    return epochs(lambda: run(iterations), iterations * config.batch_size, decoding)
 
 
-def train_folder_pytorch(folder: str, cache: str) -> list[float]:
-    """The rates of PyTorch's, with a Dataset of Pillow and a worker for each core."""
-    import torch
-
-    from benchmarks.ours import first_weights
-    from benchmarks.pytorch import Model, choose_device
-    from benchmarks.pytorch_folder import Pictures
-
-    config, device = small_dcgan(folder, cache), choose_device()
-    workload = Workload("folder", config, (SIDE, SIDE, 3))
-    model = Model(workload, device)
-    model.load(first_weights(workload))
-    loader = torch.utils.data.DataLoader(
-        Pictures(folder, SIDE),
-        config.batch_size,
-        shuffle=True,
-        drop_last=True,
-        num_workers=count_cores(),
-        persistent_workers=True,
-        pin_memory=device == "cuda",
-    )
-
-    def train(real):
-        real = real.to(device, memory_format=torch.channels_last)
-        z = torch.randn(2, len(real), config.latent_dim, device=device)
-        model.d_step(real, z[0], epsilon=None)
-        model.g_step(z[1])
-
-    def epoch():
-        for real in loader:
-            train(real)
-        if device == "cuda":
-            torch.cuda.synchronize()
-
-    train(torch.rand(config.batch_size, 3, SIDE, SIDE))
-    return _rates(epoch, len(loader) * config.batch_size)
-
-
-def _rates(epoch, images, before=0.0):
-    """Images a second of some epochs; the first one took so many seconds more."""
-    rates = []
+def epochs(run: Callable[[], None], images: int, before: float = 0.0) -> Figures:
+    """Images a second in the first epoch, with what was spent before it, and in later ones."""
+    seconds = []
     for _ in range(EPOCHS):
         began = time.perf_counter()
-        epoch()
-        rates.append(images / (before + time.perf_counter() - began))
-        before = 0.0
-    return rates
+        run()
+        seconds.append(time.perf_counter() - began)
+    later = statistics.median(seconds[1:])
+    return {"first epoch": images / (before + seconds[0]), "later ones": images / later}
 
 
 ROWS = [
-    Row("seeds", f"{SEEDS} seeds of the digits preset", "seed-iterations/s", measure_seeds),
-    Row("fit", f"--loss=wgan --steps={STEPS}, from the shell", "s", measure_fit),
-    Row("folder", f"a folder of images, a DCGAN for {SIDE}x{SIDE}", "images/s", measure_folder),
+    Row("seeds", f"{SEEDS} seeds of the digits preset", "seed-iterations/s", seeds),
+    Row("fit", f"--loss=wgan --steps={STEPS}, from the shell", "seconds", fit),
+    Row("folder", f"a folder of images, a DCGAN for {SIDE}x{SIDE}", "images/s", folder),
 ]
