@@ -136,10 +136,10 @@ def run(settings: Settings, chosen: list[Workload | Row]) -> dict[str, Any]:
 
 def measure_row(settings: Settings, row: Row, with_pytorch: bool) -> dict[str, Any]:
     """Measures whole runs, and prints their table."""
-    options = whole_runs.Options(settings.seconds, with_pytorch, settings.data_dir)
+    found = whole_runs.measure(row.programs(settings.seconds, with_pytorch, settings.data_dir))
     programs = {
         name: {figure: summarise(each) for figure, each in figures.items()}
-        for name, figures in whole_runs.measure(row, options).items()
+        for name, figures in found.items()
     }
     print(f"\n{row.name}: {row.title}; {row.unit}")
     print(f"{'':14}" + "".join(f"{name:>22}" for name in programs[next(iter(programs))]))
@@ -157,25 +157,23 @@ def measure(settings: Settings, workload: Workload, with_pytorch: bool) -> dict[
     """
     deviations = verify(workload, with_pytorch)
     programs = compile_programs(settings, workload, with_pytorch)
-    products = {"jax": limit.best_jax_product(settings.precision)}
-    if with_pytorch:
-        products["pytorch"] = limit.best_pytorch_product(settings.precision)
+    products = limit.products(settings.precision, with_pytorch)
     runs = {name: program.run for name, program in programs.items()}
     runs |= {f"{name} product": run for name, (run, _) in products.items()}
     seconds = {name: settings.seconds * (1 if name in programs else LIMIT_SHARE) for name in runs}
     rates = alternate(runs, seconds)
 
     limits = {
-        name: [rate * operations for rate in rates[f"{name} product"]]
-        for name, (_, operations) in products.items()
+        name: [rate * each for rate in rates[f"{name} product"]]
+        for name, (_, each) in products.items()
     }
     best = fastest([*limits.values()])
-    operations = count_operations(workload)
+    operations, on_pixels = count_operations(workload)
     images = workload.config.n_critic * workload.config.batch_size
     result = {
         "deviations": deviations,
         "operations": operations,
-        "operations_on_pixels": count_operations(workload, padding=False),
+        "operations_on_pixels": on_pixels,
         "limit_per_second": summarise(best),
         "limits_per_second": {name: summarise(each) for name, each in limits.items()},
         "programs": {

@@ -11,25 +11,16 @@ LONGEST = 0.5  # seconds that one product may take
 TIMED = 0.01  # a time is that of so many products as take so long: a GPU's take microseconds
 
 
-def best_jax_product(precision: str) -> tuple[Callable[[int], None], int]:
-    """The size at which a product of square matrices runs at the highest rate.
+def products(precision: str, with_pytorch: bool) -> dict[str, tuple[Callable[[int], None], int]]:
+    """Each framework's product of square matrices, of the size with the highest rate.
+
+    PyTorch's has the settings that `pytorch.choose_device` made.
 
     Returns:
       `run(n)`, which does n products, and the operations of each.
     """
-    product = jax.jit(jax.numpy.matmul)
-
-    def make(size):
-        a = jax.numpy.asarray(_matrix(size), precision)
-
-        def run(n):
-            for _ in range(n):
-                result = product(a, a)
-            jax.block_until_ready(result)
-
-        return run
-
-    return _best(make)
+    makers = {"jax": _in_jax} | ({"pytorch": _in_pytorch} if with_pytorch else {})
+    return {name: _best(make, precision) for name, make in makers.items()}
 
 
 def products_in(platform: str, precision: str) -> str:
@@ -43,35 +34,37 @@ def products_in(platform: str, precision: str) -> str:
     return precision
 
 
-def best_pytorch_product(precision: str) -> tuple[Callable[[int], None], int]:
-    """The same in PyTorch, with the settings that `make_pytorch` chose."""
+def _in_jax(matrix, precision):
+    a, product = jax.numpy.asarray(matrix, precision), jax.jit(jax.numpy.matmul)
+
+    def run(n):
+        for _ in range(n):
+            result = product(a, a)
+        jax.block_until_ready(result)
+
+    return run
+
+
+def _in_pytorch(matrix, precision):
     import torch
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
+    a = torch.from_numpy(matrix).to(device, getattr(torch, precision))
+    result = torch.empty_like(a)
 
-    def make(size):
-        a = torch.from_numpy(_matrix(size)).to(device, getattr(torch, precision))
-        result = torch.empty_like(a)
+    def run(n):
+        for _ in range(n):
+            torch.mm(a, a, out=result)
+        if device == "cuda":
+            torch.cuda.synchronize()
 
-        def run(n):
-            for _ in range(n):
-                torch.mm(a, a, out=result)
-            if device == "cuda":
-                torch.cuda.synchronize()
-
-        return run
-
-    return _best(make)
+    return run
 
 
-def _matrix(size):
-    return np.random.default_rng(0).standard_normal((size, size), np.float32)
-
-
-def _best(make):
+def _best(make, precision):
     best = (0.0, None, 0)
     for size in SIZES:
-        run = make(size)
+        run = make(np.random.default_rng(0).standard_normal((size, size), np.float32), precision)
         run(1)
         n, took = 1, _seconds(run, 1)
         while took < TIMED:

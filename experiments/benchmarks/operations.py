@@ -18,13 +18,12 @@ from benchmarks.plain_flax import PlainFlax
 from benchmarks.workloads import Workload
 
 
-def count_operations(workload: Workload, padding: bool = True) -> int:
+def count_operations(workload: Workload) -> tuple[int, int]:
     """Floating-point operations of one iteration's matrix products and convolutions.
 
-    Args:
-      workload: the model.
-      padding: count a kernel's products with the zeros around the image, as is usual for
-        convolutions and as every kernel here computes them; else only those with pixels.
+    Returns:
+      With a kernel's products with the zeros around the image, as is usual for convolutions and as
+      every kernel here computes them; and only those with pixels.
     """
     config, model = workload.config, PlainFlax(workload)
     critic, generator = jax.eval_shape(model.start)
@@ -34,10 +33,14 @@ def count_operations(workload: Workload, padding: bool = True) -> int:
     )
     d_program = jax.make_jaxpr(model.d_gradient)(critic, generator, real, z, epsilon)
     g_program = jax.make_jaxpr(model.g_gradient)(generator, critic, z)
-    return config.n_critic * count(d_program.jaxpr, padding) + count(g_program.jaxpr, padding)
+    all_products, on_pixels = (
+        config.n_critic * count(d_program.jaxpr, padding) + count(g_program.jaxpr, padding)
+        for padding in (True, False)
+    )
+    return all_products, on_pixels
 
 
-def count(program: Any, padding: bool = True) -> int:
+def count(program: Any, padding: bool) -> int:
     """Operations of a jaxpr's products, two for each: one multiplies, one adds."""
     total = 0
     for equation in program.eqns:

@@ -63,11 +63,6 @@ class Model:
             {"batch_stats": stats} if stats else {},
         )
 
-    def compile(self, mode: str) -> None:
-        """Compiles each player's whole loss."""
-        self.critic_loss = torch.compile(self.critic_loss, mode=mode)
-        self.generator_loss = torch.compile(self.generator_loss, mode=mode)
-
     def d_step(self, real: torch.Tensor, z: torch.Tensor, epsilon: torch.Tensor) -> None:
         """One update of the critic."""
         self.d_tx.zero_grad()
@@ -178,7 +173,9 @@ def make_pytorch(workload: Workload, examples: np.ndarray, compiled: bool = Fals
         # To time the compiler, not its cache; of that it warns.
         torch.compiler.config.force_disable_caches = True
         warnings.filterwarnings("ignore", "dynamo_pgo force disabled")
-        model.compile("reduce-overhead" if device == "cuda" else "default")
+        mode = "reduce-overhead" if device == "cuda" else "default"
+        model.critic_loss = torch.compile(model.critic_loss, mode=mode)
+        model.generator_loss = torch.compile(model.generator_loss, mode=mode)
     if examples.dtype == np.uint8:
         examples = examples.astype(np.float32) / 127.5 - 1
     data, batch = model.to_data(examples).to(device), config.batch_size

@@ -33,20 +33,7 @@ SIDE = 64
 EPOCHS = 3
 
 Figures = dict[str, float]
-
-
-class Options(NamedTuple):
-    """What the rows look at.
-
-    Attributes:
-      seconds: to spend on each rate.
-      with_pytorch: whether PyTorch is measured too.
-      data_dir: the folder of images; "" for one that is made.
-    """
-
-    seconds: float
-    with_pytorch: bool
-    data_dir: str
+Programs = dict[str, Callable[[str], Figures]]
 
 
 class Row(NamedTuple):
@@ -56,19 +43,22 @@ class Row(NamedTuple):
       name: what `--only` takes.
       title: what the figures are of.
       unit: of all figures.
-      programs: from the options to the functions that run a program, by its name. Each takes an
-        empty folder that the programs of a round share, and returns its figures.
+      programs: `programs(seconds, with_pytorch, data_dir)` makes the functions that run a program,
+        by its name: see `measure`. A rate is measured for so many seconds, and `data_dir` is the
+        folder of images, "" for one that is made.
     """
 
     name: str
     title: str
     unit: str
-    programs: Callable[[Options], dict[str, Callable[[str], Figures]]]
+    programs: Callable[[float, bool, str], Programs]
 
 
-def measure(row: Row, options: Options) -> dict[str, dict[str, list[float]]]:
-    """The figures of each program: `[ROUNDS]` of each, measured in turns."""
-    programs = row.programs(options)
+def measure(programs: Programs) -> dict[str, dict[str, list[float]]]:
+    """The figures of each program, `[ROUNDS]` of each, measured in turns.
+
+    A program takes a folder, at first empty, that it shares with the others of its round.
+    """
     rounds: dict[str, list[Figures]] = {name: [] for name in programs}
     for _ in range(ROUNDS):
         with tempfile.TemporaryDirectory() as place:
@@ -83,14 +73,14 @@ def measure(row: Row, options: Options) -> dict[str, dict[str, list[float]]]:
 # Ten seeds.
 
 
-def seeds(options: Options) -> dict[str, Callable[[str], Figures]]:
+def seeds(seconds: float, with_pytorch: bool, data_dir: str) -> Programs:
     """Ten seeds as `fit(num_seeds=10)` trains them, and ten PyTorch runs one after the other.
 
     PyTorch's are in one process with all cores, or in one for each core with a thread each.
     """
-    cores, seconds = count_cores(), options.seconds / ROUNDS
+    cores, seconds = count_cores(), seconds / ROUNDS
     programs = {"jaxgan": lambda place: {"seeds": SEEDS * call(rate_of_seeds, seconds)}}
-    if options.with_pytorch:
+    if with_pytorch:
         programs["pytorch"] = lambda place: {"seeds": call(rate_of_pytorch, seconds, cores)}
         if cores > 1 and jax.default_backend() == "cpu":
             programs[f"{cores} x pytorch"] = lambda place: {"seeds": one_each(cores, seconds)}
@@ -152,7 +142,7 @@ def trainer(config: Config) -> tuple[Callable[[int], None], int]:
 # A first picture.
 
 
-def fit(options: Options) -> dict[str, Callable[[str], Figures]]:
+def fit(seconds: float, with_pytorch: bool, data_dir: str) -> Programs:
     """The default run from the shell, and `pytorch_digits.py`, which trains the same.
 
     Cold is without compiled programs and prepared digits. The warm run has those of the cold one.
@@ -162,7 +152,7 @@ def fit(options: Options) -> dict[str, Callable[[str], Figures]]:
         f"jaxgan {kind}": functools.partial(follow, [*train, f"--workdir={{place}}/{kind}"])
         for kind in ("cold", "warm")
     }
-    if options.with_pytorch:
+    if with_pytorch:
         script = [str(HERE / "pytorch_digits.py"), str(STEPS), "{place}/picture.png"]
         programs["pytorch"] = functools.partial(follow, script)
     return programs
@@ -189,17 +179,17 @@ def follow(command: list[str], place: str) -> Figures:
 # A folder of photographs.
 
 
-def folder(options: Options) -> dict[str, Callable[[str], Figures]]:
+def folder(seconds: float, with_pytorch: bool, data_dir: str) -> Programs:
     """A small DCGAN on a folder of JPEGs, beside a Dataset of Pillow with a worker for each core.
 
     The first epoch decodes. Compilation is left out, and a first iteration of PyTorch.
     """
 
     def of(train):
-        return lambda place: call(train, small_dcgan(options.data_dir or pictures(place), place))
+        return lambda place: call(train, small_dcgan(data_dir or pictures(place), place))
 
     programs = {"jaxgan": of(train_folder)}
-    if options.with_pytorch:
+    if with_pytorch:
         from benchmarks import pytorch_folder
 
         programs["pytorch"] = of(pytorch_folder.train)
