@@ -279,6 +279,17 @@ def test_our_program_trains_and_counts_its_memory():
     assert floor <= program.memory < 3 * floor and program.compile_seconds > 0
 
 
+def test_plain_flax_has_flaxs_own_convolutions():
+    """Those of jaxgan have derivatives of their own."""
+    model = make_model(DCGAN_BCE.config, DCGAN_BCE.data_shape)
+    state, z = jax.eval_shape(model.init, jax.random.key(0)), jnp.zeros((8, 3))
+    player = state.generator
+    ours = str(jax.make_jaxpr(model.game.generator.apply)(player.params, player.stats, (z,)))
+    plain = str(jax.make_jaxpr(PlainFlax(DCGAN_BCE).generate)(player.params, player.stats, z))
+    assert "custom_vjp" in ours and "custom_vjp" not in plain
+    assert "conv_general_dilated" in plain
+
+
 @pytest.mark.slow
 def test_plain_flax_trains():
     program = plain_flax.compile_plain_flax(TINY[1], make_data(TINY[1]))
