@@ -166,7 +166,11 @@ def test_a_flag_sets_its_setting_and_no_other(settings, tmp_path):
     for name in settings.keys() - set(chosen):
         assert getattr(defaults, name) != settings[name], f"{name} would not show"
     config, _ = train.parse([*flags_of(settings), f"--preset={kind}"])
-    assert config == dataclasses.replace(defaults, **settings)
+    expected = dataclasses.replace(defaults, **settings)
+    if "devices" not in settings:  # the cores that share a batch go by what else is set
+        devices = presets.devices_that_pay(expected, kind)
+        expected = dataclasses.replace(expected, devices=devices)
+    assert config == expected
     # Those of a run's folder are the same.
     assert configs.read(configs.recorded(config), "config.json") == config
 
@@ -916,11 +920,20 @@ def test_a_batch_is_split_over_all_devices_unless_by_jit(mode, runs_as, tmp_path
 
 
 @shows("devices")
-def test_cores_share_the_batches_of_convolutions_with_a_penalty(tmp_path):
+def test_cores_share_the_batches_of_wide_convolutions(tmp_path):
     cifar = ["--loss=r3gan", "--dataset=cifar10", "--preset=cpu"]
     assert train.parse(cifar)[0].devices == 2
-    assert train.parse([*cifar, "--loss=bce"])[0].devices == 1
-    for other in ("batch-size=63", "num-seeds=2", "parallel=jit", "model=mlp", "devices=1"):
+    assert train.parse(["--loss=bce", "--dataset=mnist"])[0].devices == 2
+    assert train.parse(["--loss=bce", "--dataset=digits", "--model=dcgan"])[0].devices == 1
+    small = ("width=31", "image-size=27", "model=mlp")
+    for other in (
+        *small,
+        "batch-size=63",
+        "num-seeds=2",
+        "parallel=jit",
+        "preset=gpu",
+        "devices=1",
+    ):
         config, _ = train.parse([*cifar, f"--{other}"])
         assert config.devices == 1 and "devices" not in configs.recorded(config)
     # What results.py prints makes the same run.
