@@ -21,7 +21,8 @@ from benchmarks.whole_runs import Row
 from benchmarks.workloads import Program, Workload, count_cores, make_data, workloads
 
 from jaxgan.commands import endings
-from jaxgan.commands.config import PRECISIONS, check_choice
+from jaxgan.commands.config import PRECISIONS, Config, check_choice
+from jaxgan.commands.presets import use_cores
 
 OURS = "jaxgan"
 PYTORCH = ("pytorch", "torch.compile")
@@ -123,6 +124,8 @@ def run(settings: Settings, chosen: list[Workload | Row]) -> dict[str, Any]:
     """
     wanted, installed = settings.against in ("all", *PYTORCH), find_spec("torch") is not None
     with_pytorch = wanted and installed
+    # Before jax starts, as train.py does it.
+    use_cores(1, devices=max(getattr(each, "config", Config).devices for each in chosen))
     machine = describe_machine(settings.precision, with_pytorch)
     print(", ".join(f"{name} {value}" for name, value in machine.items()))
     if wanted and not installed:
@@ -249,7 +252,8 @@ def format_table(workload: Workload, result: dict[str, Any]) -> str:
     lines = [
         "",
         f"{workload.name}: {config.loss}, {config.model} of width {config.width}, batch "
-        f"{config.batch_size}, n_critic {config.n_critic}, {config.precision}; "
+        f"{config.batch_size}, n_critic {config.n_critic}, {config.precision}"
+        f"{', jaxgan on two devices' if config.devices > 1 else ''}; "
         f"same gradients to {gradients:.0e}, updates to {updates:.0e}",
         f"{result['operations'] / 1e9:.3g} GFLOP an iteration; matrix products reach "
         f"{best['median'] / 1e9:.0f} GFLOP/s {_spread(best)} ({products})",

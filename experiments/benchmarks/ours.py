@@ -15,18 +15,21 @@ CAPACITY = 512  # iterations in one dispatch, at most: train.py's
 
 
 def compile_ours(workload: Workload, examples: np.ndarray) -> Program:
-    """One compiled program of many iterations, on data that live on the device.
+    """One compiled program of many iterations, on data that live on its devices.
 
-    Its memory is the state and what XLA's plan adds, without the data set and the code.
+    Its memory is the state and what XLA's plan adds on each device, without data set and code.
     """
     config = workload.config
     model = make_model(config, workload.data_shape)
-    state = parallel.replicate(model.init(jax.random.key(0)), "jit")
-    whole = parallel.replicate(examples, "jit")
+    devices = jax.devices()[: config.devices]
+    mode = "pmap" if len(devices) > 1 else "jit"
+    state = parallel.replicate(model.init(jax.random.key(0)), mode, devices)
+    whole = parallel.replicate(examples, mode, devices)
     program = parallel.wrap(
         parallel.many_steps(model.step, lambda whole, batch: data.to_float(whole[batch])),
-        "jit",
+        mode,
         split=(None, 2, None),
+        devices=devices,
     )
     sizes = (config.n_critic, config.batch_size)
     step = 0
@@ -54,7 +57,8 @@ def compile_ours(workload: Workload, examples: np.ndarray) -> Program:
     began = time.perf_counter()
     compiled = program.lower(state, whole, batches, 0).compile()
     compile_seconds = time.perf_counter() - began
-    memory = count_bytes(state) + batches.nbytes + temporary_bytes(compiled)
+    on_each = count_bytes(state) + temporary_bytes(compiled)
+    memory = len(devices) * on_each + batches.nbytes
     return Program(run, compile_seconds, memory)
 
 

@@ -11,6 +11,7 @@ batch: `own_rows` says which.
 
 import functools
 from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import chex
 import jax
@@ -53,6 +54,21 @@ def wrap(
     return wrap_for(functools.partial(f, axis_name=AXIS), split, devices)
 
 
+class _Split(NamedTuple):
+    """A compiled function that puts its arguments on several devices first."""
+
+    compiled: Any
+    place: Callable
+    finish: Callable
+
+    def __call__(self, state, *args):
+        return self.finish(self.compiled(state, *self.place(args)))
+
+    def lower(self, state, *args):
+        """As `jax.jit`'s."""
+        return self.compiled.lower(state, *self.place(args))
+
+
 def _wrap_for_pmap(per_device, split, devices):
     own = len(_own(devices))
     compiled = jax.pmap(
@@ -64,15 +80,14 @@ def _wrap_for_pmap(per_device, split, devices):
         donate_argnums=0,
     )
 
-    def run(state, *args):
-        parts = [
+    def place(args):
+        return [
             x if axis is None else _split_axis(x, axis, own)
             for x, axis in zip(args, split, strict=True)
         ]
-        # Where there are several processes pmap's results are each one's own.
-        return _join(compiled(state, *parts), devices, PartitionSpec())
 
-    return run
+    # Where there are several processes pmap's results are each one's own.
+    return _Split(compiled, place, lambda results: _join(results, devices, PartitionSpec()))
 
 
 def _wrap_for_mesh(per_device, split, devices):
@@ -93,7 +108,7 @@ def _wrap_for_mesh(per_device, split, devices):
         donate_argnums=0,
     )
 
-    def run(state, *args):
+    def place(args):
         placed = []
         for x, axis, spec in zip(args, split, specs, strict=True):
             if axis is not None:
@@ -101,9 +116,9 @@ def _wrap_for_mesh(per_device, split, devices):
                     check_divides(leaf.shape[axis], own)
                 x = _join(x, devices, spec)
             placed.append(x)
-        return compiled(state, *placed)
+        return placed
 
-    return run
+    return _Split(compiled, place, lambda results: results)
 
 
 def wrap_seeds(f: Callable, split: Sequence[int | None], devices: Sequence[jax.Device]) -> Callable:
