@@ -161,6 +161,16 @@ def test_jit_runs_on_the_first_of_the_devices():
     assert all(leaf.devices() == {device} for leaf in jax.tree.leaves(state))
 
 
+@each_mode
+def test_a_step_that_splits_its_batches_is_a_function_of_jax(mode):
+    devices = jax.local_devices()[:2]
+    step = parallel.wrap(model_of("bce").step, mode, (1,), devices)
+    state, _ = jax.jit(step)(placed("bce", mode, devices), reals(0))
+    assert state.step == 1
+    program = step.lower(placed("bce", mode, devices), reals(0)).as_text()
+    assert "all_reduce" in program
+
+
 # Chunks.
 
 # As `reals`, from which training moves parameters by 0.05 an iteration. Around 0 the third moves

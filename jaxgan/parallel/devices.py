@@ -9,9 +9,10 @@ joined. Each process calls the same functions in the same order, and gives its o
 batch: `own_rows` says which.
 """
 
+import dataclasses
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import chex
 import jax
@@ -54,7 +55,8 @@ def wrap(
     return wrap_for(functools.partial(f, axis_name=AXIS), split, devices)
 
 
-class _Split(NamedTuple):
+@dataclasses.dataclass(frozen=True, eq=False)  # so that `jax.jit` takes it as a function
+class _Split:
     """A compiled function that puts its arguments on several devices first."""
 
     compiled: Any
