@@ -276,6 +276,10 @@ def test_minimal_filtering_of_a_batch_in_parts_under_shard_map(monkeypatch):
     assert_exact(f, "conv", geometry, examples("conv", geometry))
 
 
+def test_minimal_filtering_of_no_images():
+    assert conv(jnp.zeros((0, 16, 16, 32)), jnp.zeros((3, 3, 32, 33))).shape == (0, 16, 16, 33)
+
+
 @pytest.mark.skipif(jax.default_backend() != "cpu", reason="about XLA's CPU backend")
 def test_only_wide_3x3_convolutions_at_stride_1_are_filtered():
     wide = FILTERED["16x16"]

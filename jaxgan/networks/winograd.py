@@ -77,7 +77,6 @@ def convolution(g: Geometry, x: Array, k: Array) -> Array:
 
 def kernel_gradient(g: Geometry, x: Array, y: Array) -> Array:
     """k of x and y."""
-
     xs, ys = (_split(g, each, max(x.shape[3], y.shape[3])) for each in (x, y))
 
     def products(i):
@@ -97,7 +96,7 @@ def _tiles(axis: Axis) -> int:
 def _split(g: Geometry, x: Array, channels: int) -> Array:
     """Equal parts of a batch, as large as _PART allows."""
     most = max(1, _PART // (_tiles(g[0]) * _tiles(g[1]) * channels))
-    each = max(n for n in range(1, len(x) + 1) if len(x) % n == 0 and n <= most)
+    each = next(n for n in range(min(most, len(x)), 0, -1) if len(x) % n == 0) if len(x) else 1
     return x.reshape(-1, each, *x.shape[1:])
 
 
