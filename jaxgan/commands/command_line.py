@@ -35,14 +35,8 @@ GROUPS = {
         "score_every",
     ),
     "where it runs": (
-        *(
-            "parallel",
-            "devices",
-            "distributed",
-            "coordinator_address",
-            "num_processes",
-            "process_id",
-        ),
+        *("parallel", "devices", "distributed"),
+        *("coordinator_address", "num_processes", "process_id"),
     ),
     "instead of training": ("dry_run", "replay"),
 }
@@ -135,24 +129,24 @@ def _kind(said):
     kind = said.get("preset", "auto")
     if "loss" not in said:
         return kind
-    names = ("dataset", "model", "image_size", "num_seeds", "parallel")
+    names = ("dataset", "model", "image_size")
     chosen = {name: said.get(name, getattr(Config, name)) for name in names}
     check_names(said["loss"], chosen["model"], kind)
-    seeds, mode = chosen.pop("num_seeds"), chosen.pop("parallel")
     if kind != "auto" or has_own(**chosen):
         return kind
     if said.get("distributed"):  # several processes have to meet before jax starts
         return "gpu"
     settings = {k: v for k, v in said.items() if hasattr(Config, k)}
     on_cpu = dataclasses.replace(preset(said["loss"], **chosen, kind="cpu"), **settings)
-    use_cores(seeds, mode, _devices(said, on_cpu, "cpu"))
+    use_cores(on_cpu.num_seeds, on_cpu.parallel, _devices(said, on_cpu, "cpu"))
     return kind_of(**chosen)
 
 
 def _devices(said, config, kind):
     """The cores that share a batch: the user's word, or what pays for these settings."""
-    alone = said.get("distributed")
-    return said.get("devices", 1 if alone else devices_that_pay(config, kind))
+    if "devices" in said:
+        return said["devices"]
+    return 1 if said.get("distributed") else devices_that_pay(config, kind)
 
 
 def _defaults(said, kind):

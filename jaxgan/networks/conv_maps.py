@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from jaxgan.networks import winograd
-from jaxgan.networks.geometry import Geometry, Pair, turned
+from jaxgan.networks.geometry import Geometry, Pair, padded, turned
 
 _LAYOUT = ("NHWC", "HWIO", "NHWC")
 
@@ -159,7 +159,7 @@ def _spread(g: Geometry, part: Array, starts: Sequence[int]) -> Array:
         (start, axis.size - start - (n - 1) * axis.stride - 1, axis.stride - 1)
         for start, axis, n in zip(starts, g, part.shape[1:3], strict=True)
     ]
-    return lax.pad(part, jnp.zeros((), part.dtype), [(0, 0, 0), *pads, (0, 0, 0)])
+    return padded(part, pads)
 
 
 def cpu_kernel_gradient(g: Geometry, x: Array, y: Array) -> Array:
@@ -226,8 +226,7 @@ def _canonical(
         first.append((before, after, 0))
         rest.append((low - before, high - after))
     if any(before or after for before, after, _ in first):
-        x = lax.pad(x, jnp.zeros((), x.dtype), [(0, 0, 0), *first, (0, 0, 0)])
-        x = lax.optimization_barrier(x)
+        x = lax.optimization_barrier(padded(x, first))
     return lax.conv_general_dilated(
         x, k, strides, rest, rhs_dilation=dilation, dimension_numbers=_LAYOUT
     )

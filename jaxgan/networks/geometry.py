@@ -1,9 +1,10 @@
-"""What a convolution does to sizes, and its kernel turned around."""
+"""What a convolution does to sizes, images with zeros around, and kernels turned around."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax.numpy as jnp
-from jax import Array
+from jax import Array, lax
 
 Pair = tuple[int, int]
 
@@ -29,6 +30,11 @@ class Axis(NamedTuple):
 
 
 Geometry = tuple[Axis, Axis]
+
+
+def padded(x: Array, pads: Sequence[tuple[int, int, int]]) -> Array:
+    """Images [B, H, W, C] with zeros before, after and between rows and columns."""
+    return lax.pad(x, jnp.zeros((), x.dtype), [(0, 0, 0), *pads, (0, 0, 0)])
 
 
 def turned(k: Array) -> Array:

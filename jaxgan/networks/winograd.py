@@ -27,7 +27,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
-from jaxgan.networks.geometry import Axis, Geometry
+from jaxgan.networks.geometry import Axis, Geometry, padded
 
 _TILE = 4  # outputs of a tile on either axis, of 6 inputs
 _POINTS = (0, 0.65, -0.65, 1.5, -1.5)  # and ∞
@@ -104,15 +104,13 @@ def _split(g: Geometry, x: Array, channels: int) -> Array:
 def _inputs(g: Geometry, x: Array) -> Array:
     """BᵀdB of each tile's 6x6 inputs, `[36, B·tiles, C]`."""
     pads = [(axis.low, _TILE * _tiles(axis) + 2 - axis.size - axis.low, 0) for axis in g]
-    x = lax.pad(x, jnp.zeros((), x.dtype), [(0, 0, 0), *pads, (0, 0, 0)])
-    return _transform(_INPUT, x, 2)
+    return _transform(_INPUT, padded(x, pads), 2)
 
 
 def _of_outputs(g: Geometry, y: Array) -> Array:
     """AyAᵀ of each tile's 4x4 outputs, `[36, B·tiles, O]`."""
     pads = [(0, _TILE * _tiles(axis) - axis.out, 0) for axis in g]
-    y = lax.pad(y, jnp.zeros((), y.dtype), [(0, 0, 0), *pads, (0, 0, 0)])
-    return _transform(_OUTPUT, y, 0)
+    return _transform(_OUTPUT, padded(y, pads), 0)
 
 
 def _transform(matrix: np.ndarray, x: Array, overlap: int) -> Array:
