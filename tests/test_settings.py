@@ -134,7 +134,7 @@ COMMANDS = [
     ),
     dict(
         **dict(loss="wgan-gp", dataset="digits", model="mlp", workdir="here", depth=29),
-        **dict(penalty=0.3, devices=41),
+        **dict(penalty=0.3, devices=41, batch_size=82),
     ),
     dict(loss="wgan", dataset="digits", model="mlp", workdir="here", batch_size=66, pack=33),
     dict(loss="wgan-div", dataset="digits", model="mlp", workdir="here", k=0.34, p=3.5),
@@ -948,6 +948,55 @@ def test_cores_share_the_batches_of_wide_convolutions(tmp_path):
     for more, says in ([], "1 cpu (jit), in"), (["--devices=2"], "2 cpu (pmap), in"):
         done = subprocess.run([*script, *more], capture_output=True, text=True, env=environment)
         assert f", {says}" in done.stdout
+    # Where there is but one, its number is recorded, and two cannot be had.
+    alone = environment | {"JAX_NUM_CPU_DEVICES": "1"}
+    done = subprocess.run([*script, "--devices=2"], capture_output=True, text=True, env=alone)
+    assert done.returncode == 2 and "--devices=2 cannot be had: JAX_NUM_CPU_DEV" in done.stderr
+
+
+def test_one_device_is_recorded_where_there_are_no_two(monkeypatch, tmp_path):
+    two = train.parse(["--loss=bce", "--dataset=mnist", f"--workdir={tmp_path}"])[0]
+    assert two.devices == 2 and train.with_devices_here(two, said=False) == two
+    monkeypatch.setattr(jax, "local_device_count", lambda: 1)
+    assert train.with_devices_here(two, said=False).devices == 1
+    # An accelerator's batches are not split; a CPU's run that goes on there stays as it was.
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    assert train.with_devices_here(two, said=False).devices == 1
+    with pytest.raises(ValueError, match="--devices=2 cannot be had: jax runs on gpu"):
+        train.with_devices_here(two, said=True)
+    (tmp_path / "config.json").write_text("{}")
+    assert train.with_devices_here(two, said=False) == two
+
+
+def test_a_run_goes_on_with_the_devices_it_began_with(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    command = ["--loss=bce", "--dataset=mnist"]
+    config, _ = train.parse(command)
+    folder = tmp_path / config.workdir
+    folder.mkdir(parents=True)
+    # One that began before two devices could share a batch says nothing of them.
+    before = {k: v for k, v in configs.recorded(config).items() if k != "devices"}
+    (folder / "config.json").write_text(json.dumps(before))
+    for same in (command, [*command, f"--workdir={config.workdir}"], [f"--workdir={folder}"]):
+        assert train.parse(same)[0].devices == 1
+    train.check_folder(train.parse(command)[0])
+    (folder / "checkpoints" / "1").mkdir(parents=True)
+    with pytest.raises(ValueError, match="holds a run with --devices=1, not 2: set --devices=1"):
+        train.check_folder(train.parse([*command, "--devices=2"])[0])
+    (folder / "config.json").write_text(json.dumps(before | {"devices": 4}))
+    assert train.parse(command)[0].devices == 4
+
+
+def test_devices_share_a_batch_in_equal_parts():
+    command = ["--loss=bce", "--dataset=mnist", "--devices=3"]
+    with pytest.raises(ValueError, match=r"--devices=3 cannot share --batch-size=64: .*multiple"):
+        train.parse(command)
+    assert train.parse([*command, "--batch-size=63"])[0].devices == 3
+
+
+def test_an_array_may_hold_images_too_small_to_share():
+    array = ["--loss=bce", "--dataset=npy:images.npy", "--model=dcgan", "--preset=cpu"]
+    assert train.parse(array)[0].devices == 1
 
 
 @pytest.mark.slow

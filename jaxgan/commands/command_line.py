@@ -2,8 +2,6 @@
 
 import dataclasses
 
-from etils import epath
-
 from jaxgan.commands import settings
 from jaxgan.commands.config import LOSSES, Config, assign, check, flag, unused
 from jaxgan.commands.flags import asks_for_help, given, read
@@ -17,6 +15,7 @@ from jaxgan.commands.presets import (
     use_cores,
 )
 from jaxgan.parallel import hosts
+from jaxgan.training.run_folder import holds_run
 
 GROUPS = {
     "what to train": (
@@ -95,19 +94,15 @@ def parse(arguments: list[str]) -> tuple[Config, Options]:
     values = {field.name: getattr(parsed, field.name) for field in dataclasses.fields(Config)}
     if parsed.model == "auto":  # a preset's, or the run's
         values["model"] = defaults.model
-    config = Config(**values)
-    if "loss" in said:
-        config = dataclasses.replace(config, devices=_devices(said, config, kind))
     if {*"/:\0"} & {*parsed.name} or parsed.name in (".", ".."):
         raise ValueError(f"--name={parsed.name!r} must be a folder's name, without / and :.")
-    if config.workdir is None:
-        workdir = f"runs/{parsed.name}"
-        if not parsed.name:
-            workdir = default_workdir(config, kind, said.get("preset", "auto") != "auto")
-        config = dataclasses.replace(config, workdir=workdir)
-    elif parsed.name:
+    if parsed.workdir is not None and parsed.name:
         raise ValueError("--name and --workdir both say where the run is: leave one out.")
+    config = Config(**values)
+    config = dataclasses.replace(config, workdir=_workdir(said, config, kind))
+    config = dataclasses.replace(config, devices=_devices(said, config, kind))
     check(config)
+    config = dataclasses.replace(config, devices=_kept_devices(said, config))
     for name, reason in unused(config).items():
         if name in said:
             raise ValueError(f"{flag(name)} has no effect with {reason}: leave it out.")
@@ -138,15 +133,34 @@ def _kind(said):
         return "gpu"
     settings = {k: v for k, v in said.items() if hasattr(Config, k)}
     on_cpu = dataclasses.replace(preset(said["loss"], **chosen, kind="cpu"), **settings)
-    use_cores(on_cpu.num_seeds, on_cpu.parallel, _devices(said, on_cpu, "cpu"))
+    on_cpu = dataclasses.replace(on_cpu, workdir=_workdir(said, on_cpu, "cpu"))
+    on_cpu = dataclasses.replace(on_cpu, devices=_devices(said, on_cpu, "cpu"))
+    use_cores(on_cpu.num_seeds, on_cpu.parallel, _kept_devices(said, on_cpu))
     return kind_of(**chosen)
+
+
+def _workdir(said, config, kind):
+    """The run's folder: where the user says, or one that the settings name."""
+    if config.workdir is not None:
+        return config.workdir
+    if said.get("name"):
+        return f"runs/{said['name']}"
+    return default_workdir(config, kind, said.get("preset", "auto") != "auto")
 
 
 def _devices(said, config, kind):
     """The cores that share a batch: the user's word, or what pays for these settings."""
+    if "loss" not in said:  # the run's own
+        return config.devices
     if "devices" in said:
         return said["devices"]
     return 1 if said.get("distributed") else devices_that_pay(config, kind)
+
+
+def _kept_devices(said, config):
+    """The same for a run that has begun: as it began, unless the user says another number."""
+    began = "devices" not in said and holds_run(config.workdir)
+    return settings.of_run(config.workdir).devices if began else config.devices
 
 
 def _defaults(said, kind):
@@ -158,7 +172,7 @@ def _defaults(said, kind):
     if kind != "auto":
         raise ValueError(f"--preset={kind} goes with --loss: a --workdir has its own settings.")
     folder = said.get("workdir")
-    if folder and (epath.Path(folder) / "config.json").exists():
+    if folder and holds_run(folder):
         return settings.of_run(folder)
     if folder and not said.keys() - {"workdir", "steps"}:
         raise ValueError(

@@ -200,6 +200,11 @@ def check(config: Config) -> None:
         _check_range(config, name, lambda v: v == 0 or 1e-37 <= v <= 1e38, "0, or 1e-37 to 1e38")
     for name in ("b1", "b2", "ema_decay"):
         _check_range(config, name, lambda v: 0 <= v <= 0.9999999, "from 0 to 0.9999999")
+    if "devices" not in unused(config) and config.batch_size % config.devices:
+        raise ValueError(
+            f"--devices={config.devices} cannot share --batch-size={config.batch_size}: choose a "
+            f"multiple of {config.devices}, or --devices=1."
+        )
     if config.critic_norm and config.model not in ("auto", "dcgan"):
         raise ValueError(
             f"--critic-norm goes with --model=dcgan: the critic of {config.model} has no BatchNorm."

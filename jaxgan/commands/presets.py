@@ -59,10 +59,12 @@ def devices_that_pay(config: Config, kind: str) -> int:
 
     So it is for convolutions from 32 channels on of images from 28x28 on, 1.05 to 1.4 times, since
     XLA runs many of them on one core. On digits the small DCGAN takes 1.6 times as long, and MLPs
-    1.15 to 1.4 times. The number does not depend on the machine, since other sums are another run.
+    1.15 to 1.4 times; an array may hold images as small. The number does not depend on the machine,
+    since other sums are another run.
     """
     convolutions = config.model in ("dcgan", "resnet", "r3gan") and config.width >= 32
-    large = config.dataset != "digits" and min(_sides(config.image_size) or (28,)) >= 28
+    small = config.dataset == "digits" or config.dataset.startswith("npy:")  # of any size
+    large = not small and min(_sides(config.image_size) or (28,)) >= 28
     shares = config.num_seeds == 1 and config.parallel != "jit" and config.batch_size % 2 == 0
     return 2 if convolutions and large and shares and kind != "gpu" else 1
 

@@ -4,13 +4,15 @@ import dataclasses
 import json
 from collections.abc import Callable
 
+import jax
 from etils import epath
 
 from jaxgan import data
 from jaxgan.commands import endings, image_presets, settings
 from jaxgan.commands.augmentation import describe_default
-from jaxgan.commands.command_line import parse, parse_replay
+from jaxgan.commands.command_line import Arguments, parse, parse_replay
 from jaxgan.commands.config import OFF, Config, assign, flag
+from jaxgan.commands.flags import given
 from jaxgan.commands.presets import use_cores
 from jaxgan.commands.settings import make_model
 from jaxgan.data import Dataset
@@ -21,7 +23,7 @@ from jaxgan.parallel import hosts
 from jaxgan.training import DivergedError, Run, fit, nonfinite
 from jaxgan.training.cost import measure
 from jaxgan.training.job import Job, Plan, prepare
-from jaxgan.training.run_folder import ChangedError, RunFolder
+from jaxgan.training.run_folder import ChangedError, RunFolder, holds_run
 
 
 def train(config: Config) -> Run:
@@ -53,13 +55,16 @@ def main(arguments: list[str], train: Callable[[Config], Run] = train) -> int:
         return endings.DIVERGED if nonfinite.replay(model, iteration) else 0
     config, options = parse(arguments)
     use_cores(config.num_seeds, config.parallel, config.devices)
+    said = "devices" in given(Arguments, arguments)
     if options.dry_run:
+        config = with_devices_here(config, said)
         check_folder(config)
         describe(make_job(config))
         print_preset(options.preset)
         return 0
     if options.distributed:
         hosts.join(options.coordinator_address, options.num_processes, options.process_id)
+    config = with_devices_here(config, said)
     intact = f"What {config.workdir} holds is intact"
     try:
         with hosts.guard("train.py", ValueError, DivergedError):
@@ -87,6 +92,34 @@ def main(arguments: list[str], train: Callable[[Config], Run] = train) -> int:
         )
         return hosts.UNWRITABLE
     return 128 + run.stopped_by if run.stopped_by else 0
+
+
+def with_devices_here(config: Config, said: bool) -> Config:
+    """The settings with one device, where this process has no two that could share a batch.
+
+    A run that began on a CPU may go on with an accelerator, and keeps its number.
+
+    Args:
+      config: the settings.
+      said: whether the command says how many.
+
+    Raises:
+      ValueError: if it does, and there are fewer.
+    """
+    on_cpu = jax.default_backend() == "cpu"
+    there = jax.local_device_count() if on_cpu else 1
+    if config.devices <= there:
+        return config
+    if said:
+        why = (
+            "JAX_NUM_CPU_DEVICES or XLA_FLAGS sets the number, or jax had started before"
+            if on_cpu
+            else f"jax runs on {jax.default_backend()}, and only a CPU is split"
+        )
+        raise ValueError(f"--devices={config.devices} cannot be had: {why}. Leave one of them out.")
+    if not on_cpu and holds_run(config.workdir):
+        return config
+    return dataclasses.replace(config, devices=1)
 
 
 def print_preset(kind: str) -> None:
@@ -121,13 +154,13 @@ def look_at_folder(config: Config) -> None:
       ChangedError: if the folder holds a run with other settings.
       ValueError: if it cannot be written, or holds something else.
     """
-    folder = epath.Path(config.workdir)
+    folder = epath.Path(config.workdir).expanduser()
     try:
         RunFolder(folder, settings.recorded(config)).check_free()
     except ChangedError:
         settings.of_run(folder)  # what is no run of ours says so itself
         raise
-    if (folder / "config.json").exists():
+    if holds_run(folder):
         settings.of_run(folder)
     sides = data.height_and_width(config.image_size)
     if sides and config.dataset not in data.TOYS:

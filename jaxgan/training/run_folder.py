@@ -84,12 +84,9 @@ class RunFolder:
         self.health = MetricsFile(self.path / "health.jsonl")
         self._data: dict[str, Any] = {}
         self._model: dict[str, Any] = {}
-        try:
-            self.resumes = (self.path / "config.json").exists()
+        self.resumes = holds_run(self.path)
+        with _reaching(self.path):
             taken = not self.resumes and _holds_more_than_a_start(self.path)
-        except Exception as error:  # a store's client raises its own kinds, or is not installed
-            reason = " ".join(str(error).split())[:300]
-            raise ValueError(f"workdir={self.path} cannot be reached: {reason}") from error
         if self.resumes:
             self._check_unchanged()
         elif taken:
@@ -319,13 +316,32 @@ class RunFolder:
         return early or done.get("steps") == self.settings["steps"]
 
 
+def holds_run(workdir: epath.PathLike) -> bool:
+    """Whether a run has written its settings in a folder.
+
+    Raises:
+      ValueError: if the folder cannot be reached.
+    """
+    with _reaching(workdir):
+        return (epath.Path(workdir).expanduser() / "config.json").exists()
+
+
+@contextlib.contextmanager
+def _reaching(workdir):
+    try:
+        yield
+    except Exception as error:  # a store's client raises its own kinds, or is not installed
+        reason = " ".join(str(error).split())[:300]
+        raise ValueError(f"workdir={workdir} cannot be reached: {reason}") from error
+
+
 def read_settings(path: epath.Path) -> dict[str, Any]:
     """What the config of the run in a folder holds.
 
     Raises:
       ValueError: if the folder holds no run, or its config is none.
     """
-    if not (path / "config.json").exists():
+    if not holds_run(path):
         raise ValueError(f"{path} holds no run: it has no config.json")
     settings = json_files.read(path / "config.json")
     for name in ("steps", "num_seeds", "log_every"):
