@@ -159,7 +159,7 @@ class _Search(NamedTuple):
         for label in [None] if tried is None else np.unique(tried):
             errors = np.empty((len(x), len(z)), np.float32)
             labels = None if label is None else np.full(at_once, label)
-            for start in range(0, len(z), at_once):
+            for start in bar(range(0, len(z), at_once), "drawing random samples"):
                 piece = slice(max(0, min(start, len(z) - at_once)), start + at_once)
                 errors[:, piece] = run(self.variables, z[piece], labels, x)
             nearest = np.argpartition(errors, self.starts - 1, axis=1)[:, : self.starts]
@@ -229,7 +229,7 @@ def _generate(generator, variables, z, labels):
 
 
 def _mean_squares(differences):
-    return jnp.mean(differences**2, axis=range(1, differences.ndim))
+    return jnp.mean(differences**2, axis=tuple(range(1, differences.ndim)))
 
 
 def _bound_norms(z, norms):
