@@ -539,6 +539,33 @@ def test_points_are_projected_too(ring_run, tmp_path):
     assert width < height
 
 
+def test_grey_images_without_a_channel_are_images(tmp_path):
+    folder = save_zeros(tmp_path / "run", (6, 4), model="mlp", dataset="npy:grey.npy")
+    np.save(tmp_path / "x.npy", np.full((2, 6, 4), 255, np.uint8))
+    source = f"--images={tmp_path / 'x.npy'}"
+    arrays, _ = projected(folder, tmp_path / "p.png", source)
+    # A generator of zeros makes one grey, 1 away from white.
+    np.testing.assert_allclose(arrays["errors"], 1)
+    Image.new("L", (4, 6), "white").save(tmp_path / "white.png")
+    source = f"--images={tmp_path / 'white.png'}"
+    np.testing.assert_allclose(projected(folder, tmp_path / "p.png", source)[0]["errors"], 1)
+    for what in ("grid", "strips", "png"):
+        run_command(f"--workdir={folder}", f"--what={what}", "--n=3")
+
+
+def test_of_points_that_no_picture_shows_arrays_are_written(tmp_path, capsys):
+    folder = save_zeros(tmp_path / "run", (3,), model="mlp", dataset="npy:space.npy")
+    np.save(tmp_path / "x.npy", np.full((2, 3), 2, np.float32))
+    run_command(f"--workdir={folder}", PROJECTION, f"--images={tmp_path / 'x.npy'}")
+    assert "picture: " not in capsys.readouterr().out
+    assert [path.name for path in (folder / "generated").iterdir()] == ["projection.npz"]
+    np.testing.assert_allclose(np.load(folder / "generated/projection.npz")["errors"], 2)
+    assert sample.main([f"--workdir={folder}"]) == 2
+    assert "--what=grid is for images, and the samples of npy:space.npy are points: --what=npz" in (
+        capsys.readouterr().err
+    )
+
+
 @pytest.mark.parametrize(
     ("content", "words"),
     [

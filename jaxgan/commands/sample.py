@@ -156,9 +156,10 @@ def load_data(folder: epath.Path, config: Config, data_dir: str | None) -> Datas
 def check_images(dataset: str, shape: Sequence[int], what: str) -> None:
     """Raises ValueError if a run's examples, of this shape, are no images."""
     if len(shape) not in (2, 3):
+        drawn = "--what=grid draws them, " if plots.can_draw(tuple(shape)) else ""
         raise ValueError(
-            f"--what={what} is for images, and the samples of {dataset} are points: --what=grid "
-            "draws them, --what=npz keeps their coordinates."
+            f"--what={what} is for images, and the samples of {dataset} are points: {drawn}"
+            "--what=npz keeps their coordinates."
         )
 
 
@@ -169,7 +170,7 @@ def make(run: Run, config: Config, options: Arguments, out: epath.Path) -> None:
       ValueError: if the samples are points and images are asked for.
     """
     what, key, shape = options.what, jax.random.key(options.seed), run.model.game.data_shape
-    if what in ("png", "strips", "classes"):
+    if what in ("png", "strips", "classes") or (what == "grid" and not plots.can_draw(shape)):
         check_images(config.dataset, shape, what)
     if what == "projection":
         project(run, config, options, out)
