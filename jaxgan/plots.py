@@ -18,14 +18,15 @@ GRID_WIDTH = 600  # small images are enlarged until a grid has about this many p
 GRID_LINE = 2
 
 
-def image_grid(images: np.ndarray) -> np.ndarray:
-    """Tiles images row by row into a near-square grid with thin grey lines between them.
+def image_grid(images: np.ndarray, columns: int | None = None) -> np.ndarray:
+    """Tiles images row by row into a grid with thin grey lines between them.
 
     Args:
       images: uint8 [N, H, W, C]; those of four channels are shown as they are on white.
         Small ones are enlarged by a whole factor so that the
         grid is some 600 pixels wide: smoothly below 16 pixels, where the eye sees squares
         and not the digit they make, otherwise each pixel as a square.
+      columns: how many; by default as many as make the grid nearly square.
 
     Returns:
       uint8 [height, width, C], C being 1 or 3.
@@ -42,7 +43,7 @@ def image_grid(images: np.ndarray) -> np.ndarray:
     if images.shape[-1] == 4:
         images = _on_white(images)
     count, height, width, channels = images.shape
-    columns = math.ceil(math.sqrt(count))
+    columns = columns or math.ceil(math.sqrt(count))
     rows = math.ceil(count / columns)
     scale = max(1, round(GRID_WIDTH / (columns * width)))
     enlarge = _enlarge_smoothly if max(height, width) < 16 else _enlarge

@@ -1,4 +1,4 @@
-"""The programs of docs/own.md and losses.md: each is whole, short, and runs."""
+"""The programs of docs/own.md, losses.md and latents.md: they run; all but the last are whole."""
 
 import pathlib
 import re
@@ -6,6 +6,9 @@ import re
 import jax
 import numpy as np
 import pytest
+
+from jaxgan.commands import sample, train
+from jaxgan.commands.command_line import parse
 
 DOCS = pathlib.Path(__file__).parents[1] / "docs"
 PROGRAMS = {
@@ -37,3 +40,28 @@ def test_a_program_is_short_and_runs(name, tmp_path, monkeypatch):
         assert np.isfinite(scope.get(drawn, 0)).all()
     if "best" in scope:
         assert scope["best"].sample(jax.random.key(0), 2).shape == (2, 2)
+
+
+def test_the_page_of_latents_runs(tmp_path, monkeypatch):
+    """Its blocks one after another, on a short run of its own command."""
+    monkeypatch.chdir(tmp_path)
+    page = (DOCS / "latents.md").read_text()
+    [flags] = re.findall(r"train.py (.*)", page)
+    short = ["--steps=2", "--width=16", "--depth=1", "--batch-size=16", "--parallel=jit"]
+    [folder] = re.findall(r'load\("(runs/.*?)"\)', page)
+    settings = parse(flags.split())[0]
+    assert settings.workdir == folder
+    assert train.main([*flags.split(), *short, f"--workdir={folder}"]) == 0
+    scope: dict = {}
+    for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL):
+        exec(block, scope)
+    found = scope["found"]
+    assert found.start_errors.shape == found.samples.shape[:2] == (8, 8)
+    assert (found.errors <= found.random_errors).all()
+    assert scope["frames"].shape == (11, 8, 8, 1) and scope["rows"].shape == (80, 8, 8, 1)
+    assert scope["typical"].shape == (64, 8, 8, 1)
+    assert scope["of_data"].shape == scope["of_samples"].shape == (100,)
+    for command in re.findall(r"sample.py --workdir=RUN (.*)", page):
+        if "--images" not in command:  # which names a folder of the reader's
+            assert sample.main([f"--workdir={folder}", *command.split()]) == 0
+    assert (tmp_path / folder / "generated" / "projection.npz").exists()

@@ -31,9 +31,10 @@ KNOWS = {
     "metrics": {"distances", "networks", "data", "places"},
     "plots": {"data"},
     "training": {
-        *("checks", "data", "gan", "metrics", "networks", "parallel", "plots", "probe", "seeds"),
-        "state",
+        *("checks", "data", "gan", "metrics", "networks", "noise", "parallel", "plots", "probe"),
+        *("seeds", "state"),
     },
+    "latents": {"data", "losses", "networks", "noise", "state", "training"},
     "commands": {p.stem for p in PACKAGE.iterdir()},
 }
 
@@ -71,6 +72,7 @@ assert not late & set(sys.modules) - theirs, late & set(sys.modules) - theirs
 
 def test_what_messages_recommend_is_there_after_importing_jaxgan():
     names = "data.to_float", "data.Dataset", "plots.save_samples", "load", "fit", "DivergedError"
+    names += ("latents.truncate",)
     run("import jaxgan; " + "; ".join(f"jaxgan.{name}" for name in names))
 
 

@@ -12,8 +12,8 @@ from jax.sharding import NamedSharding, PartitionSpec
 from PIL import Image
 
 import jaxgan
-from jaxgan import data, over_seeds, plots
-from jaxgan.commands import sample, settings, train
+from jaxgan import data, latents, over_seeds, plots
+from jaxgan.commands import progress, sample, settings, train
 from jaxgan.commands.config import Config
 from jaxgan.training import run as runs
 from jaxgan.training.checkpoints import Checkpoints
@@ -189,22 +189,7 @@ def test_what_is_no_run_is_refused_and_left_alone(digits_run, tmp_path):
         jaxgan.load(tmp_path)
 
 
-# Latents -------------------------------------------------------------------------------------
-
-
-def test_interpolation_turns_by_equal_angles():
-    a, b = jnp.array([2.0, 0, 0]), jnp.array([0, 2.0, 0])
-    t = jnp.linspace(0, 1, 7)[:, None]
-    angle = t * np.pi / 2
-    expected = 2 * jnp.concatenate([jnp.cos(angle), jnp.sin(angle), 0 * t], axis=1)
-    np.testing.assert_allclose(sample.spherical_interpolation(a, b, t), expected, atol=1e-6)
-
-
-@pytest.mark.parametrize("other", [[1.0, 2.0], [2.0, 4.0], [-1.0, -2.0], [0.5, -3.0]])
-def test_interpolation_ends_at_its_ends(other):
-    a, b = jnp.array([1.0, 2.0]), jnp.array(other)
-    ends = sample.spherical_interpolation(a, b, jnp.array([[0.0], [1.0]]))
-    np.testing.assert_allclose(ends, [a, b], atol=1e-6)
+# Samples -------------------------------------------------------------------------------------
 
 
 def test_the_first_samples_of_more_are_those_of_fewer(digits_run, monkeypatch):
@@ -311,11 +296,34 @@ def test_a_folder_with_other_files_is_left_alone(digits_run, tmp_path, capsys):
 def test_strips_lead_from_one_sample_to_another(digits_run, tmp_path):
     out = tmp_path / "strips.png"
     run_command(f"--workdir={digits_run}", "--what=strips", "--n=3", f"--out={out}")
-    latents = sample.make_strips(jax.random.key(0), 3, 4)
-    assert latents.shape == (9, 4)
-    grid = plots.image_grid(data.to_uint8(jaxgan.load(digits_run).generate(latents)))
-    with Image.open(out) as picture:
+    first, last = jax.random.normal(jax.random.key(0), (2, 3, 4))
+    ways = [latents.path(jnp.stack(ends), 2) for ends in zip(first, last, strict=True)]
+    assert_shows(out, jaxgan.load(digits_run).generate(jnp.concatenate(ways)))
+
+
+def assert_shows(path, images, columns=None):
+    grid = plots.image_grid(data.to_uint8(images), columns)
+    with Image.open(path) as picture:
         np.testing.assert_array_equal(np.asarray(picture), grid[..., 0])
+
+
+@pytest.mark.parametrize("what", ["grid", "npz", "png", "strips"])
+def test_truncated_samples_are_those_of_truncated_latents(digits_run, tmp_path, what):
+    flags = [f"--workdir={digits_run}", "--truncation=0.5", "--n=4", f"--what={what}"]
+    run_command(*flags, f"--out={tmp_path / what}")
+    run, key = jaxgan.load(digits_run), jax.random.key(0)
+    samples = run.sample(key, 4, truncation=0.5)
+    if what == "grid":
+        assert_shows(tmp_path / what, samples)
+    elif what == "npz":
+        np.testing.assert_array_equal(np.load(tmp_path / what)["samples"], samples)
+    elif what == "png":
+        with Image.open(tmp_path / what / "00003.png") as picture:
+            np.testing.assert_array_equal(np.asarray(picture), data.to_uint8(samples)[3, ..., 0])
+    else:
+        z = latents.truncate(key, jax.random.normal(key, (8, 4)), 0.5)
+        ways = [latents.path(z[row::4], 3) for row in range(4)]
+        assert_shows(tmp_path / what, run.generate(jnp.concatenate(ways)))
 
 
 def test_the_gif_shows_each_picture_in_order_and_stops_at_the_last(digits_run):
@@ -342,7 +350,10 @@ def test_a_long_run_makes_a_short_gif(digits_run, tmp_path):
     (folder / "samples" / "step_best.png").touch()
     run_command(f"--workdir={folder}", "--what=gif")
     with Image.open(folder / "generated" / "progress.gif") as gif:
-        assert gif.n_frames == sample.GIF_FRAMES
+        assert gif.n_frames == progress.GIF_FRAMES
+
+
+PROJECTION = "--what=projection"
 
 
 @pytest.mark.parametrize(
@@ -364,6 +375,21 @@ def test_a_long_run_makes_a_short_gif(digits_run, tmp_path):
         (["--workdir=RUN", "--what=train", "--n=1438"], ["more than the 1,437 images of digits"]),
         (["--workdir=RUN", "--what=held-out", "--label=1"], ["--label has no effect"]),
         (["--workdir=RUN", "--data-dir=elsewhere"], ["--data-dir has no effect"]),
+        (["--workdir=RUN", "--truncation=0"], ["--truncation must be a positive number, got 0.0"]),
+        (["--workdir=RUN", "--truncation=nan"], ["--truncation must be a positive number"]),
+        (["--workdir=RUN", "--truncation=1", "--what=gif"], ["--truncation has no effect"]),
+        (["--workdir=RUN", "--truncation=1", "--what=train"], ["--truncation has no effect"]),
+        (["--workdir=RUN", "--truncation=1", PROJECTION], ["--truncation has no effect with"]),
+        (["--workdir=RUN", "--what=classes"], ["for a run with --num-classes"]),
+        (["--workdir=RING", "--what=classes"], ["ring8 are points"]),
+        (["--workdir=RUN", "--what=classes", "--label=1"], ["--label has no effect"]),
+        (["--workdir=RUN", "--images=x.png"], ["--images has no effect with --what=grid"]),
+        (["--workdir=RUN", PROJECTION, "--images=no.png"], ["--images=no.png: there is no such"]),
+        (["--workdir=RUN", PROJECTION, "--images=no.npy"], ["no.npy' cannot be read as an array"]),
+        (["--workdir=RUN", PROJECTION, "--images=x", "--data-dir=y"], ["no effect with --images"]),
+        (["--workdir=RUN", PROJECTION, "--n=361"], ["more than the 360 of the held-out examples"]),
+        (["--workdir=RUN", PROJECTION, "--label=1"], ["was trained without --num-classes"]),
+        (["--workdir=RING", PROJECTION, "--images=x.png"], [".npz file", "of shape [2]"]),
     ],
 )
 def test_bad_input_is_one_line(arguments, words, digits_run, ring_run, capsys):
@@ -426,3 +452,152 @@ def test_labels_are_refused_where_there_are_no_classes(tmp_path, capsys):
     flags = [*SMALL, "--loss=bce", "--model=mlp", "--num-classes=5"]
     assert train.main([*flags, f"--workdir={tmp_path / 'run'}"]) == 2
     assert "--num-classes=5 does not fit digits, which has 10 classes" in capsys.readouterr().err
+
+
+def test_a_picture_of_classes_has_a_row_for_each_latent(conditional, tmp_path):
+    out = tmp_path / "classes.png"
+    run_command(f"--workdir={conditional}", "--what=classes", "--n=2", f"--out={out}")
+    z = jnp.repeat(jax.random.normal(jax.random.key(0), (2, 4)), 10, axis=0)
+    run = jaxgan.load(conditional)
+    assert_shows(out, run.generate(z, labels=[*range(10)] * 2), columns=10)
+    run_command(f"--workdir={conditional}", "--what=classes", "--truncation=0.1", f"--out={out}")
+    with Image.open(out) as picture:
+        assert picture.height < picture.width  # 8 rows of 10
+
+
+# Projection.
+
+
+def projected(folder, out, *flags):
+    """What `--what=projection` writes: its arrays, and the picture's size."""
+    run_command(f"--workdir={folder}", PROJECTION, f"--out={out}", *flags)
+    with np.load(out.with_suffix(".npz")) as file, Image.open(out.with_suffix(".png")) as picture:
+        return dict(file), picture.size
+
+
+def test_a_projection_is_of_held_out_images_by_default(digits_run, tmp_path, capsys):
+    arrays, (width, height) = projected(digits_run, tmp_path / "deep" / "p.png")
+    digits = data.load("digits").test[:8]
+    found = latents.project(jaxgan.load(digits_run), digits, key=jax.random.key(0))
+    np.testing.assert_array_equal(arrays["images"], digits)
+    for name in ("latents", "samples", "errors", "start_errors", "random_errors"):
+        np.testing.assert_allclose(arrays[name], getattr(found, name), rtol=1e-5, atol=1e-6)
+    assert "labels" not in arrays and width > 2 * height
+    printed = capsys.readouterr().out
+    assert f"{found.errors.mean():.3g} on average" in printed and "p.npz" in printed
+    _, (_, taller) = projected(digits_run, tmp_path / "p.npz", "--n=9")  # a second row
+    assert taller > 1.8 * height
+
+
+def test_samples_that_were_written_are_projected_and_found_again(digits_run, tmp_path):
+    flags = [f"--workdir={digits_run}", "--what=npz", "--n=10", f"--out={tmp_path / 'samples.npz'}"]
+    run_command(*flags)
+    source = f"--images={tmp_path / 'samples.npz'}"
+    arrays, _ = projected(digits_run, tmp_path / "p.png", source, "--n=3")
+    assert len(arrays["errors"]) == 3 and arrays["errors"].max() < 1e-3
+    np.testing.assert_allclose(arrays["samples"], arrays["images"], atol=1e-2)
+
+
+def test_a_folder_and_one_image_are_read_at_the_size_of_the_run(digits_run, tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (3, 8, 8)).astype(np.uint8)
+    (tmp_path / "in").mkdir()
+    for name, image in zip("abc", pixels, strict=True):
+        Image.fromarray(image).resize((16, 16), Image.Resampling.NEAREST).save(
+            tmp_path / "in" / f"{name}.png"
+        )
+        Image.fromarray(image).convert("RGB").save(tmp_path / f"{name}.png")
+    folder, _ = projected(digits_run, tmp_path / "p.png", f"--images={tmp_path / 'in'}")
+    assert folder["images"].shape == (3, 8, 8, 1)
+    one, _ = projected(digits_run, tmp_path / "p.png", f"--images={tmp_path / 'b.png'}")
+    np.testing.assert_array_equal(one["images"], pixels[1:2, ..., None])
+
+
+def test_the_classes_of_images_are_their_own_the_one_given_or_found(conditional, tmp_path):
+    digits = data.load("digits")
+    out = tmp_path / "p.png"
+    np.savez(tmp_path / "x.npz", images=digits.test[:2])
+    np.savez(tmp_path / "y.npz", images=digits.test[:2], labels=[4, 5])
+    known, _ = projected(conditional, out, "--n=2")
+    np.testing.assert_array_equal(known["labels"], digits.test_labels[:2])
+    given, _ = projected(conditional, out, "--n=2", "--label=3")
+    np.testing.assert_array_equal(given["labels"], [3, 3])
+    read, _ = projected(conditional, out, f"--images={tmp_path / 'y.npz'}")
+    np.testing.assert_array_equal(read["labels"], [4, 5])
+    found, _ = projected(conditional, out, f"--images={tmp_path / 'x.npz'}")
+    assert found["class_errors"].shape == (2, 10) and "class_errors" not in read
+    np.testing.assert_array_equal(found["labels"], found["class_errors"].argmin(axis=1))
+
+
+def test_points_are_projected_too(ring_run, tmp_path):
+    points = np.random.RandomState(0).normal(size=(5, 2)).astype(np.float32)
+    np.save(tmp_path / "x.npy", points)
+    source = f"--images={tmp_path / 'x.npy'}"
+    arrays, (width, height) = projected(ring_run, tmp_path / "p.png", source, "--seed-index=1")
+    np.testing.assert_array_equal(arrays["images"], points)
+    expected = jaxgan.load(ring_run).generate(arrays["latents"], 1)
+    np.testing.assert_allclose(arrays["samples"], expected, atol=1e-5)
+    assert width < height
+
+
+def test_grey_images_without_a_channel_are_images(tmp_path):
+    folder = save_zeros(tmp_path / "run", (6, 4), model="mlp", dataset="npy:grey.npy")
+    np.save(tmp_path / "x.npy", np.full((2, 6, 4), 255, np.uint8))
+    source = f"--images={tmp_path / 'x.npy'}"
+    arrays, _ = projected(folder, tmp_path / "p.png", source)
+    # A generator of zeros makes one grey, 1 away from white.
+    np.testing.assert_allclose(arrays["errors"], 1)
+    Image.new("L", (4, 6), "white").save(tmp_path / "white.png")
+    source = f"--images={tmp_path / 'white.png'}"
+    np.testing.assert_allclose(projected(folder, tmp_path / "p.png", source)[0]["errors"], 1)
+    for what in ("grid", "strips", "png"):
+        run_command(f"--workdir={folder}", f"--what={what}", "--n=3")
+
+
+def test_of_points_that_no_picture_shows_arrays_are_written(tmp_path, capsys):
+    folder = save_zeros(tmp_path / "run", (3,), model="mlp", dataset="npy:space.npy")
+    np.save(tmp_path / "x.npy", np.full((2, 3), 2, np.float32))
+    run_command(f"--workdir={folder}", PROJECTION, f"--images={tmp_path / 'x.npy'}")
+    assert "picture: " not in capsys.readouterr().out
+    assert [path.name for path in (folder / "generated").iterdir()] == ["projection.npz"]
+    np.testing.assert_allclose(np.load(folder / "generated/projection.npz")["errors"], 2)
+    assert sample.main([f"--workdir={folder}"]) == 2
+    assert "--what=grid is for images, and the samples of npy:space.npy are points: --what=npz" in (
+        capsys.readouterr().err
+    )
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ({"images": np.zeros((3, 9, 9, 1), np.uint8)}, "of shape [B, 8, 8, 1]; got [3, 9, 9, 1]"),
+        ({"images": np.zeros((3, 8, 8, 3), np.uint8)}, "got [3, 8, 8, 3]"),
+        ({"images": np.full((3, 8, 8, 1), 255.0)}, "images must be in [-1, 1], got 255 to 255"),
+        ({"images": np.zeros((3, 8, 8, 1), int)}, "must hold uint8 pixels or floats"),
+        ({"pictures": np.zeros((3, 8, 8, 1))}, "holds pictures: name its examples images"),
+        ({"images": np.zeros((0, 8, 8, 1))}, "at least one example"),
+    ],
+)
+def test_arrays_that_do_not_fit_the_run_are_refused(digits_run, tmp_path, content, words, capsys):
+    np.savez(tmp_path / "x.npz", **content)
+    flags = [f"--workdir={digits_run}", PROJECTION, f"--images={tmp_path / 'x.npz'}"]
+    assert sample.main([*flags, f"--out={tmp_path / 'p.png'}"]) == 2
+    error = capsys.readouterr().err
+    assert words in error and len(error.splitlines()) == 1
+
+
+def test_files_that_are_no_images_are_refused(digits_run, tmp_path, capsys):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "broken.png").write_text("no image")
+    flags = [f"--workdir={digits_run}", PROJECTION]
+    for name, words in (
+        ("empty", "empty holds no images; looked for .png"),
+        ("broken.png", "broken.png cannot be read as an image: cannot identify"),
+    ):
+        assert sample.main([*flags, f"--images={tmp_path / name}"]) == 2
+        assert words in capsys.readouterr().err
+
+
+def test_help_fits_a_screen(capsys):
+    with pytest.raises(SystemExit):
+        sample.main(["--help"])
+    assert capsys.readouterr().out.count("\n") < 60

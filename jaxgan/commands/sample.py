@@ -5,27 +5,26 @@ The run's folder is all it needs. What it makes goes into `generated/` there, or
 
 import dataclasses
 import io
-import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import tqdm
 from etils import epath
-from PIL import Image, ImageDraw, ImageFont
 
-from jaxgan import data, plots
-from jaxgan.commands import endings, settings
+from jaxgan import data, latents, plots
+from jaxgan.commands import endings, projection, settings
 from jaxgan.commands.command_line import check_seed
 from jaxgan.commands.config import Config, check_choice, flag
 from jaxgan.commands.flags import given, read
+from jaxgan.commands.pictures import png_of, to_pixels, write, write_folder
+from jaxgan.commands.progress import make_gif
+from jaxgan.data import Dataset
 from jaxgan.training import Run, data_record, load
 
 SPLITS = ("train", "held-out")  # of the data
 PIECE = 1000  # images of them at a time
-GIF_FRAMES, GIF_MILLISECONDS, GIF_LAST_MILLISECONDS = 60, 6000, 2000
 OUTPUTS = {
     "grid": "grid.png",
     "npz": "samples.npz",
@@ -33,7 +32,19 @@ OUTPUTS = {
     "train": "train",
     "held-out": "held-out",
     "strips": "strips.png",
+    "classes": "classes.png",
+    "projection": "projection.png",
     "gif": "progress.gif",
+}
+# Which flags have an effect, beside --workdir, --what and --out.
+_OF_STATE = {"n", "seed", "seed_index", "best", "ema"}
+_OF_SAMPLES = {*_OF_STATE, "label", "truncation"}
+EFFECTS = dict.fromkeys(("grid", "npz", "png", "strips"), _OF_SAMPLES) | {
+    "classes": _OF_SAMPLES - {"label"},
+    "projection": {*_OF_STATE, "label", "images", "data_dir"},
+    "train": {"n", "data_dir"},
+    "held-out": {"n", "data_dir"},
+    "gif": set(),
 }
 
 
@@ -46,16 +57,24 @@ class Arguments:
     what: str = "grid"
     """grid: one picture of them all; npz: an array named samples, images in [-1, 1]; png: a folder
     of files; train or held-out: a folder of the data's own images, at the size that is trained on;
-    strips: ways from one image to another; gif: the run's progress, from its pictures."""
+    strips: ways from one image to another; classes: a row for each latent, a column for each class;
+    projection: images, and the samples nearest to them; gif: the run's progress, from its
+    pictures."""
     n: int | None = None
     """How many samples: by default 64 images or 2,500 points. Of the data: the first N, by default
-    all. Of strips, how many of how many images: 8."""
+    all. Of strips, how many of how many images: 8. Of classes, rows: 8. Of a projection, the first
+    N: 8 images or 200 points."""
     seed: int = 0
     """Of the latents."""
     seed_index: int = 0
     """Which of the seeds of a run with several, from 0 on."""
     label: int | None = None
-    """The class of all samples, of a run with --num-classes; by default of each in turn."""
+    """The class of all samples, of a run with --num-classes; by default of each in turn. Of a
+    projection, that of all images; by default their own, and where that is unknown the nearest."""
+    truncation: float | None = None
+    """Latents beyond +-X are drawn again: at 0.5 to 2 samples are more typical and vary less."""
+    images: str | None = None
+    """To project: a .npy or .npz file, an image or a folder; by default data that were held out."""
     best: bool = False
     """The state of the best score, of a run with --score-every, and not the newest."""
     ema: bool = True
@@ -75,6 +94,8 @@ def main(arguments: list[str]) -> int:
     check_seed(options.seed)
     if options.n is not None and options.n < 1:
         raise ValueError(f"--n must be at least 1, got {options.n}")
+    if options.truncation is not None and not 0 < options.truncation < float("inf"):
+        raise ValueError(f"--truncation must be a positive number, got {options.truncation}")
     folder = epath.Path(options.workdir)
     out = epath.Path(options.out or folder / "generated" / OUTPUTS[options.what])
     if options.what == "gif":
@@ -85,16 +106,17 @@ def main(arguments: list[str]) -> int:
         config = settings.of_run(folder)
         run = load(folder, settings.model_of_run(folder), best=options.best)
         make(run if options.ema else run.without_average(), config, options, out)
-    print(out)
+    if options.what != "projection":  # which says more
+        print(out)
     return 0
 
 
 def check_effects(options: Arguments, said: dict[str, Any]) -> None:
     """Raises ValueError for a flag without effect."""
-    of_samples = {"seed", "seed_index", "label", "ema", "best"}
-    without = {"gif": {*of_samples, "n", "data_dir"}, **dict.fromkeys(SPLITS, of_samples)}
-    for name in without.get(options.what, {"data_dir"}) & said.keys():
+    for name in said.keys() - {"workdir", "what", "out", *EFFECTS[options.what]}:
         raise ValueError(f"{flag(name)} has no effect with --what={options.what}: leave it out.")
+    if options.images and "data_dir" in said:
+        raise ValueError("--data-dir has no effect with --images: leave it out.")
 
 
 def write_data(out: epath.Path, folder: epath.Path, options: Arguments) -> None:
@@ -105,12 +127,7 @@ def write_data(out: epath.Path, folder: epath.Path, options: Arguments) -> None:
     """
     config = settings.of_run(folder)
     check_images(config.dataset, data_record.read(folder)["shape"], options.what)
-    name, data_dir = settings.locate_data(config, options.data_dir)
-    dataset = data.load(name, data_dir, **settings.data_arguments(config))
-    if changed := data_record.difference(data_record.read(folder), data_record.describe(dataset)):
-        raise ValueError(
-            f"the data are others now than those that the run was trained on ({changed})."
-        )
+    dataset = load_data(folder, config, options.data_dir)
     images = dataset.train if options.what == "train" else dataset.test
     if not len(images):
         raise ValueError(f"{dataset.name} has no held-out images.")
@@ -121,12 +138,28 @@ def write_data(out: epath.Path, folder: epath.Path, options: Arguments) -> None:
     write_folder(out, pieces, n)
 
 
+def load_data(folder: epath.Path, config: Config, data_dir: str | None) -> Dataset:
+    """The data that the run in a folder was trained on.
+
+    Raises:
+      ValueError: if they are not there, or others than they were.
+    """
+    name, data_dir = settings.locate_data(config, data_dir)
+    dataset = data.load(name, data_dir, **settings.data_arguments(config))
+    if changed := data_record.difference(data_record.read(folder), data_record.describe(dataset)):
+        raise ValueError(
+            f"the data are others now than those that the run was trained on ({changed})."
+        )
+    return dataset
+
+
 def check_images(dataset: str, shape: Sequence[int], what: str) -> None:
     """Raises ValueError if a run's examples, of this shape, are no images."""
-    if len(shape) != 3:
+    if len(shape) not in (2, 3):
+        drawn = "--what=grid draws them, " if plots.can_draw(tuple(shape)) else ""
         raise ValueError(
-            f"--what={what} is for images, and the samples of {dataset} are points: --what=grid "
-            "draws them, --what=npz keeps their coordinates."
+            f"--what={what} is for images, and the samples of {dataset} are points: {drawn}"
+            "--what=npz keeps their coordinates."
         )
 
 
@@ -136,30 +169,30 @@ def make(run: Run, config: Config, options: Arguments, out: epath.Path) -> None:
     Raises:
       ValueError: if the samples are points and images are asked for.
     """
-    what, key = options.what, jax.random.key(options.seed)
-    points = config.dataset in data.TOYS
-    if what in ("png", "strips"):
-        check_images(config.dataset, run.model.game.data_shape, what)
-    if what == "strips":
+    what, key, shape = options.what, jax.random.key(options.seed), run.model.game.data_shape
+    if what in ("png", "strips", "classes") or (what == "grid" and not plots.can_draw(shape)):
+        check_images(config.dataset, shape, what)
+    if what == "projection":
+        project(run, config, options, out)
+        return
+    if what in ("strips", "classes"):
         n = options.n or 8
-        latents = make_strips(key, n, config.latent_dim)
-        labels = choose_labels(options.label, config.num_classes, n)
-        labels = None if labels is None else np.repeat(labels, n)
-        strips = run.generate(latents, options.seed_index, labels)
-        write(out, png_of(plots.image_grid(to_pixels(strips))))
+        make_grid = make_strips if what == "strips" else make_classes
+        write(out, png_of(make_grid(run, key, n, options)))
         return
-    n = options.n or (2500 if points else 64)
+    n = options.n or (2500 if len(shape) == 1 else 64)
     labels = choose_labels(options.label, config.num_classes, n)
+    drawn = key, n, options.seed_index, labels, options.truncation
     if what == "png":
-        write_folder(out, run.stream(key, n, options.seed_index, labels), n)
+        write_folder(out, run.stream(*drawn), n)
         return
-    samples = run.sample(key, n, options.seed_index, labels)
+    samples = run.sample(*drawn)
     if what == "npz":
         file = io.BytesIO()
         more: dict[str, Any] = {} if labels is None else {"labels": labels}
         np.savez(file, samples=samples, **more)
         write(out, file.getvalue())
-    elif points:
+    elif len(shape) == 1:
         out.parent.mkdir(parents=True, exist_ok=True)
         plots.save_samples(out, samples, data.load(config.dataset))
     else:
@@ -183,106 +216,50 @@ def choose_labels(label: int | None, num_classes: int | None, n: int) -> np.ndar
     return np.full(n, label)
 
 
-def make_strips(key: jax.Array, n: int, latent_dim: int) -> jax.Array:
-    """Latents of n strips of n steps, each between two random ones, `[n·n, latent_dim]`."""
-    first, last = jax.random.normal(key, (2, n, 1, latent_dim))
-    return spherical_interpolation(first, last, jnp.linspace(0, 1, n)[:, None]).reshape(n * n, -1)
+def make_strips(run: Run, key: jax.Array, n: int, options: Arguments) -> np.ndarray:
+    """A picture of n strips of n images, each strip between two random samples."""
+    labels = choose_labels(options.label, run.model.game.num_classes, n)
+    first, last = draw_latents(run, key, 2 * n, options.truncation).reshape(2, n, 1, -1)
+    strips = latents.spherical_interpolation(first, last, jnp.linspace(0, 1, n)[:, None])
+    labels = None if labels is None else np.repeat(labels, n)
+    images = run.generate(strips.reshape(n * n, -1), options.seed_index, labels)
+    return plots.image_grid(to_pixels(images))
 
 
-def spherical_interpolation(a: jax.Array, b: jax.Array, t: jax.Array) -> jax.Array:
-    """From a at t = 0 to b at 1 by equal angles: sin((1−t)ω)/sin ω · a + sin(tω)/sin ω · b.
-
-    A straight line would pass where normal latents hardly ever are, too near to the origin.
-
-    Args:
-      a: latents `[..., d]`; all arguments broadcast.
-      b: likewise.
-      t: `[..., 1]`.
-
-    References:
-      White, Sampling Generative Networks, 2016, sec. 2.1. https://arxiv.org/abs/1609.04468
-    """
-    cosine = jnp.sum(a * b, -1, keepdims=True) / (
-        jnp.linalg.norm(a, axis=-1, keepdims=True) * jnp.linalg.norm(b, axis=-1, keepdims=True)
-    )
-    angle = jnp.arccos(jnp.clip(cosine, -1, 1))
-    sine = jnp.sin(angle)
-    straight = sine < 1e-4  # parallel latents have no angle between them
-    safe = jnp.where(straight, 1, sine)
-    weights = [jnp.where(straight, part, jnp.sin(part * angle) / safe) for part in (1 - t, t)]
-    return weights[0] * a + weights[1] * b
-
-
-def make_gif(folder: epath.Path) -> bytes:
-    """The pictures of a run's samples one after another, the last one longer.
+def make_classes(run: Run, key: jax.Array, n: int, options: Arguments) -> np.ndarray:
+    """A picture of n rows: a latent with each class.
 
     Raises:
-      ValueError: if the folder holds no run, or no pictures yet.
+      ValueError: if the run has no classes.
     """
-    settings.of_run(folder)
-    steps = {}
-    for path in (folder / "samples").glob("step_*.png"):
-        if match := re.fullmatch(r"step_(\d+)\.png", path.name):
-            steps[int(match[1])] = path
-    if not steps:
-        raise ValueError(f"{folder} has no pictures of samples yet")
-    order = sorted(steps)
-    chosen = np.unique(np.linspace(0, len(order) - 1, GIF_FRAMES).round().astype(int))
-    frames = [add_caption(steps[order[i]].read_bytes(), f"step {order[i]:,}") for i in chosen]
-    each = min(500, max(40, GIF_MILLISECONDS // len(frames)))
-    durations = [each] * (len(frames) - 1) + [GIF_LAST_MILLISECONDS]
-    file = io.BytesIO()
-    frames[0].save(
-        file, format="GIF", save_all=True, append_images=frames[1:], duration=durations, loop=0
-    )
-    return file.getvalue()
+    num_classes = run.model.game.num_classes
+    if num_classes is None:
+        raise ValueError("--what=classes is for a run with --num-classes, and this has no classes.")
+    rows, labels = latents.class_grid(draw_latents(run, key, n, options.truncation), num_classes)
+    images = run.generate(rows, options.seed_index, labels)
+    return plots.image_grid(to_pixels(images), columns=num_classes)
 
 
-def add_caption(png: bytes, text: str) -> Image.Image:
-    """The picture with a line of text under it."""
-    picture = Image.open(io.BytesIO(png)).convert("RGB")
-    font = ImageFont.load_default(size=max(12, picture.height // 30))
-    margin = 4
-    height = round(font.getbbox("step 0,")[3]) + 2 * margin
-    framed = Image.new("RGB", (picture.width, picture.height + height), "white")
-    framed.paste(picture)
-    ImageDraw.Draw(framed).text((margin, picture.height + margin), text, fill="black", font=font)
-    return framed
+def draw_latents(run: Run, key: jax.Array, n: int, truncation: float | None) -> jax.Array:
+    """Normal latents `[n, d]`, truncated where that is asked for."""
+    z = jax.random.normal(key, (n, run.model.game.generator.latent_dim))
+    return z if truncation is None else latents.truncate(key, z, truncation)
 
 
-def write_folder(out: epath.Path, pieces: Iterable[np.ndarray], n: int) -> None:
-    """Writes each of n images, which come in pieces, as a file of its own.
+def project(run: Run, config: Config, options: Arguments, out: epath.Path) -> None:
+    """Projects the images that the options name; writes a picture, and arrays beside it.
 
     Raises:
-      ValueError: if the folder holds other files, which would be taken for samples.
+      ValueError: if there are none such, or not so many.
     """
-    digits = max(5, len(str(n - 1)))
-    names = [f"{i:0{digits}}.png" for i in range(n)]
-    others = {path.name for path in out.iterdir()} - set(names) if out.exists() else set()
-    if others:
-        raise ValueError(
-            f"{out} holds {len(others)} other files, such as {min(others)}: give an empty or a new "
-            "--out"
-        )
-    out.mkdir(parents=True, exist_ok=True)
-    images = (image for piece in pieces for image in to_pixels(piece))
-    for name, image in zip(names, tqdm.tqdm(images, total=n, delay=2, disable=None), strict=True):
-        (out / name).write_bytes(png_of(image))
-
-
-def to_pixels(samples: jax.Array | np.ndarray) -> np.ndarray:
-    """Images as uint8."""
-    return data.to_uint8(np.asarray(samples))
-
-
-def png_of(image: np.ndarray) -> bytes:
-    """A PNG file of uint8 [H, W, C], C being 1, 3 or 4."""
-    file = io.BytesIO()
-    Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image).save(file, format="PNG")
-    return file.getvalue()
-
-
-def write(path: epath.Path, content: bytes) -> None:
-    """Writes a file, and the folders it is in."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(content)
+    game = run.model.game
+    if options.images is None:
+        dataset = load_data(epath.Path(options.workdir), config, options.data_dir)
+        x, labels = projection.first_of(dataset, options.n)
+    else:
+        x, labels = projection.read_images(options.images, game.data_shape, options.n)
+    if options.label is not None or game.num_classes is None:
+        labels = choose_labels(options.label, game.num_classes, len(x))
+    key = jax.random.key(options.seed)
+    found = latents.project(run, x, key=key, labels=labels, seed_index=options.seed_index)
+    projection.save(out, x, found)

@@ -11,10 +11,12 @@ import jax
 import numpy as np
 from etils import epath
 
-from jaxgan.checks import check_labels
+from jaxgan import data
+from jaxgan.checks import check_labels, check_range
 from jaxgan.gan import GAN
+from jaxgan.noise import draw_classes, draw_noise, truncate
 from jaxgan.seeds import over_seeds
-from jaxgan.state import GANState, averaged_variables, current_step
+from jaxgan.state import Game, GANState, averaged_variables, current_step
 from jaxgan.training import model_record
 from jaxgan.training.checkpoints import Checkpoints
 from jaxgan.training.run_folder import RunFolder, read_settings
@@ -57,7 +59,14 @@ class Run:
         """Generator updates so far."""
         return current_step(self.state)
 
-    def sample(self, key: jax.Array, n: int, seed_index: int = 0, labels: Any = None) -> np.ndarray:
+    def sample(
+        self,
+        key: jax.Array,
+        n: int,
+        seed_index: int = 0,
+        labels: Any = None,
+        truncation: float | None = None,
+    ) -> np.ndarray:
         """Samples `[n, ...]` of the averaged generator, where there is one.
 
         Args:
@@ -65,29 +74,54 @@ class Run:
           n: how many. The first of more are those of fewer.
           seed_index: which of the run's seeds, from 0 on.
           labels: their classes, `[n]` or one for all; by default a conditional GAN draws them.
+          truncation: the largest absolute value in a latent, see `jaxgan.latents.truncate`; None
+            leaves them normal.
 
         Raises:
-          ValueError: for labels of another number or out of range, or of a GAN without classes.
+          ValueError: for labels of another number or out of range, or of a GAN without classes; or
+            if the truncation is not positive.
         """
-        return np.concatenate(list(self.stream(key, n, seed_index, labels)))
+        return np.concatenate(list(self.stream(key, n, seed_index, labels, truncation)))
 
     def stream(
-        self, key: jax.Array, n: int, seed_index: int = 0, labels: Any = None
+        self,
+        key: jax.Array,
+        n: int,
+        seed_index: int = 0,
+        labels: Any = None,
+        truncation: float | None = None,
     ) -> Iterator[np.ndarray]:
         """The same samples, up to a thousand at a time, for more of them than memory holds."""
         if not isinstance(n, Integral) or n < 0:
             raise ValueError(f"n must be a whole number from 0 up; got {n!r}.")
         state, values = self.one(seed_index), math.prod(self.model.game.data_shape)
         at_once = max(1, min(MOST_AT_ONCE, DRAW_VALUES // values))
-        size, labels = min(at_once, n), self._classes(labels, n)
+        size, labels = min(at_once, n), self.classes(labels, n)
         for start in range(0, n, at_once) or [0]:
             piece_key = jax.random.fold_in(key, start) if start else key
             # Of one size, so that one program draws them all.
             classes = None if labels is None else np.resize(labels[start:], size)
-            piece = np.asarray(self.model.sample(state, piece_key, size, classes))
-            yield piece[: n - start]
+            if truncation is None:
+                piece = self.model.sample(state, piece_key, size, classes)
+            else:
+                piece = self._sample_truncated(state, piece_key, size, classes, truncation)
+            yield np.asarray(piece)[: n - start]
 
-    def _classes(self, labels, n):
+    def _sample_truncated(self, state, key, n, labels, truncation):
+        """Samples whose latents and classes are those of `model.sample`, but for the truncation."""
+        game = self.model.game
+        latents = truncate(key, draw_noise(key, n, game.generator.latent_dim)[0], truncation)
+        if labels is None and game.num_classes is not None:
+            labels = draw_classes(key, n, game.num_classes)
+        inputs = (latents,) if labels is None else (latents, labels)
+        return self._generator(*averaged_variables(state), inputs)[0]
+
+    def classes(self, labels: Any, n: int) -> np.ndarray | None:
+        """The labels of n examples, `[n]`, of as many or of one for all; None of none.
+
+        Raises:
+          ValueError: for labels of another number or out of range, or of a GAN without classes.
+        """
         if labels is None:
             return None
         labels = np.asarray(labels)
@@ -101,13 +135,62 @@ class Run:
         """What the same generator makes of the latents `[n, latent_dim]`, of classes as `sample`.
 
         Raises:
-          ValueError: unless there are labels just where there are classes.
+          ValueError: if the latents have another shape, or unless there are labels just where there
+            are classes.
         """
-        labels = self._classes(labels, len(latents))
-        check_labels(labels, self.model.game.num_classes)
+        game = self.model.game
+        if np.ndim(latents) != 2 or latents.shape[1] != game.generator.latent_dim:
+            raise ValueError(
+                f"latents must have shape [n, {game.generator.latent_dim}]; got "
+                f"{list(np.shape(latents))}."
+            )
+        labels = self.classes(labels, len(latents))
+        check_labels(labels, game.num_classes)
         inputs = (latents,) if labels is None else (latents, labels)
-        draw = jax.jit(functools.partial(self.model.game.generator.apply, train=False))
-        return draw(*averaged_variables(self.one(seed_index)), inputs)[0]
+        return self._generator(*averaged_variables(self.one(seed_index)), inputs)[0]
+
+    def critic(self, x: Any, labels: Any = None, seed_index: int = 0) -> np.ndarray:
+        """The critic's scores of examples, float32 `[B]`.
+
+        The higher, the more real, but for BEGAN, whose score is an error. Under a loss of logits
+        (`bce`, `minimax`, `dragan`) the discriminator is D(x) = σ(score). Other scores have a scale
+        of their own: compare those of one run.
+
+        The critic is as it is when nothing trains: BatchNorm uses its running statistics. A packed
+        critic (`networks.packed`) scores m examples in a row together, and gives all of them the
+        pack's score. Its packs should hold different examples, all real or all samples, as they did
+        in training.
+
+        Args:
+          x: `[B, *data_shape]`, uint8 images, images in [-1, 1], or points. All are scored at once.
+          labels: their classes, `[B]` or one for all, where the GAN has classes.
+          seed_index: which of the run's seeds, from 0 on.
+
+        Raises:
+          ValueError: if x has another shape or range than the run's data, its number is no multiple
+            of the pack, or unless there are labels just where there are classes.
+        """
+        game, x = self.model.game, check_examples("x", x, self.model.game)
+        if len(x) % game.critic.pack:
+            raise ValueError(
+                f"the critic scores packs of {game.critic.pack}: give a multiple of them; got "
+                f"{len(x)}."
+            )
+        labels = self.classes(labels, len(x))
+        check_labels(labels, game.num_classes)
+        player = self.one(seed_index).critic
+        inputs = (x,) if labels is None else (x, labels)
+        scores = self._critic(player.params, player.stats, inputs)[0]
+        return np.asarray(scores, np.float32)
+
+    # Compiled once for each shape of a run's inputs.
+    @functools.cached_property
+    def _generator(self):
+        return jax.jit(functools.partial(self.model.game.generator.apply, train=False))
+
+    @functools.cached_property
+    def _critic(self):
+        return jax.jit(functools.partial(self.model.game.critic.apply, train=False))
 
     def one(self, seed_index: int) -> GANState:
         """The state of one of the run's seeds.
@@ -136,6 +219,25 @@ class Run:
     def without_average(self) -> "Run":
         """The same with the generator as it was trained last, not averaged over training."""
         return dataclasses.replace(self, state=self.state._replace(ema=None, ema_stats=None))
+
+
+def check_examples(name: str, x: Any, game: Game) -> jax.Array:
+    """Examples as the networks see them, `[B, *data_shape]`, of pixels or floats.
+
+    Raises:
+      ValueError: if they are not such as the run was trained on, or there are none.
+    """
+    shape = tuple(np.shape(x))
+    if len(shape) != 1 + len(game.data_shape) or shape[1:] != game.data_shape or not shape[0]:
+        sizes = ", ".join(map(str, game.data_shape))
+        one = f" One alone is {name}[None]." if shape == game.data_shape else ""
+        raise ValueError(
+            f"{name} must be examples like the run's, of shape [B, {sizes}]; got "
+            f"{list(shape)}.{one}"
+        )
+    x = data.to_float(x)
+    check_range(name, x, game.generator)
+    return x
 
 
 def load(
