@@ -345,6 +345,21 @@ def stacked(graph: Graph, rows: Sequence[Value], axis: int = 0) -> Value:
     return _concatenate(graph, *ones, dimension=axis, shapes=[joined])
 
 
+def cut(graph: Graph, value: Value, axis: int, first: int, last: int) -> Value:
+    """The part of an axis from one index to before another."""
+    starts = [first if d == axis else 0 for d in range(len(value.shape))]
+    ends = [last if d == axis else size for d, size in enumerate(value.shape)]
+    shape = [last - first if d == axis else size for d, size in enumerate(value.shape)]
+    return _slice(graph, value, starts, ends, [shape])
+
+
+def joined(graph: Graph, values: Sequence[Value], axis: int) -> Value:
+    """Values one after another along an axis."""
+    size = sum(value.shape[axis] for value in values)
+    shape = [size if d == axis else n for d, n in enumerate(values[0].shape)]
+    return _concatenate(graph, *values, dimension=axis, shapes=[shape])
+
+
 def _stack(graph, *values, axis, shapes, **params):
     del shapes, params
     return stacked(graph, values, axis)
@@ -352,15 +367,8 @@ def _stack(graph, *values, axis, shapes, **params):
 
 def _unstack(graph, value, axis, shapes, **params):
     del params
-    count, rest = value.shape[axis], range(len(value.shape))
-    cuts = [([i if d == axis else 0 for d in rest], i) for i in range(count)]
-    parts = []
-    for first, i in cuts:
-        last = [i + 1 if d == axis else value.shape[d] for d in rest]
-        one = [1 if d == axis else value.shape[d] for d in rest]
-        part = _slice(graph, value, first, last, [one])
-        parts.append(_reshape(graph, part, shapes[0], None))
-    return parts
+    parts = [cut(graph, value, axis, i, i + 1) for i in range(value.shape[axis])]
+    return [_reshape(graph, part, shapes[0], None) for part in parts]
 
 
 def _tile(graph, value, reps, shapes, **params):

@@ -61,8 +61,7 @@ class Translator:
             return self._scan(params, inputs, place)
         inner = next((params[key] for key in _PROGRAMS if key in params), None)
         if inner is not None and name not in ("scan", "while"):
-            closed = getattr(inner, "jaxpr", inner), getattr(inner, "consts", ())
-            return self.program(*closed, inputs, place)
+            return self.program(*_opened(inner), inputs, place)
         shapes = [v.aval.shape for v in equation.outvars]
         self.graph.place = place
         if _is_known(inputs, shapes):
@@ -102,6 +101,23 @@ class Translator:
         names = {each.name for each in inputs if each.name}
         name = names.pop() if len(names) == 1 else ""
         return [known(each, name) for each in made]
+
+
+def has_16_bits(jaxpr: Any) -> bool:
+    """Whether a program, or one that it calls, computes in 16 bits."""
+    for equation in jaxpr.eqns:
+        for value in jax.tree.leaves(list(equation.params.values())):
+            program, _ = _opened(value)
+            if hasattr(program, "eqns") and has_16_bits(program):
+                return True
+        if any(v.aval.dtype.name in ("bfloat16", "float16") for v in equation.outvars):
+            return True
+    return False
+
+
+def _opened(program):
+    """A program, and the constants of one that is closed."""
+    return getattr(program, "jaxpr", program), getattr(program, "consts", ())
 
 
 def _is_known(inputs, shapes):
