@@ -122,7 +122,7 @@ def _ours(run, seed_index, latents, labels):
         [samples] = Translator(Graph(traced.batch)).program(
             program.jaxpr, program.consts, list(map(known, given))
         )
-        return np.broadcast_to(samples.known, samples.shape)
+        return np.broadcast_to(np.asarray(samples.known), samples.shape)
 
 
 def _scale(samples):

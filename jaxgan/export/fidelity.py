@@ -29,8 +29,8 @@ def to_torch_fidelity(run: Run, seed_index: int = 0) -> bytes:
     shape = run.model.game.data_shape
     if len(shape) != 3 or shape[2] not in (1, 3):
         raise ValueError(
-            "torch-fidelity takes images of one or three channels, and the samples of this run have "
-            f"the shape {tuple(shape)}. Export it as ONNX or StableHLO."
+            "torch-fidelity takes images of one or three channels, and the samples of this run "
+            f"have the shape {tuple(shape)}. Export it as ONNX or StableHLO."
         )
     traced = trace(run, seed_index)
     graph = Graph(traced.batch)

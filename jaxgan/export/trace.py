@@ -30,13 +30,14 @@ class Traced:
 def generator_of(run: Run, seed_index: int) -> tuple[Any, Any]:
     """The function `f(variables, inputs)` that `run.generate` calls, and its variables."""
     network = run.model.game.generator
-    params, stats = averaged_variables(run.one(seed_index))
+    variables = averaged_variables(run.one(seed_index))
 
     def generate(variables, inputs):
-        samples, _ = network.apply(*variables, inputs, train=False)
+        params, stats = variables
+        samples, _ = network.apply(params, stats, inputs, train=False)
         return samples.astype(jnp.float32)
 
-    return generate, (params, stats)
+    return generate, variables
 
 
 def any_inputs(run: Run, batch: int | None = None) -> tuple[tuple[jax.ShapeDtypeStruct, ...], Any]:

@@ -11,12 +11,16 @@ import jax
 import numpy as np
 from jax.extend.core import Literal
 
-from jaxgan.export import arrays, elementwise, linear
+from jaxgan.export import arrays, elementwise, layout, linear
 from jaxgan.export.graph import Graph, Value, known, type_of
 
-# A translation: of an operation on values into those that it makes.
-Rule = Callable[..., Value | list[Value]]
-RULES: dict[str, Rule] = {**elementwise.RULES, **arrays.RULES, **linear.RULES}
+# Of the graph, an operation's values and parameters, what the operation makes.
+RULES: dict[str, Callable[..., Any]] = {
+    **elementwise.RULES,
+    **layout.RULES,
+    **arrays.RULES,
+    **linear.RULES,
+}
 
 # Where operations that call a program hold it.
 _PROGRAMS = ("jaxpr", "call_jaxpr", "fun_jaxpr", "call")
@@ -61,7 +65,8 @@ class Translator:
             return self._scan(params, inputs, place)
         inner = next((params[key] for key in _PROGRAMS if key in params), None)
         if inner is not None and name not in ("scan", "while"):
-            return self.program(*_opened(inner), inputs, place)
+            program, consts = _opened(inner)
+            return self.program(program, consts, inputs, place)
         shapes = [v.aval.shape for v in equation.outvars]
         self.graph.place = place
         if _is_known(inputs, shapes):
