@@ -1,0 +1,141 @@
+// A plane of latents to drag through, and the way from one sample to another.
+
+import { paintImages } from "./canvas.js";
+import { el, number } from "./dom.js";
+import { between, plane } from "./latents.js";
+import { makePad } from "./pad.js";
+
+const MAP = 7; // images in a row of the plane's background
+const STRIP = 9; // images from one sample to the other; points have more
+const TRAIL = 60;
+
+export class Explorer {
+  // Calls mark(points, trail) with what is explored, of a generator of points.
+  constructor(generator, mark) {
+    this.generator = generator;
+    this.points = generator.shape.length === 1;
+    this.mark = mark;
+    this.marked = { plane: null, way: null, trail: [] };
+    this.map = el("canvas", { className: "map" });
+    this.pad = makePad(this.map, (x, y) => this.movePlane(x, y));
+    this.here = el("canvas", { className: "one", id: "plane-sample", role: "img", "aria-label": "Sample at the point" });
+    this.strip = el("canvas", { className: "strip", id: "strip" });
+    this.there = el("canvas", { className: "one", id: "way-sample", role: "img", "aria-label": "Sample on the way" });
+    this.where = { plane: el("p", { className: "status" }), way: el("p", { className: "status" }) };
+    this.slider = el("input", {
+      type: "range",
+      min: 0,
+      max: 100,
+      value: 50,
+      id: "way",
+      "aria-label": "Place between the two samples, in percent",
+      oninput: () => this.moveWay(),
+    });
+    this.movePlane = latest((x, y) => this.showPlane(x, y));
+    this.moveWay = latest(() => this.showWay());
+    this.element = el("div", { className: "explorer" }, this.planeFigure(), this.wayFigure());
+  }
+
+  planeFigure() {
+    const what =
+      this.generator.latent_dim > 2
+        ? "Two random directions from the sample; at the edge a right angle away."
+        : "All latents, three standard deviations each way.";
+    return el(
+      "figure",
+      { className: "plane" },
+      el("figcaption", {}, el("b", {}, "A plane of latents"), el("small", {}, what)),
+      el("div", { className: "row" }, this.pad.element, el("div", {}, this.points ? null : this.here, this.where.plane)),
+    );
+  }
+
+  wayFigure() {
+    return el(
+      "figure",
+      { className: "way" },
+      el("figcaption", {}, el("b", {}, "From one sample to another"), el("small", {}, "By equal angles. A click on a sample makes it the start, and the former start the end.")),
+      this.points ? null : this.strip,
+      this.slider,
+      el("div", { className: "row" }, this.points ? null : this.there, this.where.way),
+    );
+  }
+
+  // New samples: the way leads from the first to the second.
+  begin(start, end, label) {
+    Object.assign(this, { start, end, label });
+    this.renew();
+  }
+
+  // Another sample: the way leads from it to where it began before.
+  pick(latent, label) {
+    if (latent.every((value, i) => value === this.start[i])) return;
+    this.begin(latent, this.start, label);
+  }
+
+  async renew() {
+    this.plane = plane(this.start, 1);
+    const ends = this.points ? TRAIL : STRIP;
+    const way = Array.from({ length: ends }, (_, i) => between(this.start, this.end, i / (ends - 1)));
+    const strip = await this.draw(way);
+    if (this.points) this.marked.trail = pairs(strip);
+    else {
+      paintImages(this.strip, strip, this.generator.shape, STRIP);
+      const side = (i) => (2 * i) / (MAP - 1) - 1;
+      const cells = Array.from({ length: MAP ** 2 }, (_, i) => this.plane(side(i % MAP), -side(Math.floor(i / MAP))));
+      paintImages(this.map, await this.draw(cells), this.generator.shape, MAP, 300);
+    }
+    this.moveWay();
+    this.pad.move(0, 0);
+  }
+
+  async draw(latents) {
+    const size = this.generator.latent_dim, all = new Float32Array(latents.length * size);
+    latents.forEach((latent, i) => all.set(latent, i * size));
+    const labels = this.label === null ? null : latents.map(() => this.label);
+    return (await this.generator.draw(all, labels)).samples;
+  }
+
+  async showPlane(x, y) {
+    const sample = await this.draw([this.plane(x, y)]);
+    this.show("plane", this.here, sample, `x ${number(+x.toFixed(2))}, y ${number(+y.toFixed(2))}`);
+  }
+
+  async showWay() {
+    const t = Number(this.slider.value) / 100;
+    const sample = await this.draw([between(this.start, this.end, t)]);
+    this.show("way", this.there, sample, `${Math.round(100 * t)}% of the way`);
+  }
+
+  show(what, canvas, sample, text) {
+    const of_class = this.label === null ? "" : `, class ${this.label}`;
+    const at = this.points ? `: the point (${number(sample[0])}, ${number(sample[1])})` : "";
+    this.where[what].textContent = `${text}${of_class}${at}`;
+    this.where[what].dataset.place = text;
+    if (!this.points) return paintImages(canvas, sample, this.generator.shape, 1, 160);
+    this.marked[what] = pairs(sample)[0];
+    this.mark([this.marked.plane, this.marked.way].filter(Boolean), this.marked.trail);
+  }
+}
+
+function pairs(samples) {
+  return Array.from({ length: samples.length / 2 }, (_, i) => [samples[2 * i], samples[2 * i + 1]]);
+}
+
+// A function that runs once at a time: of the calls meanwhile the last one follows.
+function latest(run) {
+  let running = false, waiting = null;
+  return async (...values) => {
+    waiting = values;
+    if (running) return;
+    running = true;
+    try {
+      while (waiting) {
+        const next = waiting;
+        waiting = null;
+        await run(...next);
+      }
+    } finally {
+      running = false;
+    }
+  };
+}

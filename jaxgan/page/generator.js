@@ -1,0 +1,59 @@
+// A run's generator, as ONNX in onnxruntime-web: WebAssembly in one thread, of this folder alone.
+
+import { getBytes, getJson, path } from "./dom.js";
+
+let runtime = null; // loaded when the first generator is
+let queue = Promise.resolve(); // a session computes one batch at a time
+
+async function loadRuntime() {
+  const [ort, packed] = await Promise.all([
+    import("./vendor/ort.wasm.bundle.min.js"),
+    getBytes("vendor/ort-wasm-simd-threaded.wasm.gz"),
+  ]);
+  // All it needs is given here: it has no address to fetch more from, and starts no worker.
+  ort.env.wasm.numThreads = 1;
+  ort.env.wasm.proxy = false;
+  ort.env.wasm.wasmBinary = await unpack(packed);
+  return ort;
+}
+
+async function unpack(bytes) {
+  // A server that says so in its headers has had it unpacked already.
+  if (bytes[0] !== 0x1f || bytes[1] !== 0x8b) return bytes.buffer;
+  const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
+  return new Response(stream).arrayBuffer();
+}
+
+// Throws an Error that says in a line why a run has no generator here.
+export async function openGenerator(run) {
+  const about = await getJson(path(run, "generator.json"));
+  if (about.reason) throw new Error(about.reason);
+  runtime ??= loadRuntime().catch((error) => {
+    runtime = null; // so that a click tries again
+    throw new Error(`the WebAssembly of onnxruntime cannot be started: ${error.message}`);
+  });
+  const ort = await runtime;
+  const model = await getBytes(path(run, about.file));
+  const session = await ort.InferenceSession.create(model, { executionProviders: ["wasm"] });
+  return { ...about, run, draw: (latents, labels) => draw(ort, session, about, run, latents, labels) };
+}
+
+// Samples [n, ...] of latents [n, d] and, with classes, of labels [n], as one Float32Array.
+function draw(ort, session, about, run, latents, labels) {
+  const job = queue.then(async () => {
+    const n = latents.length / about.latent_dim, began = performance.now();
+    const feeds = { latents: new ort.Tensor("float32", latents, [n, about.latent_dim]) };
+    if (about.num_classes) {
+      feeds.labels = new ort.Tensor("int64", BigInt64Array.from(labels, BigInt), [n]);
+    }
+    const { samples } = await session.run(feeds);
+    const milliseconds = performance.now() - began;
+    const found = Float32Array.from(samples.data);
+    samples.dispose();
+    // For whoever wants to repeat in Python what the page drew.
+    window.jaxgan = { last: { id: run.id, latents, labels, samples: found, milliseconds } };
+    return { samples: found, milliseconds };
+  });
+  queue = job.catch(() => {});
+  return job;
+}

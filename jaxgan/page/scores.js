@@ -1,0 +1,113 @@
+// Scores beside their floors, which are what training data score in the samples' place.
+
+import { swatch } from "./colours.js";
+import { capital, el, number, steps } from "./dom.js";
+
+export function showScores(place, runs, words) {
+  const scored = runs.filter((run) => run.scores);
+  place.replaceChildren();
+  for (const group of Map.groupBy(scored, (run) => run.data).values()) {
+    if (new Set(runs.map((run) => run.data)).size > 1) place.append(el("h3", {}, group[0].data_name));
+    place.append(table(group, words), ...notes(group));
+  }
+  const best = runs.filter((run) => run.best);
+  if (best.length) place.append(bestScores(best, words));
+  const without = runs.filter((run) => !run.scores);
+  if (without.length) {
+    const names = runs.length > 1 ? `${without.map((run) => run.name).join(", ")}: n` : "N";
+    place.append(
+      el(
+        "p",
+        { className: "line" },
+        `${names}ot scored yet. `,
+        el("code", {}, "python experiments/evaluate.py --workdir=RUN"),
+        " scores a run beside its floor, what training data score in the samples' place.",
+      ),
+    );
+  }
+}
+
+function table(runs, words) {
+  const names = [...new Set(runs.flatMap((run) => run.scores.rows.map((row) => row.name)))];
+  const of = (run, name) => run.scores.rows.find((row) => row.name === name);
+  const head = el(
+    "tr",
+    {},
+    el("th", {}, "Score"),
+    ...runs.map((run) => el("th", { scope: "col" }, swatch(run), run.name)),
+    el("th", { scope: "col" }, "Training data (floor)"),
+  );
+  const rows = names
+    .map((name) => [name, runs.map((run) => of(run, name))])
+    .filter(([, cells]) => cells.some((cell) => cell && cell.value !== null))
+    .map(([name, cells]) => row(name, cells, words[name]));
+  return el("div", { className: "scroll" }, el("table", {}, el("thead", {}, head), el("tbody", {}, rows)));
+}
+
+function row(name, cells, known) {
+  const { words = name, note = "", better = "" } = known ?? {};
+  const values = cells.map((cell) => cell?.value ?? null);
+  const there = values.filter((value) => value !== null);
+  const best = { lower: Math.min(...there), higher: Math.max(...there) }[better];
+  const floors = new Set(cells.filter(Boolean).map((cell) => cell.floor));
+  const shared = floors.size === 1;
+  const title = el("th", { scope: "row" }, capital(words));
+  const about = [note, better && `${better} is better`].filter(Boolean).join("; ");
+  if (about) title.append(el("small", {}, about));
+  return el(
+    "tr",
+    {},
+    title,
+    ...cells.map((cell, i) => {
+      const mark = there.length > 1 && values[i] !== null && values[i] === best ? "best" : "";
+      return el("td", { className: mark }, cellText(cell), shared ? null : floor(cell));
+    }),
+    el("td", { className: "floor" }, shared ? text([...floors][0]) : "beside each"),
+  );
+}
+
+function cellText(cell) {
+  if (!cell || cell.value === null) return "–";
+  const error = cell.error === null || cell.error === undefined ? "" : ` ± ${number(cell.error)}`;
+  return number(cell.value) + error;
+}
+
+function floor(cell) {
+  return el("small", {}, `floor ${text(cell?.floor)}`);
+}
+
+function text(value) {
+  return value === null || value === undefined ? "–" : number(value);
+}
+
+function notes(runs) {
+  return runs.map((run) => {
+    const { samples, step, notes } = run.scores;
+    const seeds = run.seeds > 1 ? `, each of ${run.seeds} seeds; ± is a standard error over them` : "";
+    return el(
+      "details",
+      {},
+      el("summary", {}, `${run.name}: ${steps(samples)} samples at step ${steps(step)}${seeds}`),
+      el("ul", {}, notes.map((note) => el("li", {}, `${capital(note)}.`))),
+    );
+  });
+}
+
+// The best scores while training: of other samples than those of the table, and without a floor.
+function bestScores(runs, words) {
+  const items = runs.map((run) => {
+    const name = Object.keys(run.best).find((key) => key !== "step" && !/_(stderr|seeds)$/.test(key));
+    const called = (words[name]?.words ?? name) + (words[name]?.note ? ` ${words[name].note}` : "");
+    const error = run.best[`${name}_stderr`];
+    const spread = error ? ` ± ${number(error)}` : "";
+    const value = `${number(run.best[name])}${spread} at step ${steps(run.best.step)}`;
+    return el("li", {}, swatch(run), el("b", {}, run.name), ` ${called}: ${value}`);
+  });
+  return el(
+    "div",
+    { className: "best-scores" },
+    el("h3", {}, "Best while training"),
+    el("ul", { className: "plain" }, items),
+    el("p", { className: "line" }, "No floor is kept of these: they choose the best state of a run."),
+  );
+}
