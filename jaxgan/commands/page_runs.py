@@ -1,7 +1,6 @@
 """What the page shows of runs: which there are, how each is, its curves, scores and settings."""
 
 import math
-import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
@@ -80,10 +79,14 @@ def _natural(name: str) -> list:
 
 
 def _short_names(paths: Sequence[str]) -> list[str]:
-    """The parts of paths that differ; of one path its last part."""
-    parents = [os.path.dirname(path) for path in paths]
-    shared = os.path.commonpath(parents) if len(paths) > 1 else parents[0]
-    return [os.path.relpath(path, shared) for path in paths]
+    """Of each path its last part, and as many before it as tell it from the others."""
+    parts = [path.strip("/").split("/") for path in paths]
+    names = [""] * len(parts)
+    for length in range(1, max(map(len, parts)) + 1):
+        ends = ["/".join(each[-length:]) for each in parts]
+        for i, end in enumerate(ends):
+            names[i] = names[i] or (end if ends.count(end) == 1 else "")
+    return names
 
 
 def summarise(place: Place) -> dict[str, Any]:

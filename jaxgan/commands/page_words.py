@@ -27,7 +27,7 @@ CURVES = {
     "w1": Quantity("Wasserstein distance W₁ while training", "", "lower"),
     "wasserstein": Quantity(
         "critic's estimate of the Wasserstein distance",
-        "times the critic's slope, which a clip or a penalty sets",
+        "in units of the slope that its clip or penalty allows",
     ),
     "js": Quantity("Jensen-Shannon divergence that the discriminator certifies"),
     "divergence": Quantity("f-divergence that the critic certifies"),

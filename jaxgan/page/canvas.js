@@ -40,6 +40,23 @@ export function paintImages(canvas, samples, shape, columns, wanted = 600) {
   }
 }
 
+// How fast 2-D samples of a grid of latents change from place to place, as darkness.
+export function paintSpeed(canvas, samples, side) {
+  canvas.width = canvas.height = side - 1;
+  const [red, green, blue] = getComputedStyle(canvas).color.match(/\d+/g).map(Number);
+  const far = (i, j) => Math.hypot(samples[2 * i] - samples[2 * j], samples[2 * i + 1] - samples[2 * j + 1]);
+  const cells = Array.from({ length: (side - 1) ** 2 }, (_, k) => {
+    const i = k + Math.floor(k / (side - 1)); // rows of samples are one longer
+    return Math.hypot(far(i, i + 1), far(i, i + side));
+  });
+  const fast = cells.toSorted((a, b) => a - b)[Math.floor(0.98 * cells.length)] || 1;
+  const image = new ImageData(side - 1, side - 1);
+  cells.forEach((speed, k) => {
+    image.data.set([red, green, blue, 200 * Math.min(1, speed / fast)], 4 * k);
+  });
+  canvas.getContext("2d").putImageData(image, 0, 0);
+}
+
 // Points of samples, large ones marked, over those of the data with a circle around each mode.
 export class Plot {
   constructor(canvas, data, size = 560) {

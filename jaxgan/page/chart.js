@@ -61,7 +61,7 @@ function range(lines, log) {
   return [low - 0.06 * (high - low), high + 0.06 * (high - low)];
 }
 
-export function ticks(low, high, log, most = 4) {
+export function ticks(low, high, log, most = 5) {
   if (log) {
     const first = Math.ceil(Math.log10(low)), end = Math.floor(Math.log10(high));
     const factors = end - first < 2 ? [1, 2, 5] : [1];
@@ -73,7 +73,7 @@ export function ticks(low, high, log, most = 4) {
     return found.filter((value) => value >= low && value <= high);
   }
   const rough = (high - low) / most, power = 10 ** Math.floor(Math.log10(rough));
-  const size = power * [1, 2, 5, 10].find((factor) => factor * power >= rough * 0.999);
+  const size = power * [1, 2, 2.5, 5, 10].find((factor) => factor * power >= rough * 0.999);
   const found = [];
   for (let i = Math.ceil(low / size - 1e-9); i * size <= high * (1 + 1e-12); i++) found.push(i * size);
   return found;

@@ -1,7 +1,7 @@
 // The curves of runs: a panel for each quantity, apart for each data set.
 
 import { swatch } from "./colours.js";
-import { capital, el, number, steps } from "./dom.js";
+import { capital, el, number, steps, withError } from "./dom.js";
 import { drawChart } from "./chart.js";
 
 const FIRST_PROBES = ["ahead"]; // of health.jsonl; the others are folded away
@@ -91,7 +91,8 @@ function panel(name, runs, words) {
   }
 
   area.append(tip);
-  box.checked = positive && Math.max(...values) > 100 * Math.min(...values);
+  const sorted = values.toSorted((a, b) => a - b), few = Math.floor(values.length / 20);
+  box.checked = positive && sorted[values.length - 1 - few] > 100 * sorted[few];
   redraw(box.checked);
   return el(
     "figure",
@@ -110,8 +111,8 @@ function panel(name, runs, words) {
 function describe(line, i, runs) {
   const value = line.values[i];
   const half = line.low && value !== null ? (line.high[i] - line.low[i]) / 2 : 0;
-  const seeds = line.run.seeds > 1 && half ? ` ± ${number(half)}` : "";
-  return `${number(value)}${seeds}${runs > 1 ? `  ${line.run.name}` : ""}`;
+  const shown = line.run.seeds > 1 ? withError(value, half) : number(value);
+  return `${shown}${runs > 1 ? `  ${line.run.name}` : ""}`;
 }
 
 export function nearest(sorted, value) {

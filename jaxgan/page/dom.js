@@ -38,6 +38,14 @@ export function number(value) {
   return value.toLocaleString("en", { maximumFractionDigits: digits });
 }
 
+// A value and its error, of which two digits count.
+export function withError(value, error) {
+  if (!error || !Number.isFinite(value)) return number(value);
+  const decimals = Math.max(0, 1 - Math.floor(Math.log10(error)));
+  if (decimals > 6) return `${number(value)} ± ${number(error)}`;
+  return `${value.toFixed(decimals)} ± ${error.toFixed(decimals)}`;
+}
+
 export function steps(count) {
   return count.toLocaleString("en");
 }

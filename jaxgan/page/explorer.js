@@ -1,11 +1,12 @@
 // A plane of latents to drag through, and the way from one sample to another.
 
-import { paintImages } from "./canvas.js";
+import { paintImages, paintSpeed } from "./canvas.js";
 import { el, number } from "./dom.js";
 import { between, plane } from "./latents.js";
 import { makePad } from "./pad.js";
 
 const MAP = 7; // images in a row of the plane's background
+const FINE_MAP = 61; // places in a row of it, of points
 const STRIP = 9; // images from one sample to the other; points have more
 const TRAIL = 60;
 
@@ -41,10 +42,11 @@ export class Explorer {
       this.generator.latent_dim > 2
         ? "Two random directions from the sample; at the edge a right angle away."
         : "All latents, three standard deviations each way.";
+    const shade = this.points ? " Dark where the sample moves fast, as between two modes." : "";
     return el(
       "figure",
       { className: "plane" },
-      el("figcaption", {}, el("b", {}, "A plane of latents"), el("small", {}, what)),
+      el("figcaption", {}, el("b", {}, "A plane of latents"), el("small", {}, what + shade)),
       el("div", { className: "row" }, this.pad.element, el("div", {}, this.points ? null : this.here, this.where.plane)),
     );
   }
@@ -78,14 +80,19 @@ export class Explorer {
     const way = Array.from({ length: ends }, (_, i) => between(this.start, this.end, i / (ends - 1)));
     const strip = await this.draw(way);
     if (this.points) this.marked.trail = pairs(strip);
-    else {
-      paintImages(this.strip, strip, this.generator.shape, STRIP);
-      const side = (i) => (2 * i) / (MAP - 1) - 1;
-      const cells = Array.from({ length: MAP ** 2 }, (_, i) => this.plane(side(i % MAP), -side(Math.floor(i / MAP))));
-      paintImages(this.map, await this.draw(cells), this.generator.shape, MAP, 300);
-    }
+    else paintImages(this.strip, strip, this.generator.shape, STRIP);
+    const map = await this.draw(this.cells(this.points ? FINE_MAP : MAP));
+    if (this.points) paintSpeed(this.map, map, FINE_MAP);
+    else paintImages(this.map, map, this.generator.shape, MAP, 300);
     this.moveWay();
     this.pad.move(0, 0);
+  }
+
+  // Latents of a grid of places in the plane, row by row from its top.
+  cells(side) {
+    const at = (i) => (2 * i) / (side - 1) - 1;
+    const places = Array.from({ length: side ** 2 }, (_, i) => [at(i % side), -at(Math.floor(i / side))]);
+    return places.map(([x, y]) => this.plane(x, y));
   }
 
   async draw(latents) {

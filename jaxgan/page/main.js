@@ -33,7 +33,7 @@ async function start() {
 }
 
 function about() {
-  const when = page.live ? `Read at ${page.written}. Reload for newer data.` : `Of ${page.written}.`;
+  const when = page.live ? `Read at ${page.written}. Reload for newer data.` : `Written ${page.written}.`;
   return `${plural(page.runs.length, "run")}. ${when}`;
 }
 
@@ -125,7 +125,7 @@ function isFine(text) {
 
 function shape(sizes) {
   if (!sizes) return null;
-  return sizes.length === 1 ? `points in ${sizes[0]} dimensions` : sizes.join("×");
+  return sizes.length === 1 ? `${sizes[0]}-D points` : sizes.join("×");
 }
 
 async function toggle(id) {

@@ -1,7 +1,7 @@
 // Scores beside their floors, which are what training data score in the samples' place.
 
 import { swatch } from "./colours.js";
-import { capital, el, number, steps } from "./dom.js";
+import { capital, el, number, steps, withError } from "./dom.js";
 
 export function showScores(place, runs, words) {
   const scored = runs.filter((run) => run.scores);
@@ -35,7 +35,7 @@ function table(runs, words) {
     {},
     el("th", {}, "Score"),
     ...runs.map((run) => el("th", { scope: "col" }, swatch(run), run.name)),
-    el("th", { scope: "col" }, "Training data (floor)"),
+    el("th", { scope: "col" }, "Floor", el("small", {}, "training data")),
   );
   const rows = names
     .map((name) => [name, runs.map((run) => of(run, name))])
@@ -48,7 +48,8 @@ function row(name, cells, known) {
   const { words = name, note = "", better = "" } = known ?? {};
   const values = cells.map((cell) => cell?.value ?? null);
   const there = values.filter((value) => value !== null);
-  const best = { lower: Math.min(...there), higher: Math.max(...there) }[better];
+  const differ = new Set(there).size > 1;
+  const best = differ && { lower: Math.min(...there), higher: Math.max(...there) }[better];
   const floors = new Set(cells.filter(Boolean).map((cell) => cell.floor));
   const shared = floors.size === 1;
   const title = el("th", { scope: "row" }, capital(words));
@@ -59,7 +60,7 @@ function row(name, cells, known) {
     {},
     title,
     ...cells.map((cell, i) => {
-      const mark = there.length > 1 && values[i] !== null && values[i] === best ? "best" : "";
+      const mark = values[i] !== null && values[i] === best ? "best" : "";
       return el("td", { className: mark }, cellText(cell), shared ? null : floor(cell));
     }),
     el("td", { className: "floor" }, shared ? text([...floors][0]) : "beside each"),
@@ -68,8 +69,7 @@ function row(name, cells, known) {
 
 function cellText(cell) {
   if (!cell || cell.value === null) return "–";
-  const error = cell.error === null || cell.error === undefined ? "" : ` ± ${number(cell.error)}`;
-  return number(cell.value) + error;
+  return withError(cell.value, cell.error);
 }
 
 function floor(cell) {
@@ -98,9 +98,8 @@ function bestScores(runs, words) {
   const items = runs.map((run) => {
     const name = Object.keys(run.best).find((key) => key !== "step" && !/_(stderr|seeds)$/.test(key));
     const called = (words[name]?.words ?? name) + (words[name]?.note ? ` ${words[name].note}` : "");
-    const error = run.best[`${name}_stderr`];
-    const spread = error ? ` ± ${number(error)}` : "";
-    const value = `${number(run.best[name])}${spread} at step ${steps(run.best.step)}`;
+    const score = withError(run.best[name], run.best[`${name}_stderr`]);
+    const value = `${score} at step ${steps(run.best.step)}`;
     return el("li", {}, swatch(run), el("b", {}, run.name), ` ${called}: ${value}`);
   });
   return el(
