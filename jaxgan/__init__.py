@@ -11,7 +11,7 @@ from jaxgan.state import GANState
 __version__ = "0.1.0"
 
 # Imported at first use: they need more than jax, flax, optax and chex.
-_MODULES = ("commands", "data", "plots", "training")
+_MODULES = ("commands", "data", "export", "plots", "training")
 _NAMES = ("DivergedError", "Run", "fit")
 
 __all__ = [
@@ -24,6 +24,7 @@ __all__ = [
     "data",
     "distances",
     "divergences",
+    "export",
     "fit",
     "gan",
     "load",

@@ -91,7 +91,7 @@ def cpu_convolution(g: Geometry, x: Array, k: Array) -> Array:
     if k.shape[3] <= _FEW and all(axis.stride == 1 for axis in g):
         # 6 times faster (128 to 3 channels, 3x3).
         return cpu_input_gradient((g[0].mirrored(), g[1].mirrored()), x, turned(k))
-    if winograd.pays(g, x.dtype, k.shape[2:]):
+    if winograd.pays(g, x.dtype, k.shape[2:]) and _has_size(x):
         return winograd.convolution(g, x, k)
     return _canonical(x, k, [(axis.low, axis.high) for axis in g], [axis.stride for axis in g])
 
@@ -100,12 +100,18 @@ def cpu_input_gradient(g: Geometry, y: Array, k: Array) -> Array:
     """x of y and k."""
     if k.shape[2] <= _FEW:
         return _add_up(g, y, _by_tap(g, y, k), k.shape[2])
-    if winograd.pays(g, y.dtype, k.shape[2:]):
+    if winograd.pays(g, y.dtype, k.shape[2:]) and _has_size(y):
         return winograd.convolution((g[0].mirrored(), g[1].mirrored()), y, turned(k))
     # Four parts for the cores to share, as XLA runs most of these small convolutions on one.
-    count = 4 if len(y) % 4 == 0 and max(axis.stride for axis in g) > 1 else 1
+    divides = _has_size(y) and len(y) % 4 == 0
+    count = 4 if divides and max(axis.stride for axis in g) > 1 else 1
     parts = (_add_up(g, part, _by_phase(g, part, k), k.shape[2]) for part in jnp.split(y, count))
     return jnp.concatenate(list(parts))
+
+
+def _has_size(x: Array) -> bool:
+    """Whether the batch has a size; an exported program leaves it open, and is in one part."""
+    return isinstance(x.shape[0], int)
 
 
 def _add_up(

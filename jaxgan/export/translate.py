@@ -1,0 +1,123 @@
+"""From a program of jax's operations to the nodes of an ONNX file.
+
+Operations on arrays that are known, such as a kernel and its spectral norm, are done here, by jax.
+The others have a translation each, in the tables of `elementwise`, `arrays` and `linear`.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+from jax.extend.core import Literal
+
+from jaxgan.export import arrays, elementwise, linear
+from jaxgan.export.graph import Graph, Value, known, type_of
+
+# A translation: of an operation on values into those that it makes.
+Rule = Callable[..., Value | list[Value]]
+RULES: dict[str, Rule] = {**elementwise.RULES, **arrays.RULES, **linear.RULES}
+
+# Where operations that call a program hold it.
+_PROGRAMS = ("jaxpr", "call_jaxpr", "fun_jaxpr", "call")
+_LONGEST = 256  # steps of a loop that are written out
+
+
+class Translator:
+    """Translates programs into the nodes of one graph."""
+
+    def __init__(self, graph: Graph):
+        self.graph = graph
+
+    def program(self, jaxpr: Any, consts: Any, inputs: list[Value], place: str = "") -> list[Value]:
+        """The outputs of a program.
+
+        Raises:
+          ValueError: for an operation that has no translation.
+        """
+        values: dict[Any, Value] = {}
+
+        def read(atom):
+            return known(atom.val) if isinstance(atom, Literal) else values[atom]
+
+        values.update(zip(jaxpr.constvars, map(known, consts), strict=True))
+        values.update(zip(jaxpr.invars, inputs, strict=True))
+        for equation in jaxpr.eqns:
+            here = "/".join(filter(None, (place, str(equation.source_info.name_stack))))
+            outputs = self._equation(equation, [read(atom) for atom in equation.invars], here)
+            values.update(zip(equation.outvars, outputs, strict=True))
+        return [read(atom) for atom in jaxpr.outvars]
+
+    def _equation(self, equation, inputs, place):
+        name, params = equation.primitive.name, equation.params
+        if name == "platform_index":
+            # What holds for any platform is ONNX's: a CPU's own forms are for XLA.
+            return [known(np.int32(len(params["platforms"]) - 1))]
+        if name == "cond" and inputs[0].known is not None:
+            branches = params["branches"]
+            chosen = branches[int(np.clip(inputs[0].known, 0, len(branches) - 1))]
+            return self.program(chosen.jaxpr, chosen.consts, inputs[1:], place)
+        if name == "scan" and isinstance(params["length"], int) and params["length"] <= _LONGEST:
+            return self._scan(params, inputs, place)
+        inner = next((params[key] for key in _PROGRAMS if key in params), None)
+        if inner is not None and name not in ("scan", "while"):
+            closed = getattr(inner, "jaxpr", inner), getattr(inner, "consts", ())
+            return self.program(*closed, inputs, place)
+        shapes = [v.aval.shape for v in equation.outvars]
+        self.graph.place = place
+        if _is_known(inputs, shapes):
+            return self._computed(equation, inputs)
+        if name not in RULES:
+            raise ValueError(_no_translation(name, place))
+        try:
+            made = RULES[name](self.graph, *inputs, shapes=shapes, **params)
+        except ValueError as error:
+            raise ValueError(f"{_no_translation(name, place)} {error}") from error
+        return made if isinstance(made, list) else [made]
+
+    def _scan(self, params, inputs, place):
+        """The steps of a loop, one after another."""
+        closed, length = params["jaxpr"], params["length"]
+        fixed = params["num_consts"]
+        moving = fixed + params["num_carry"]
+        carry, steps = inputs[fixed:moving], []
+        for step in reversed(range(length)) if params["reverse"] else range(length):
+            rows = [arrays.row(self.graph, each, step) for each in inputs[moving:]]
+            made = self.program(
+                closed.jaxpr, closed.consts, [*inputs[:fixed], *carry, *rows], place
+            )
+            carry = made[: params["num_carry"]]
+            steps.append(made[params["num_carry"] :])
+        steps = steps[::-1] if params["reverse"] else steps
+        stacked = [arrays.stacked(self.graph, list(column)) for column in zip(*steps, strict=True)]
+        return [*carry, *stacked]
+
+    def _computed(self, equation, inputs):
+        given = [np.broadcast_to(each.known, each.shape) for each in inputs]
+        params = {key: _wide(value) for key, value in equation.params.items()}
+        with jax.default_matmul_precision("highest"):
+            made = equation.primitive.bind(*map(jax.numpy.asarray, given), **params)
+        made = made if equation.primitive.multiple_results else [made]
+        # It is called by the one array of the network that it comes of, if it is only one.
+        names = {each.name for each in inputs if each.name}
+        name = names.pop() if len(names) == 1 else ""
+        return [known(each, name) for each in made]
+
+
+def _is_known(inputs, shapes):
+    sizes = [size for shape in (*shapes, *(each.shape for each in inputs)) for size in shape]
+    return all(each.known is not None for each in inputs) and all(isinstance(s, int) for s in sizes)
+
+
+def _wide(value):
+    """float32 for the 16-bit types, which the file has not."""
+    is_type = isinstance(value, np.dtype) or (isinstance(value, type) and hasattr(value, "dtype"))
+    return type_of(value) if is_type else value
+
+
+def _no_translation(name, place):
+    where = f" in {place}" if place else ""
+    return (
+        f"the operation {name}{where} cannot be written as ONNX. Leave it out of the network, or "
+        "export as StableHLO, which holds all of jax's."
+    )
