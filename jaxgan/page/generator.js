@@ -13,6 +13,7 @@ async function loadRuntime() {
   // All it needs is given here: it has no address to fetch more from, and starts no worker.
   ort.env.wasm.numThreads = 1;
   ort.env.wasm.proxy = false;
+  ort.env.logLevel = "error";
   ort.env.wasm.wasmBinary = await unpack(packed);
   return ort;
 }
@@ -34,7 +35,10 @@ export async function openGenerator(run) {
   });
   const ort = await runtime;
   const model = await getBytes(path(run, about.file));
-  const session = await ort.InferenceSession.create(model, { executionProviders: ["wasm"] });
+  const session = await ort.InferenceSession.create(model, {
+    executionProviders: ["wasm"],
+    logSeverityLevel: 3, // errors alone: a warning of what it leaves out helps nobody here
+  });
   return { ...about, run, draw: (latents, labels) => draw(ort, session, about, run, latents, labels) };
 }
 
