@@ -464,9 +464,8 @@ def test_a_port_that_is_taken_is_one_line(runs, capsys):
     with socket.create_server((page_server.HOST, 0)) as other:
         port = other.getsockname()[1]
         assert show.main([f"--workdir={runs}", f"--port={port}"]) == 2
-    assert capsys.readouterr().err == (
-        f"show.py: --port={port} is taken by another program: choose another, or 0 for a free one.\n"
-    )
+    says = f"--port={port} is taken by another program: choose another, or 0 for a free one."
+    assert capsys.readouterr().err == f"show.py: {says}\n"
 
 
 def test_hundreds_of_runs_are_too_many(tmp_path, capsys):

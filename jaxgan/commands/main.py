@@ -1,4 +1,4 @@
-"""The command `jaxgan train|sample|evaluate|results|compare|show`, which an installed package has."""
+"""The command `jaxgan train|sample|evaluate|...`, which an installed package has."""
 
 import sys
 

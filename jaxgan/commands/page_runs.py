@@ -97,8 +97,9 @@ def summarise(place: Place) -> dict[str, Any]:
     data = with_problems(lambda: json_files.read(place.folder / "data.json"), {})
     rows = with_problems(MetricsFile(place.folder / "metrics.jsonl").read, [])
     step = rows[-1]["step"] if rows else 0
-    damaged = ("damaged", "damaged")
-    how = with_problems(lambda: state(place.folder, recorded, step), damaged) if recorded else damaged
+    how = ("damaged", "damaged")
+    if recorded:
+        how = with_problems(lambda: state(place.folder, recorded, step), how)
     name = recorded.get("dataset") or data.get("name") or "unknown data"
     summary |= {
         "state": how[0],
@@ -288,7 +289,10 @@ def _thin(points: np.ndarray) -> dict[str, Any]:
     if points[:, 2].any():
         errors = [_over(np.mean, block[:, 2]) for block in blocks]
         low, high = (
-            [None if v is None or e is None else v + sign * e for v, e in zip(values, errors)]
+            [
+                None if value is None or error is None else value + sign * error
+                for value, error in zip(values, errors, strict=True)
+            ]
             for sign in (-1, 1)
         )
     elif size > 1:

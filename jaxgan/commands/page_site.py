@@ -37,7 +37,7 @@ class Site:
 
     def __init__(self, folders: Sequence[str], live: bool):
         self._folders, self._live = list(folders), live
-        self._static = {name: file for name, file in _walk(importlib.resources.files("jaxgan") / "page")}
+        self._static = dict(_walk(importlib.resources.files("jaxgan") / "page"))
         self._models: collections.OrderedDict = collections.OrderedDict()
         self._making = threading.Lock()
         self.places = page_runs.find(self._folders)

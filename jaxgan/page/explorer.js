@@ -34,6 +34,7 @@ export class Explorer {
     });
     this.movePlane = latest((x, y) => this.showPlane(x, y));
     this.moveWay = latest(() => this.showWay());
+    this.renew = latest(() => this.showAll());
     this.element = el("div", { className: "explorer" }, this.planeFigure(), this.wayFigure());
   }
 
@@ -74,14 +75,14 @@ export class Explorer {
     this.begin(latent, this.start, label);
   }
 
-  async renew() {
+  async showAll() {
     this.plane = plane(this.start, 1);
     const ends = this.points ? TRAIL : STRIP;
     const way = Array.from({ length: ends }, (_, i) => between(this.start, this.end, i / (ends - 1)));
-    const strip = await this.draw(way);
+    const strip = await this.draw("strip", way);
     if (this.points) this.marked.trail = pairs(strip);
     else paintImages(this.strip, strip, this.generator.shape, STRIP);
-    const map = await this.draw(this.cells(this.points ? FINE_MAP : MAP));
+    const map = await this.draw("map", this.cells(this.points ? FINE_MAP : MAP));
     if (this.points) paintSpeed(this.map, map, FINE_MAP);
     else paintImages(this.map, map, this.generator.shape, MAP, 300);
     this.moveWay();
@@ -95,21 +96,21 @@ export class Explorer {
     return places.map(([x, y]) => this.plane(x, y));
   }
 
-  async draw(latents) {
+  async draw(what, latents) {
     const size = this.generator.latent_dim, all = new Float32Array(latents.length * size);
     latents.forEach((latent, i) => all.set(latent, i * size));
     const labels = this.label === null ? null : latents.map(() => this.label);
-    return (await this.generator.draw(all, labels)).samples;
+    return (await this.generator.draw(what, all, labels)).samples;
   }
 
   async showPlane(x, y) {
-    const sample = await this.draw([this.plane(x, y)]);
+    const sample = await this.draw("plane", [this.plane(x, y)]);
     this.show("plane", this.here, sample, `x ${number(+x.toFixed(2))}, y ${number(+y.toFixed(2))}`);
   }
 
   async showWay() {
     const t = Number(this.slider.value) / 100;
-    const sample = await this.draw([between(this.start, this.end, t)]);
+    const sample = await this.draw("way", [between(this.start, this.end, t)]);
     this.show("way", this.there, sample, `${Math.round(100 * t)}% of the way`);
   }
 

@@ -39,25 +39,28 @@ export async function openGenerator(run) {
     executionProviders: ["wasm"],
     logSeverityLevel: 3, // errors alone: a warning of what it leaves out helps nobody here
   });
-  return { ...about, run, draw: (latents, labels) => draw(ort, session, about, run, latents, labels) };
+  const drawFor = (what, latents, labels) => {
+    const job = queue.then(() => draw(ort, session, about, latents, labels));
+    queue = job.catch(() => {});
+    // For whoever wants to repeat in Python what the page drew: the newest of each kind, and of all.
+    return job.then((drawn) => {
+      window.jaxgan = { ...window.jaxgan, last: drawn, [what]: drawn };
+      return drawn;
+    });
+  };
+  return { ...about, run, draw: drawFor };
 }
 
 // Samples [n, ...] of latents [n, d] and, with classes, of labels [n], as one Float32Array.
-function draw(ort, session, about, run, latents, labels) {
-  const job = queue.then(async () => {
-    const n = latents.length / about.latent_dim, began = performance.now();
-    const feeds = { latents: new ort.Tensor("float32", latents, [n, about.latent_dim]) };
-    if (about.num_classes) {
-      feeds.labels = new ort.Tensor("int64", BigInt64Array.from(labels, BigInt), [n]);
-    }
-    const { samples } = await session.run(feeds);
-    const milliseconds = performance.now() - began;
-    const found = Float32Array.from(samples.data);
-    samples.dispose();
-    // For whoever wants to repeat in Python what the page drew.
-    window.jaxgan = { last: { id: run.id, latents, labels, samples: found, milliseconds } };
-    return { samples: found, milliseconds };
-  });
-  queue = job.catch(() => {});
-  return job;
+async function draw(ort, session, about, latents, labels) {
+  const n = latents.length / about.latent_dim, began = performance.now();
+  const feeds = { latents: new ort.Tensor("float32", latents, [n, about.latent_dim]) };
+  if (about.num_classes) {
+    feeds.labels = new ort.Tensor("int64", BigInt64Array.from(labels, BigInt), [n]);
+  }
+  const made = await session.run(feeds);
+  const milliseconds = performance.now() - began;
+  const samples = Float32Array.from(made.samples.data);
+  made.samples.dispose();
+  return { latents, labels, samples, milliseconds };
 }

@@ -130,7 +130,7 @@ class Studio {
     const latents = normals(this.seed, this.n * size);
     const labels = classes ? Array.from({ length: this.n }, (_, i) => this.labelOf(i)) : null;
     const asked = (this.asked = Symbol("the newest"));
-    const { samples, milliseconds } = await this.generator.draw(latents, labels);
+    const { samples, milliseconds } = await this.generator.draw("grid", latents, labels);
     if (asked !== this.asked) return; // another was asked for meanwhile
     Object.assign(this, { latents, samples });
     this.paint();
@@ -163,12 +163,13 @@ class Studio {
   at(event) {
     const box = this.canvas.getBoundingClientRect();
     const [x, y] = [(event.clientX - box.left) / box.width, (event.clientY - box.top) / box.height];
-    if (this.points) return this.plot.nearest(this.samples, x, y);
+    if (this.points) return this.samples && this.plot.nearest(this.samples, x, y);
     const rows = Math.ceil(this.n / this.columns);
     return Math.min(this.n - 1, Math.floor(y * rows) * this.columns + Math.floor(x * this.columns));
   }
 
   pick(i) {
+    if (!this.samples) return; // they are being drawn
     this.picked = i;
     this.explorer.pick(this.latent(i), this.labelOf(i));
   }
