@@ -95,12 +95,15 @@ class Site:
         """What the page needs to draw, and the ONNX file; or why it cannot, and nothing."""
         key = place.folder, page_runs.newest_checkpoint(place.folder)
         with self._making:
-            if key not in self._models:
-                self._models[key] = make_generator(place)
-            self._models.move_to_end(key)
+            if key in self._models:
+                self._models.move_to_end(key)
+                return self._models[key]
+            made = make_generator(place)
+            if made[1]:  # what has failed may succeed the next time
+                self._models[key] = made
             while len(self._models) > MOST_MODELS:
                 self._models.popitem(last=False)
-            return self._models[key]
+            return made
 
 
 def make_generator(place: Place) -> tuple[dict[str, Any], bytes]:
