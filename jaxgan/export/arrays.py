@@ -303,11 +303,37 @@ def row(graph: Graph, value: Value, index: int) -> Value:
     return _reshape(graph, cut, shape, None)
 
 
-def stacked(graph: Graph, rows: Sequence[Value]) -> Value:
-    """Values as the rows of one."""
-    shape = (1, *rows[0].shape)
-    ones = [_broadcast(graph, each, shape, range(1, len(shape)), None) for each in rows]
-    return _concatenate(graph, *ones, dimension=0, shapes=[(len(rows), *shape[1:])])
+def stacked(graph: Graph, rows: Sequence[Value], axis: int = 0) -> Value:
+    """Values beside each other, along a new axis."""
+    dims = [place for place in range(len(rows[0].shape) + 1) if place != axis]
+    one, joined = ((*rows[0].shape[:axis], n, *rows[0].shape[axis:]) for n in (1, len(rows)))
+    ones = [_broadcast(graph, each, one, dims, None) for each in rows]
+    return _concatenate(graph, *ones, dimension=axis, shapes=[joined])
+
+
+def _stack(graph, *values, axis, shapes, **params):
+    del shapes, params
+    return stacked(graph, values, axis)
+
+
+def _unstack(graph, value, axis, shapes, **params):
+    del params
+    count, rest = value.shape[axis], range(len(value.shape))
+    cuts = [([i if d == axis else 0 for d in rest], i) for i in range(count)]
+    parts = []
+    for first, i in cuts:
+        last = [i + 1 if d == axis else value.shape[d] for d in rest]
+        one = [1 if d == axis else value.shape[d] for d in rest]
+        part = _slice(graph, value, first, last, [one])
+        parts.append(_reshape(graph, part, shapes[0], None))
+    return parts
+
+
+def _tile(graph, value, reps, shapes, **params):
+    del params
+    times = graph.shape([reps[axis] for axis in value.order])
+    name = graph.node("Tile", graph.full(value, value.order), times)
+    return graph.like(name, shapes[0], value.dtype, value.order)
 
 
 RULES = {
@@ -332,5 +358,8 @@ RULES = {
     "slice": _slice,
     "split": _split,
     "squeeze": _squeeze,
+    "stack": _stack,
+    "tile": _tile,
     "transpose": _transpose,
+    "unstack": _unstack,
 }

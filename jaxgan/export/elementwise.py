@@ -61,13 +61,12 @@ def apply(graph: Graph, kind: str, *values: Value, dtype: Any = None, **attribut
     rank = max(len(value.shape) for value in values)
     values = tuple(_of_rank(value, rank) for value in values)
     order = _common_order(values, rank)
-    names = [_operand(graph, value, order) for value in values]
     if kind == "Sub" and values[1].known is not None and np.issubdtype(dtype, np.floating):
         # The same number, and onnxruntime makes one operation of a convolution and sums.
-        kind, negative = "Add", dataclasses.replace(values[1], known=-values[1].known)
-        names[1] = _operand(graph, negative, order)
+        kind, values = "Add", (values[0], dataclasses.replace(values[1], known=-values[1].known))
     if kind == "Max" and rank and _is_zero(values[1]) and np.issubdtype(dtype, np.floating):
-        kind, names = "Relu", names[:1]
+        kind, values = "Relu", values[:1]
+    names = [_operand(graph, value, order) for value in values]
     shape = _common(value.shape for value in values)
     held = _common(value.held for value in values)
     return Value(shape, dtype, graph.node(kind, *names, **attributes), None, held, order)

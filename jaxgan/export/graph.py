@@ -94,7 +94,7 @@ class Graph:
         self.constants: dict[str, onnx.TensorProto] = {}
         self._names: dict[Any, str] = {}
         self._used: set[str] = set()
-        self._done: dict[Any, str] = {}
+        self._made: dict[Any, list[str]] = {}
         self.inputs: list[onnx.ValueInfoProto] = []
 
     def input(self, name: str, dtype: Any, shape: Sequence[Any]) -> Value:
@@ -107,9 +107,13 @@ class Graph:
         )
 
     def node(self, kind: str, *inputs: str, count: int = 1, **attributes: Any) -> Any:
-        """Adds an operation on what has these names; returns the names of its outputs."""
-        outputs = [self._new(f"{self.place}/{kind}".lstrip("/")) for _ in range(count)]
-        self.nodes.append(helper.make_node(kind, inputs, outputs, outputs[0], **attributes))
+        """An operation on what has these names, added once; the names of its outputs."""
+        key = (kind, inputs, count, repr(attributes))
+        if key not in self._made:
+            outputs = [self._new(f"{self.place}/{kind}".lstrip("/")) for _ in range(count)]
+            self.nodes.append(helper.make_node(kind, inputs, outputs, outputs[0], **attributes))
+            self._made[key] = outputs
+        outputs = self._made[key]
         return outputs[0] if count == 1 else outputs
 
     def constant(self, array: Any, name: str = "") -> str:
@@ -139,7 +143,7 @@ class Graph:
         if value.order == order:
             return value.name
         axes = [value.order.index(axis) for axis in order]
-        return self._once("Transpose", value.name, perm=axes)
+        return self.node("Transpose", value.name, perm=axes)
 
     def full(self, value: Value, order: Sequence[int] | None = None) -> str:
         """The same with all repetitions made."""
@@ -149,14 +153,14 @@ class Graph:
             return name
         # Expand leaves an axis as it is where the new shape has 1.
         pairs = [(value.shape[axis], value.held[axis]) for axis in order]
-        return self._once("Expand", name, self.shape([1 if a == b else a for a, b in pairs]))
+        return self.node("Expand", name, self.shape([1 if a == b else a for a, b in pairs]))
 
     def shape(self, sizes: Sequence[Any]) -> str:
         """The name of a shape, in which sizes may be multiples of the batch's."""
         if all(isinstance(size, int) for size in sizes):
             return self.constant(np.asarray(sizes, np.int64))
         parts = [self._size(size) for size in sizes]
-        return self._once("Concat", *parts, axis=0) if len(parts) > 1 else parts[0]
+        return self.node("Concat", *parts, axis=0) if len(parts) > 1 else parts[0]
 
     def _size(self, size):
         if isinstance(size, int):
@@ -164,8 +168,8 @@ class Graph:
         times = size // self.batch
         if not (isinstance(times, int) and times * self.batch == size):
             raise ValueError(f"a size is {size} for a batch of {self.batch}, and not a multiple.")
-        batch = self._once("Shape", self.inputs[0].name, start=0, end=1)
-        return batch if times == 1 else self._once("Mul", batch, self._size(times))
+        batch = self.node("Shape", self.inputs[0].name, start=0, end=1)
+        return batch if times == 1 else self.node("Mul", batch, self._size(times))
 
     def reshaped(self, value: Value, shape: Sequence[Any]) -> Value:
         """A value in another shape."""
@@ -184,13 +188,6 @@ class Graph:
     def reshaped_in_file(self, value: Value, sizes: Sequence[Any]) -> str:
         """The name of the file's array, as it lies there, in another shape."""
         return self._reshape(self.full(value, value.order), sizes)
-
-    def _once(self, kind, *inputs, **attributes):
-        """A node that is added once, however often it is asked for."""
-        key = (kind, inputs, repr(attributes))
-        if key not in self._done:
-            self._done[key] = self.node(kind, *inputs, **attributes)
-        return self._done[key]
 
     def _new(self, name):
         for number in itertools.count():
