@@ -44,7 +44,8 @@ export function paintImages(canvas, samples, shape, columns, wanted = 600) {
 export function paintSpeed(canvas, samples, side) {
   canvas.width = canvas.height = side - 1;
   const [red, green, blue] = getComputedStyle(canvas).color.match(/\d+/g).map(Number);
-  const far = (i, j) => Math.hypot(samples[2 * i] - samples[2 * j], samples[2 * i + 1] - samples[2 * j + 1]);
+  const apart = (i, j) => samples[i] - samples[j];
+  const far = (i, j) => Math.hypot(apart(2 * i, 2 * j), apart(2 * i + 1, 2 * j + 1));
   const cells = Array.from({ length: (side - 1) ** 2 }, (_, k) => {
     const i = k + Math.floor(k / (side - 1)); // rows of samples are one longer
     return Math.hypot(far(i, i + 1), far(i, i + side));
@@ -99,6 +100,7 @@ export class Plot {
   fit(samples) {
     const ends = [0, 1].map((k) => {
       const values = samples.filter((value, i) => i % 2 === k && Number.isFinite(value));
+      if (!values.length) return [-1, 1]; // of weights that are not finite
       return [values.reduce((a, b) => Math.min(a, b)), values.reduce((a, b) => Math.max(a, b))];
     });
     this.center = ends.map(([low, high]) => (low + high) / 2);

@@ -12,10 +12,10 @@ export function drawChart(place, lines, { log, last, label, show, hide }) {
   const [low, high] = range(lines, log);
   const across = (step) => LEFT + ((WIDTH - LEFT - RIGHT) * step) / last;
   const scale = log ? Math.log : (value) => value;
-  const up = (value) =>
-    HEIGHT - BOTTOM - ((HEIGHT - TOP - BOTTOM) * (scale(value) - scale(low))) / (scale(high) - scale(low));
-  const clip = `clip-${charts++}`;
   const inside = { x: LEFT, y: TOP, width: WIDTH - LEFT - RIGHT, height: HEIGHT - TOP - BOTTOM };
+  const share = (value) => (scale(value) - scale(low)) / (scale(high) - scale(low));
+  const up = (value) => HEIGHT - BOTTOM - inside.height * share(value);
+  const clip = `clip-${charts++}`;
   const picture = svg("svg", {
     viewBox: `0 0 ${WIDTH} ${HEIGHT}`,
     role: "img",
@@ -24,9 +24,10 @@ export function drawChart(place, lines, { log, last, label, show, hide }) {
   });
   picture.append(svg("clipPath", { id: clip }, svg("rect", inside)));
   for (const value of ticks(low, high, log)) {
+    const at = { class: "tick", x: LEFT - 6, y: up(value) + 4, "text-anchor": "end" };
     picture.append(
       svg("line", { class: "grid", x1: LEFT, x2: WIDTH - RIGHT, y1: up(value), y2: up(value) }),
-      svg("text", { class: "tick", x: LEFT - 6, y: up(value) + 4, "text-anchor": "end" }, tickText(value)),
+      svg("text", at, tickText(value)),
     );
   }
   for (const step of ticks(0, last, false, 5)) {
@@ -55,10 +56,13 @@ function range(lines, log) {
     values.push(...finite.slice(cut, finite.length - cut));
     values.push(line.values.findLast((value) => value !== null));
   }
-  let [low, high] = [Math.min(...values), Math.max(...values)];
-  if (log) return low === high ? [low / 2, high * 2] : [low / (high / low) ** 0.05, high * (high / low) ** 0.05];
-  if (low === high) [low, high] = [low - (Math.abs(low) || 1) / 2, high + (Math.abs(high) || 1) / 2];
-  return [low - 0.06 * (high - low), high + 0.06 * (high - low)];
+  const [low, high] = [Math.min(...values), Math.max(...values)];
+  if (log) {
+    const margin = low === high ? 2 : (high / low) ** 0.06;
+    return [low / margin, high * margin];
+  }
+  const margin = low === high ? Math.abs(low) / 2 || 1 : 0.06 * (high - low);
+  return [low - margin, high + margin];
 }
 
 export function ticks(low, high, log, most = 5) {
@@ -74,9 +78,8 @@ export function ticks(low, high, log, most = 5) {
   }
   const rough = (high - low) / most, power = 10 ** Math.floor(Math.log10(rough));
   const size = power * [1, 2, 2.5, 5, 10].find((factor) => factor * power >= rough * 0.999);
-  const found = [];
-  for (let i = Math.ceil(low / size - 1e-9); i * size <= high * (1 + 1e-12); i++) found.push(i * size);
-  return found;
+  const first = Math.ceil(low / size - 1e-9), count = Math.floor(high / size + 1e-9) - first + 1;
+  return Array.from({ length: count }, (_, i) => (first + i) * size);
 }
 
 function tickText(value) {
@@ -88,14 +91,16 @@ function tickText(value) {
 }
 
 function drawLine(line, across, up, log) {
-  const parts = [], at = (i, values) => `${across(line.steps[i]).toFixed(1)},${y(values[i]).toFixed(1)}`;
+  const parts = [], style = { stroke: line.run.colour, "stroke-dasharray": line.run.dash };
   const y = (value) => (log && value <= 0 ? HEIGHT : up(value));
+  const at = (i, values) => `${across(line.steps[i]).toFixed(1)},${y(values[i]).toFixed(1)}`;
   for (const piece of pieces(line.values)) {
-    const style = { stroke: line.run.colour, "stroke-dasharray": line.run.dash };
     if (line.low && piece.length > 1) {
       const there = piece.filter((i) => line.low[i] !== null);
-      const edge = [...there.map((i) => at(i, line.high)), ...there.reverse().map((i) => at(i, line.low))];
-      parts.unshift(svg("polygon", { class: "band", fill: line.run.colour, points: edge.join(" ") }));
+      const edge = there.map((i) => at(i, line.high));
+      edge.push(...there.reverse().map((i) => at(i, line.low)));
+      const area = { class: "band", fill: line.run.colour, points: edge.join(" ") };
+      parts.unshift(svg("polygon", area));
     }
     if (piece.length > 1) {
       const points = piece.map((i) => at(i, line.values)).join(" ");
@@ -152,7 +157,8 @@ function follow(picture, lines, { across, up, last, show, hide, low, high, log }
 
   picture.addEventListener("pointermove", (event) => {
     const box = picture.getBoundingClientRect();
-    const step = (((event.clientX - box.left) / box.width) * WIDTH - LEFT) / (WIDTH - LEFT - RIGHT) * last;
+    const x = ((event.clientX - box.left) / box.width) * WIDTH;
+    const step = ((x - LEFT) / (WIDTH - LEFT - RIGHT)) * last;
     let best = 0;
     for (let i = 1; i < all.length; i++) {
       if (Math.abs(all[i] - step) < Math.abs(all[best] - step)) best = i;

@@ -18,8 +18,8 @@ export function showCurves(place, runs, words) {
       continue;
     }
     const names = inOrder(with_curves, words);
-    const isProbe = (name) =>
-      !FIRST_PROBES.includes(name) && with_curves.some((run) => run.curves[name]?.kind === "health");
+    const ofHealth = (name) => with_curves.some((run) => run.curves[name]?.kind === "health");
+    const isProbe = (name) => !FIRST_PROBES.includes(name) && ofHealth(name);
     const panels = (some) =>
       el("div", { className: "panels" }, some.map((name) => panel(name, with_curves, words)));
     place.append(panels(names.filter((name) => !isProbe(name))));
@@ -72,7 +72,8 @@ function panel(name, runs, words) {
   const tip = el("div", { className: "tip", hidden: true });
   const values = lines.flatMap((line) => line.values.filter((value) => value !== null));
   const positive = values.every((value) => value > 0);
-  const last = Math.max(...runs.flatMap((run) => Object.values(run.curves).flatMap((c) => c.steps)));
+  const curves = runs.flatMap((run) => Object.values(run.curves));
+  const last = Math.max(1, ...curves.map((curve) => curve.steps.at(-1)));
   const redraw = (log) => drawChart(area, lines, { log, last, label: text, show, hide });
   const box = el("input", { type: "checkbox", onchange: () => redraw(box.checked) });
 

@@ -31,7 +31,8 @@ export function showDrawing(place, runs) {
     buttons.forEach((button, i) => button.setAttribute("aria-pressed", runs[i].id === chosen));
     open(run, studio);
   }
-  const choices = el("div", { className: "choices", role: "group", "aria-label": "Draw from" }, buttons);
+  const group = { className: "choices", role: "group", "aria-label": "Draw from" };
+  const choices = el("div", group, buttons);
   place.replaceChildren(...(runs.length > 1 ? [choices] : []), studio);
   const run = runs.find((each) => each.id === chosen);
   if (seen) {
@@ -60,8 +61,8 @@ async function open(run, place) {
     content = makeStudio(await opened.get(run.id));
   } catch (error) {
     opened.delete(run.id); // a later try may find a checkpoint
-    content = el("p", { className: "line problem" }, `No drawing from ${run.name}: ${error.message}`);
-    content.id = "no-drawing";
+    const line = `No drawing from ${run.name}: ${error.message}`;
+    content = el("p", { className: "line problem", id: "no-drawing" }, line);
   }
   if (run.id === chosen) place.replaceChildren(content);
 }

@@ -9,19 +9,22 @@ const MAP = 7; // images in a row of the plane's background
 const FINE_MAP = 61; // places in a row of it, of points
 const STRIP = 9; // images from one sample to the other; points have more
 const TRAIL = 60;
+const LARGE = 4000; // values of an image, of which fewer are drawn at once
 
 export class Explorer {
   // Calls mark(points, trail) with what is explored, of a generator of points.
   constructor(generator, mark) {
     this.generator = generator;
     this.points = generator.shape.length === 1;
+    this.large = generator.shape.reduce((product, side) => product * side, 1) > LARGE;
     this.mark = mark;
     this.marked = { plane: null, way: null, trail: [] };
     this.map = el("canvas", { className: "map" });
     this.pad = makePad(this.map, (x, y) => this.movePlane(x, y));
-    this.here = el("canvas", { className: "one", id: "plane-sample", role: "img", "aria-label": "Sample at the point" });
+    const one = { className: "one", role: "img" };
+    this.here = el("canvas", { ...one, "aria-label": "Sample at the point" });
     this.strip = el("canvas", { className: "strip", id: "strip" });
-    this.there = el("canvas", { className: "one", id: "way-sample", role: "img", "aria-label": "Sample on the way" });
+    this.there = el("canvas", { ...one, "aria-label": "Sample on the way" });
     this.where = { plane: el("p", { className: "status" }), way: el("p", { className: "status" }) };
     this.slider = el("input", {
       type: "range",
@@ -48,15 +51,22 @@ export class Explorer {
       "figure",
       { className: "plane" },
       el("figcaption", {}, el("b", {}, "A plane of latents"), el("small", {}, what + shade)),
-      el("div", { className: "row" }, this.pad.element, el("div", {}, this.points ? null : this.here, this.where.plane)),
+      el(
+        "div",
+        { className: "row" },
+        this.pad.element,
+        el("div", {}, this.points ? null : this.here, this.where.plane),
+      ),
     );
   }
 
   wayFigure() {
+    const how = "A click on a sample makes it the start, and the former start the end.";
+    const title = el("b", {}, "From one sample to another");
     return el(
       "figure",
       { className: "way" },
-      el("figcaption", {}, el("b", {}, "From one sample to another"), el("small", {}, "By equal angles. A click on a sample makes it the start, and the former start the end.")),
+      el("figcaption", {}, title, el("small", {}, `By equal angles. ${how}`)),
       this.points ? null : this.strip,
       this.slider,
       el("div", { className: "row" }, this.points ? null : this.there, this.where.way),
@@ -77,23 +87,25 @@ export class Explorer {
 
   async showAll() {
     this.plane = plane(this.start, 1);
-    const ends = this.points ? TRAIL : STRIP;
-    const way = Array.from({ length: ends }, (_, i) => between(this.start, this.end, i / (ends - 1)));
+    const ends = this.points ? TRAIL : this.large ? 5 : STRIP;
+    const shares = Array.from({ length: ends }, (_, i) => i / (ends - 1));
+    const way = shares.map((share) => between(this.start, this.end, share));
     const strip = await this.draw("strip", way);
     if (this.points) this.marked.trail = pairs(strip);
-    else paintImages(this.strip, strip, this.generator.shape, STRIP);
-    const map = await this.draw("map", this.cells(this.points ? FINE_MAP : MAP));
-    if (this.points) paintSpeed(this.map, map, FINE_MAP);
-    else paintImages(this.map, map, this.generator.shape, MAP, 300);
+    else paintImages(this.strip, strip, this.generator.shape, ends);
     this.moveWay();
     this.pad.move(0, 0);
+    const side = this.points ? FINE_MAP : this.large ? 5 : MAP;
+    const map = await this.draw("map", this.cells(side));
+    if (this.points) paintSpeed(this.map, map, side);
+    else paintImages(this.map, map, this.generator.shape, side, 300);
   }
 
   // Latents of a grid of places in the plane, row by row from its top.
   cells(side) {
     const at = (i) => (2 * i) / (side - 1) - 1;
-    const places = Array.from({ length: side ** 2 }, (_, i) => [at(i % side), -at(Math.floor(i / side))]);
-    return places.map(([x, y]) => this.plane(x, y));
+    const cell = (_, i) => this.plane(at(i % side), -at(Math.floor(i / side)));
+    return Array.from({ length: side ** 2 }, cell);
   }
 
   async draw(what, latents) {

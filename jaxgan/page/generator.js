@@ -42,7 +42,7 @@ export async function openGenerator(run) {
   const drawFor = (what, latents, labels) => {
     const job = queue.then(() => draw(ort, session, about, latents, labels));
     queue = job.catch(() => {});
-    // For whoever wants to repeat in Python what the page drew: the newest of each kind, and of all.
+    // To repeat in Python what the page drew: the newest of each kind, and of all.
     return job.then((drawn) => {
       window.jaxgan = { ...window.jaxgan, last: drawn, [what]: drawn };
       return drawn;

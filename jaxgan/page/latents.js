@@ -46,7 +46,8 @@ export function plane(center, seed) {
   }
   const axes = [center];
   for (const random of [normals(seed, size), normals(seed + 1, size)]) {
-    const across = axes.reduce((v, axis) => mix(v, 1, axis, -dot(v, axis) / dot(axis, axis)), random);
+    const without = (v, axis) => mix(v, 1, axis, -dot(v, axis) / dot(axis, axis));
+    const across = axes.reduce(without, random);
     axes.push(across.map((value) => (value * norm(center)) / norm(across)));
   }
   return (x, y) => {

@@ -25,7 +25,8 @@ async function start() {
   for (const run of page.runs.slice(0, FIRST_SHOWN)) slots.set(run.id, slots.size);
   document.getElementById("about").textContent = about();
   const names = page.runs.map((run) => run.name);
-  document.title = `${names.length > 3 ? plural(names.length, "run") : names.join(", ")} – jaxgan`;
+  const title = names.length > 3 ? plural(names.length, "run") : names.join(", ");
+  document.title = `${title} – jaxgan`;
   for (const section of document.querySelectorAll("main > section")) section.hidden = false;
   waiting.remove();
   await show();
@@ -33,8 +34,9 @@ async function start() {
 }
 
 function about() {
-  const when = page.live ? `Read at ${page.written}. Reload for newer data.` : `Written ${page.written}.`;
-  return `${plural(page.runs.length, "run")}. ${when}`;
+  const runs = plural(page.runs.length, "run");
+  if (page.live) return `${runs}, read at ${page.written}. Reload for newer data.`;
+  return `${runs}, written at ${page.written}.`;
 }
 
 async function show() {

@@ -3,6 +3,7 @@
 import { el } from "./dom.js";
 
 const STEP = 0.05;
+const WAYS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] };
 
 // Calls moved(x, y), each from -1 to 1, the second upwards.
 export function makePad(background, moved) {
@@ -44,7 +45,7 @@ export function makePad(background, moved) {
     if (pad.hasPointerCapture(event.pointerId)) follow(event);
   });
   pad.addEventListener("keydown", (event) => {
-    const by = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] }[event.key];
+    const by = WAYS[event.key];
     if (by) move(place[0] + STEP * by[0], place[1] + STEP * by[1]);
     else if (event.key === "Home") move(0, 0);
     else return;

@@ -12,9 +12,8 @@ export function showPictures(place, runs) {
   const missing = runs.filter((run) => !run.pictures.length);
   const all = filmed.flatMap((run) => run.pictures.map((picture) => picture.step));
   const order = [...new Set(all)].sort((a, b) => a - b);
-  const lines = missing.length
-    ? [el("p", { className: "line" }, `No pictures yet: ${missing.map((run) => run.name).join(", ")}.`)]
-    : [];
+  const names = missing.map((run) => run.name).join(", ");
+  const lines = names ? [el("p", { className: "line" }, `No pictures yet: ${names}.`)] : [];
   if (!order.length) {
     place.replaceChildren(...lines);
     return;

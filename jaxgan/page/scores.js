@@ -5,9 +5,10 @@ import { capital, el, number, steps, withError } from "./dom.js";
 
 export function showScores(place, runs, words) {
   const scored = runs.filter((run) => run.scores);
+  const several = new Set(runs.map((run) => run.data)).size > 1;
   place.replaceChildren();
   for (const group of Map.groupBy(scored, (run) => run.data).values()) {
-    if (new Set(runs.map((run) => run.data)).size > 1) place.append(el("h3", {}, group[0].data_name));
+    if (several) place.append(el("h3", {}, group[0].data_name));
     place.append(table(group, words), ...notes(group));
   }
   const best = runs.filter((run) => run.best);
@@ -34,14 +35,15 @@ function table(runs, words) {
     "tr",
     {},
     el("th", {}, "Score"),
-    ...runs.map((run) => el("th", { scope: "col" }, swatch(run), run.name)),
     el("th", { scope: "col" }, "Floor", el("small", {}, "training data")),
+    ...runs.map((run) => el("th", { scope: "col" }, swatch(run), run.name)),
   );
   const rows = names
     .map((name) => [name, runs.map((run) => of(run, name))])
     .filter(([, cells]) => cells.some((cell) => cell && cell.value !== null))
     .map(([name, cells]) => row(name, cells, words[name]));
-  return el("div", { className: "scroll" }, el("table", {}, el("thead", {}, head), el("tbody", {}, rows)));
+  const parts = [el("thead", {}, head), el("tbody", {}, rows)];
+  return el("div", { className: "scroll" }, el("table", {}, parts));
 }
 
 function row(name, cells, known) {
@@ -59,11 +61,11 @@ function row(name, cells, known) {
     "tr",
     {},
     title,
+    el("td", { className: "floor" }, shared ? text([...floors][0]) : "beside each"),
     ...cells.map((cell, i) => {
       const mark = values[i] !== null && values[i] === best ? "best" : "";
       return el("td", { className: mark }, cellText(cell), shared ? null : floor(cell));
     }),
-    el("td", { className: "floor" }, shared ? text([...floors][0]) : "beside each"),
   );
 }
 
@@ -83,7 +85,8 @@ function text(value) {
 function notes(runs) {
   return runs.map((run) => {
     const { samples, step, notes } = run.scores;
-    const seeds = run.seeds > 1 ? `, each of ${run.seeds} seeds; ± is a standard error over them` : "";
+    const each = `, each of ${run.seeds} seeds; ± is a standard error over them`;
+    const seeds = run.seeds > 1 ? each : "";
     return el(
       "details",
       {},
@@ -96,17 +99,19 @@ function notes(runs) {
 // The best scores while training: of other samples than those of the table, and without a floor.
 function bestScores(runs, words) {
   const items = runs.map((run) => {
-    const name = Object.keys(run.best).find((key) => key !== "step" && !/_(stderr|seeds)$/.test(key));
-    const called = (words[name]?.words ?? name) + (words[name]?.note ? ` ${words[name].note}` : "");
-    const score = withError(run.best[name], run.best[`${name}_stderr`]);
-    const value = `${score} at step ${steps(run.best.step)}`;
-    return el("li", {}, swatch(run), el("b", {}, run.name), ` ${called}: ${value}`);
+    const isScore = (key) => key !== "step" && !/_(stderr|seeds)$/.test(key);
+    const name = Object.keys(run.best).find(isScore);
+    const { words: called = name, note = "" } = words[name] ?? {};
+    const spread = withError(run.best[name], run.best[`${name}_stderr`]);
+    const value = `${spread} at step ${steps(run.best.step)}`;
+    const score = ` ${called} ${note}`.trimEnd();
+    return el("li", {}, swatch(run), el("b", {}, run.name), `${score}: ${value}`);
   });
   return el(
     "div",
     { className: "best-scores" },
     el("h3", {}, "Best while training"),
     el("ul", { className: "plain" }, items),
-    el("p", { className: "line" }, "No floor is kept of these: they choose the best state of a run."),
+    el("p", { className: "line" }, "They choose a run's best state. No floor is kept of them."),
   );
 }

@@ -3,7 +3,8 @@
 import { swatch } from "./colours.js";
 import { el } from "./dom.js";
 
-const PLACES = new Set(["workdir", "data_dir", "cache_dir"]); // where things are makes no difference
+// Where things are makes no difference.
+const PLACES = new Set(["workdir", "data_dir", "cache_dir"]);
 
 export function showSettings(place, runs) {
   place.replaceChildren();
@@ -20,9 +21,8 @@ export function showSettings(place, runs) {
     );
   }
   for (const run of runs.filter((each) => each.command)) {
-    place.append(
-      el("p", { className: "command" }, runs.length > 1 ? swatch(run) : null, el("code", {}, run.command)),
-    );
+    const command = el("code", {}, run.command);
+    place.append(el("p", { className: "command" }, runs.length > 1 ? swatch(run) : null, command));
   }
   const all = el("summary", {}, `All ${names.length} settings`);
   place.append(el("details", {}, all, table(names, runs, "all-settings")));
@@ -43,7 +43,8 @@ function table(names, runs, id) {
       ...runs.map((run) => el("td", {}, text(run.settings[name]))),
     ),
   );
-  return el("div", { className: "scroll" }, el("table", { id }, el("thead", {}, head), el("tbody", {}, rows)));
+  const parts = [el("thead", {}, head), el("tbody", {}, rows)];
+  return el("div", { className: "scroll" }, el("table", { id }, parts));
 }
 
 // A setting that a run does not have is one without effect there.

@@ -130,15 +130,24 @@ class Studio {
     const latents = normals(this.seed, this.n * size);
     const labels = classes ? Array.from({ length: this.n }, (_, i) => this.labelOf(i)) : null;
     const asked = (this.asked = Symbol("the newest"));
-    const { samples, milliseconds } = await this.generator.draw("grid", latents, labels);
-    if (asked !== this.asked) return; // another was asked for meanwhile
+    let drawn;
+    try {
+      drawn = await this.generator.draw("grid", latents, labels);
+    } catch (error) {
+      this.status.textContent = `These samples cannot be drawn: ${error.message}`;
+      return;
+    }
+    if (asked !== this.asked) return; // others were asked for meanwhile
+    const { samples, milliseconds } = drawn;
     Object.assign(this, { latents, samples });
     this.paint();
     const of_class = this.label === null ? "" : ` of class ${this.label}`;
     const seed = this.generator.seed === null ? "" : `, trained with seed ${this.generator.seed}`;
+    const time = `${number(Math.max(1, Math.round(milliseconds)))} ms`;
+    const outside = this.outside ? `; ${this.outside} lie outside` : "";
     this.status.textContent =
-      `${steps(this.n)} samples${of_class} at step ${steps(step)}${seed}, drawn in ` +
-      `${number(Math.max(1, Math.round(milliseconds)))} ms${this.outside ? `; ${this.outside} lie outside` : ""}.`;
+      `${steps(this.n)} samples${of_class} at step ${steps(step)}${seed}, ` +
+      `drawn in ${time}${outside}.`;
     this.status.dataset.seed = `${this.seed} ${this.label ?? "each"}`;
     this.canvas.setAttribute("aria-label", this.status.textContent);
     this.explorer.begin(this.latent(0), this.latent(1), this.labelOf(0));
@@ -175,10 +184,11 @@ class Studio {
   }
 
   key(event) {
-    const by = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -this.columns, ArrowDown: this.columns }[event.key];
+    const row = this.points ? 1 : this.columns;
+    const by = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -row, ArrowDown: row }[event.key];
     if (!by) return;
     event.preventDefault();
-    const next = this.picked + (this.points ? Math.sign(by) : by);
+    const next = this.picked + by;
     if (next >= 0 && next < this.n) this.pick(next);
   }
 }
