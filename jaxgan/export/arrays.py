@@ -48,6 +48,9 @@ def _reshape(graph, value, new_sizes, shapes, dimensions=None, **params):
     if value.known is not None:
         return graph.reshaped(value, new_sizes)
     groups = _groups(value.shape, new_sizes)
+    larger = _enlarged(graph, value, new_sizes, groups)
+    if larger is not None:
+        return larger
     if value.order == tuple(range(len(value.shape))) or groups is None:
         return graph.reshaped(value, new_sizes)
     # Images stay in the file's order, if it has those axes side by side that become one.
@@ -58,6 +61,37 @@ def _reshape(graph, value, new_sizes, shapes, dimensions=None, **params):
             return graph.reshaped(value, new_sizes)
         order += new
     name = graph.reshaped_in_file(value, [new_sizes[axis] for axis in order])
+    return graph.like(name, new_sizes, value.dtype, order)
+
+
+def _enlarged(graph, value, new_sizes, groups):
+    """Where each pixel is repeated, as in `nearest_up`: images made larger by the operation for it.
+
+    onnxruntime copies faster so, 128 of 280 ms of a residual network (64 of 32x32) less.
+    """
+    kind, inputs = graph.maker(value)
+    if groups is None or kind != "Unsqueeze" or len(new_sizes) != 4 or value.shape == value.held:
+        return None
+    kept, scales = [], [1.0] * 4
+    for axes, new in groups:
+        if len(new) != 1 or len(axes) > 2 or value.held[axes[0]] != value.shape[axes[0]]:
+            return None
+        kept.append(axes[0])
+        if len(axes) == 2:
+            if value.held[axes[1]] != 1:
+                return None
+            scales[new[0]] = float(value.shape[axes[1]])
+    order = [kept.index(axis) for axis in value.order if axis in kept]
+    size = [scales[axis] for axis in order]
+    name = graph.node(
+        "Resize",
+        inputs[0],
+        "",
+        graph.constant(np.asarray(size, np.float32)),
+        mode="nearest",
+        coordinate_transformation_mode="asymmetric",
+        nearest_mode="floor",
+    )
     return graph.like(name, new_sizes, value.dtype, order)
 
 

@@ -233,6 +233,9 @@ def _round(graph, x, rounding_method, shapes, **params):
 def _select(graph, which, *cases, shapes, **params):
     del shapes, params
     if which.dtype == np.dtype(bool) and len(cases) == 2:
+        slope = _slope(graph, which, *cases)
+        if slope is not None:
+            return apply(graph, "LeakyRelu", cases[1], alpha=slope)
         return apply(graph, "Where", which, cases[1], cases[0])
     chosen = cases[0]
     for index, case in enumerate(cases[1:], 1):
@@ -240,6 +243,17 @@ def _select(graph, which, *cases, shapes, **params):
             graph, "Where", apply(graph, "Equal", which, number(index, which)), case, chosen
         )
     return chosen
+
+
+def _slope(graph, which, low, high):
+    """The slope, where this is a leaky ReLU: x where x >= 0, else a slope times x."""
+    kind, compared = graph.maker(which)
+    product, factors = graph.maker(low)
+    if kind not in ("Greater", "GreaterOrEqual") or product != "Mul":
+        return None
+    if high.name not in factors or compared[0] != high.name or graph.number(compared[1]) != 0:
+        return None
+    return graph.number(factors[1 - factors.index(high.name)])
 
 
 def cast(graph: Graph, value: Value, dtype: Any) -> Value:

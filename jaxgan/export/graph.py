@@ -95,6 +95,7 @@ class Graph:
         self._names: dict[Any, str] = {}
         self._used: set[str] = set()
         self._made: dict[Any, list[str]] = {}
+        self._makers: dict[str, onnx.NodeProto] = {}
         self.inputs: list[onnx.ValueInfoProto] = []
 
     def input(self, name: str, dtype: Any, shape: Sequence[Any]) -> Value:
@@ -112,9 +113,33 @@ class Graph:
         if key not in self._made:
             outputs = [self._new(f"{self.place}/{kind}".lstrip("/")) for _ in range(count)]
             self.nodes.append(helper.make_node(kind, inputs, outputs, outputs[0], **attributes))
+            self._makers |= dict.fromkeys(outputs, self.nodes[-1])
             self._made[key] = outputs
         outputs = self._made[key]
         return outputs[0] if count == 1 else outputs
+
+    def maker(self, value: Value) -> tuple[str, list[str]]:
+        """Which operation makes a value, and of what; an empty one if none does."""
+        node = self._makers.get(value.name)
+        return (
+            ("", []) if node is None or value.known is not None else (node.op_type, [*node.input])
+        )
+
+    def number(self, name: str) -> float | None:
+        """The constant of this name, if it is a single number."""
+        constant = self.constants.get(name)
+        if constant is None or constant.dims:
+            return None
+        return float(numpy_helper.to_array(constant))
+
+    def needed(self, output: str) -> tuple[list[onnx.NodeProto], list[onnx.TensorProto]]:
+        """The nodes and constants that an output is made of."""
+        names, nodes = {output}, []
+        for node in reversed(self.nodes):
+            if not names.isdisjoint(node.output):
+                nodes.append(node)
+                names.update(node.input)
+        return nodes[::-1], [self.constants[name] for name in self.constants if name in names]
 
     def constant(self, array: Any, name: str = "") -> str:
         """The name of a constant; equal ones are held once."""
@@ -123,7 +148,7 @@ class Graph:
         key = (array.dtype, array.shape, array.tobytes())
         if key not in self._names:
             self._names[key] = new = self._new(name or "constant")
-            self.constants[new] = numpy_helper.from_array(np.ascontiguousarray(array), new)
+            self.constants[new] = numpy_helper.from_array(np.array(array, order="C"), new)
         return self._names[key]
 
     def made(self, value: Value, name: str, dtype: Any = None) -> Value:

@@ -62,9 +62,8 @@ def file_of(run: Run, graph: Graph, output: Value, name: str) -> bytes:
     graph.nodes.append(helper.make_node("Identity", [last], [name], name))
     sizes = ["N" if size == graph.batch else size for size in output.shape]
     made = helper.make_tensor_value_info(name, onnx_type(output.dtype), sizes)
-    content = helper.make_graph(
-        graph.nodes, "generator", graph.inputs, [made], list(graph.constants.values())
-    )
+    nodes, constants = graph.needed(name)
+    content = helper.make_graph(nodes, "generator", graph.inputs, [made], constants)
     opset = [helper.make_opsetid("", OPSET)]
     model = helper.make_model(
         content,
