@@ -5,18 +5,20 @@ import { el, number } from "./dom.js";
 import { between, plane } from "./latents.js";
 import { makePad } from "./pad.js";
 
-const MAP = 7; // images in a row of the plane's background
+const MAPS = [7, 5, 3]; // images in a row of the plane's background
 const FINE_MAP = 61; // places in a row of it, of points
-const STRIP = 9; // images from one sample to the other; points have more
-const TRAIL = 60;
-const LARGE = 4000; // values of an image, of which fewer are drawn at once
+const STRIPS = [9, 7, 5, 3]; // images from one sample to the other
+const TRAIL = 60; // points of it
+const MILLISECONDS = 700; // of each: a slow generator's are smaller
 
 export class Explorer {
   // Calls mark(points, trail) with what is explored, of a generator of points.
   constructor(generator, mark) {
     this.generator = generator;
     this.points = generator.shape.length === 1;
-    this.large = generator.shape.reduce((product, side) => product * side, 1) > LARGE;
+    const soon = (count) => count * generator.pace <= MILLISECONDS;
+    this.side = this.points ? FINE_MAP : (MAPS.find((side) => soon(side ** 2)) ?? 2);
+    this.ends = this.points ? TRAIL : (STRIPS.find(soon) ?? 2);
     this.mark = mark;
     this.marked = { plane: null, way: null, trail: [] };
     this.map = el("canvas", { className: "map" });
@@ -87,18 +89,16 @@ export class Explorer {
 
   async showAll() {
     this.plane = plane(this.start, 1);
-    const ends = this.points ? TRAIL : this.large ? 5 : STRIP;
-    const shares = Array.from({ length: ends }, (_, i) => i / (ends - 1));
+    const shares = Array.from({ length: this.ends }, (_, i) => i / (this.ends - 1));
     const way = shares.map((share) => between(this.start, this.end, share));
     const strip = await this.draw("strip", way);
     if (this.points) this.marked.trail = pairs(strip);
-    else paintImages(this.strip, strip, this.generator.shape, ends);
+    else paintImages(this.strip, strip, this.generator.shape, this.ends);
     this.moveWay();
     this.pad.move(0, 0);
-    const side = this.points ? FINE_MAP : this.large ? 5 : MAP;
-    const map = await this.draw("map", this.cells(side));
-    if (this.points) paintSpeed(this.map, map, side);
-    else paintImages(this.map, map, this.generator.shape, side, 300);
+    const map = await this.draw("map", this.cells(this.side));
+    if (this.points) paintSpeed(this.map, map, this.side);
+    else paintImages(this.map, map, this.generator.shape, this.side, 300);
   }
 
   // Latents of a grid of places in the plane, row by row from its top.

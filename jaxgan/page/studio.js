@@ -8,7 +8,7 @@ import { normals } from "./latents.js";
 const LAST_SEED = 2 ** 32 - 1;
 const MOST_BUTTONS = 20; // for classes; more get a field
 const POINTS = 2000;
-const VALUES = 400_000; // of a grid: with more it shrinks, so that a click is answered soon
+const MILLISECONDS = 1000; // of a grid: a slow generator's shrinks, so that a click is answered
 
 export function makeStudio(generator) {
   return new Studio(generator).element;
@@ -21,8 +21,8 @@ class Studio {
     this.seed = 0;
     this.label = null; // a class; null for each in turn
     this.picked = 0; // the sample whose latent is explored
-    const values = generator.shape.reduce((product, side) => product * side, 1);
-    this.columns = [8, 6, 5, 4, 3, 2].find((side) => side * side * values <= VALUES) ?? 1;
+    const soon = (side) => side ** 2 * generator.pace <= MILLISECONDS;
+    this.columns = [8, 7, 6, 5, 4, 3, 2].find(soon) ?? 1;
     this.n = this.points ? POINTS : this.columns ** 2;
     this.canvas = el("canvas", {
       className: this.points ? "plot" : "grid",
