@@ -1,5 +1,24 @@
 """Generators as files that need no jaxgan: ONNX, StableHLO, and what torch-fidelity reads."""
 
+from jaxgan.export.check import (
+    check_onnx,
+    check_samples,
+    check_stablehlo,
+    check_torch_fidelity,
+    has_onnxruntime,
+)
+from jaxgan.export.fidelity import to_torch_fidelity, z_size
 from jaxgan.export.onnx_file import to_onnx
+from jaxgan.export.stablehlo import to_stablehlo
 
-__all__ = ["to_onnx"]
+__all__ = [
+    "check_onnx",
+    "check_samples",
+    "check_stablehlo",
+    "check_torch_fidelity",
+    "has_onnxruntime",
+    "to_onnx",
+    "to_stablehlo",
+    "to_torch_fidelity",
+    "z_size",
+]

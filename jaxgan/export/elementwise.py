@@ -272,7 +272,7 @@ def _convert(graph, value, new_dtype, shapes, **params):
     return cast(graph, value, new_dtype)
 
 
-RULES = {
+RULES: dict[str, Any] = {
     **{name: _same(kind) for name, kind in SAME.items()},
     "cbrt": _cbrt,
     "clamp": _clamp,

@@ -151,10 +151,6 @@ class Graph:
             self.constants[new] = numpy_helper.from_array(np.array(array, order="C"), new)
         return self._names[key]
 
-    def made(self, value: Value, name: str, dtype: Any = None) -> Value:
-        """A value that an operation made of one, axis by axis."""
-        return dataclasses.replace(value, name=name, known=None, dtype=dtype or value.dtype)
-
     def like(self, name: str, shape: Sequence[Any], dtype: Any, order: Any = None) -> Value:
         """A value that a node has made in full."""
         order = tuple(range(len(shape))) if order is None else tuple(order)

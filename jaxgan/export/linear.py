@@ -3,20 +3,25 @@
 ONNX has images as NCHW and kernels as OIHW. Results stay in that order in the file: see `graph`.
 """
 
+import functools
+import operator
 from typing import Any
 
 import numpy as np
 
-from jaxgan.export.arrays import RULES as ARRAYS
+from jaxgan.export.arrays import reverse
 from jaxgan.export.elementwise import apply, number
 from jaxgan.export.graph import Graph, Value, known
+from jaxgan.export.layout import transpose
+
+_IMAGES = (0, 3, 1, 2)  # the order of ONNX's images
 
 
 def _dot(graph, a, b, dimension_numbers, shapes, **params):
     del params
     (a_sum, b_sum), (a_batch, b_batch) = dimension_numbers
     plain = len(b.shape) == 2 and tuple(b_sum) == (0,) and tuple(a_sum) == (len(a.shape) - 1,)
-    if plain and len(a.shape) == 4 and a.order == (0, 3, 1, 2) and b.known is not None:
+    if plain and len(a.shape) == 4 and a.order == _IMAGES and b.known is not None:
         # Each pixel's channels: a convolution of one tap, in the order that the file has.
         kernel = graph.constant(b.known.T[:, :, None, None], b.name)
         name = graph.node("Conv", graph.full(a, a.order), kernel, kernel_shape=[1, 1])
@@ -37,22 +42,14 @@ def _dot(graph, a, b, dimension_numbers, shapes, **params):
 
 def _matrix(graph, value, batch, rows, columns):
     """A value as matrices, with the axes of a group merged into one."""
-    order = (*batch, *rows, *columns)
-    value = ARRAYS["transpose"](graph, value, order, None)
-    sizes = [value.shape[i] for i in range(len(batch))]
-    for group in (
-        range(len(batch), len(batch) + len(rows)),
-        range(len(order) - len(columns), len(order)),
-    ):
-        sizes.append(_product(value.shape[i] for i in group))
+    sizes = [value.shape[axis] for axis in batch]
+    sizes += [_product(value.shape[axis] for axis in group) for group in (rows, columns)]
+    value = transpose(graph, value, (*batch, *rows, *columns))
     return value if tuple(sizes) == value.shape else graph.reshaped(value, sizes)
 
 
 def _product(sizes):
-    product = 1
-    for size in sizes:
-        product = product * size
-    return product
+    return functools.reduce(operator.mul, sizes, 1)
 
 
 def _conv(
@@ -73,7 +70,7 @@ def _conv(
     if batch_group_count > 1:
         raise ValueError("It has groups of the batch.")
     image, kernel, made = dimension_numbers
-    k = ARRAYS["transpose"](graph, k, kernel, None)
+    k = transpose(graph, k, kernel)
     if max(lhs_dilation, default=1) > 1:
         if max(window_strides) > 1:
             raise ValueError("It has strides and a dilated input.")
@@ -102,15 +99,14 @@ def _transposed(graph, x, k, image, strides, dilations, padding, groups):
 
     That has the kernel turned around, and pads that say how much of the whole is cut off.
     """
-    turned = (
-        ARRAYS["rev"](graph, k, range(2, len(k.shape)), [k.shape])
-        if k.known is None
-        else (known(np.flip(k.known, range(2, k.known.ndim)), k.name))
-    )
+    if k.known is None:
+        turned = reverse(graph, k, range(2, len(k.shape)), [k.shape])
+    else:
+        turned = known(np.flip(k.known, tuple(range(2, k.known.ndim))), k.name)
     features, share, *taps = turned.shape
     split = graph.reshaped(turned, (groups, features // groups, share, *taps))
     order = (0, 2, 1, *range(3, 3 + len(taps)))
-    swapped = ARRAYS["transpose"](graph, split, order, None)
+    swapped = transpose(graph, split, order)
     weights = graph.reshaped(swapped, (groups * share, features // groups, *taps))
     cut = [
         ((n - 1) * d - low, (n - 1) * d - high)
@@ -129,65 +125,40 @@ def _transposed(graph, x, k, image, strides, dilations, padding, groups):
     return _padded(graph, name, [(max(0, -low), max(0, -high)) for low, high in cut])
 
 
-def _padded(graph, name, pads, filling=None):
+def _padded(graph, name, pads):
     """Zeros around the images of a node; less of them where a number is negative."""
     if not any(map(any, pads)):
         return name
     sizes = [0, 0, *(low for low, _ in pads), 0, 0, *(high for _, high in pads)]
-    more = [] if filling is None else [filling]
-    return graph.node("Pad", name, graph.constant(np.asarray(sizes, np.int64)), *more)
+    return graph.node("Pad", name, graph.constant(np.asarray(sizes, np.int64)))
 
 
 def _pool(kind):
-    def rule(
-        graph,
-        x,
-        window_dimensions,
-        window_strides,
-        padding,
-        window_dilation,
-        base_dilation,
-        shapes,
-        **params,
-    ):
-        del params
-        rank = len(x.shape)
-        plain = zip(window_dimensions, window_strides, padding, strict=True)
-        images = [axis for axis, each in enumerate(plain) if each != (1, 1, (0, 0))]
-        if max(base_dilation, default=1) > 1 or rank < 3 or len(images) > rank - 2:
-            raise ValueError("It pools more than images.")
-        others = [axis for axis in range(rank) if axis not in images]
-        # ONNX pools all but two axes.
-        images = (
-            sorted([*images, *others[len(others) - (rank - 2 - len(images)) :]])
-            if (len(images) < rank - 2)
-            else images
+    """Sums or largest numbers of windows of images."""
+
+    def rule(graph, x, window_dimensions, window_strides, padding, shapes, **params):
+        windows = zip(window_dimensions, window_strides, padding, strict=True)
+        images = [axis for axis, each in enumerate(windows) if each != (1, 1, (0, 0))]
+        holes = max(*params["base_dilation"], *params["window_dilation"])
+        if len(x.shape) != 4 or not set(images) <= {1, 2} or holes > 1:
+            raise ValueError("It pools more than the pixels of images [N, H, W, C].")
+        name = graph.node(
+            kind,
+            graph.full(x, _IMAGES),
+            kernel_shape=list(window_dimensions[1:3]),
+            strides=list(window_strides[1:3]),
+            pads=[padding[axis][side] for side in (0, 1) for axis in (1, 2)],
+            **({"count_include_pad": 1} if kind == "AveragePool" else {}),
         )
-        order = [axis for axis in range(rank) if axis not in images] + images
-        windows = [window_dimensions[axis] for axis in images]
-        options: dict[str, Any] = {
-            "kernel_shape": windows,
-            "strides": [window_strides[axis] for axis in images],
-            "pads": [padding[axis][side] for side in (0, 1) for axis in images],
-        }
-        dilations = [window_dilation[axis] for axis in images]
+        made = graph.like(name, shapes[0], x.dtype, _IMAGES)
         if kind == "AveragePool":
-            if max(dilations) > 1:
-                raise ValueError("It pools with holes.")
-            options["count_include_pad"] = 1
-        else:
-            options["dilations"] = dilations
-        value = x if kind != "Min" else apply(graph, "Neg", x)
-        name = graph.node(kind, graph.full(value, order), **options)
-        made = graph.like(name, shapes[0], x.dtype, order)
-        if kind == "AveragePool":
-            return apply(graph, "Mul", made, number(float(np.prod(windows)), made))
+            return apply(graph, "Mul", made, number(np.prod(window_dimensions), made))
         return made
 
     return rule
 
 
-RULES = {
+RULES: dict[str, Any] = {
     "conv_general_dilated": _conv,
     "dot_general": _dot,
     "reduce_window_max": _pool("MaxPool"),

@@ -3,15 +3,16 @@
 from typing import Any
 
 import numpy as np
-import onnx
 from onnx import helper
 
 import jaxgan
 from jaxgan.export.elementwise import cast
 from jaxgan.export.graph import IR_VERSION, OPSET, Graph, Value, known, onnx_type
-from jaxgan.export.trace import trace
+from jaxgan.export.trace import Traced, trace
 from jaxgan.export.translate import Translator
 from jaxgan.training import Run
+
+MOST_BYTES = 2**31 - 2**20  # of a file, less what is no weight
 
 
 def to_onnx(run: Run, seed_index: int = 0) -> bytes:
@@ -32,23 +33,21 @@ def to_onnx(run: Run, seed_index: int = 0) -> bytes:
       ValueError: if the run has no such seed, or the generator has an operation that ONNX lacks; it
         names the operation and its module.
     """
-    graph, samples, _ = draw_graph(run, seed_index)
-    return file_of(run, graph, samples, "samples")
-
-
-def draw_graph(run: Run, seed_index: int) -> tuple[Graph, Value, list[Value]]:
-    """The graph of a run's generator, what it makes, and its inputs."""
-    traced = trace(run, seed_index)
-    graph, game = Graph(traced.batch), run.model.game
+    traced, game = trace(run, seed_index), run.model.game
+    graph = Graph(traced.batch)
     inputs = [graph.input("latents", np.float32, (traced.batch, game.generator.latent_dim))]
-    given = list(inputs)
     if game.num_classes is not None:
-        given.append(graph.input("labels", np.int64, (traced.batch,)))
-        inputs.append(cast(graph, given[1], np.int32))
+        labels = graph.input("labels", np.int64, (traced.batch,))
+        inputs.append(cast(graph, labels, np.int32))
+    return file_of(run, graph, samples_of(graph, traced, inputs), "samples")
+
+
+def samples_of(graph: Graph, traced: Traced, inputs: list[Value]) -> Value:
+    """What a traced generator makes of its inputs."""
     variables = [known(array, name) for name, array in traced.variables]
     program = traced.jaxpr
     [samples] = Translator(graph).program(program.jaxpr, program.consts, [*variables, *inputs])
-    return graph, samples, given
+    return samples
 
 
 def file_of(run: Run, graph: Graph, output: Value, name: str) -> bytes:
@@ -63,6 +62,12 @@ def file_of(run: Run, graph: Graph, output: Value, name: str) -> bytes:
     sizes = ["N" if size == graph.batch else size for size in output.shape]
     made = helper.make_tensor_value_info(name, onnx_type(output.dtype), sizes)
     nodes, constants = graph.needed(name)
+    size = sum(len(constant.raw_data) for constant in constants)
+    if size >= MOST_BYTES:
+        raise ValueError(
+            f"an ONNX file holds 2 GB at most, and these weights take {size / 1e9:.1f} GB. Export "
+            "as StableHLO."
+        )
     content = helper.make_graph(nodes, "generator", graph.inputs, [made], constants)
     opset = [helper.make_opsetid("", OPSET)]
     model = helper.make_model(

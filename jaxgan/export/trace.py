@@ -20,38 +20,36 @@ class Traced:
       jaxpr: its program, from the variables and then the inputs to the samples.
       variables: its parameters and other variables, by name, in the program's order.
       batch: the size of the batch, which the program leaves open.
-      name: what messages call the network.
     """
 
     jaxpr: Any
     variables: list[tuple[str, np.ndarray]]
     batch: Any
-    name: str
 
 
 def generator_of(run: Run, seed_index: int) -> tuple[Any, Any]:
     """The function `f(variables, inputs)` that `run.generate` calls, and its variables."""
     network = run.model.game.generator
-    params, stats = averaged_variables(run.one(seed_index))
+    variables = averaged_variables(run.one(seed_index))
 
     def generate(variables, inputs):
-        samples, _ = network.apply(*variables, inputs, train=False)
+        params, stats = variables
+        samples, _ = network.apply(params, stats, inputs, train=False)
         return samples.astype(jnp.float32)
 
-    return generate, (params, stats)
+    return generate, variables
 
 
-def any_inputs(run: Run) -> tuple[tuple[jax.ShapeDtypeStruct, ...], Any]:
-    """The shapes of the generator's inputs, and the open size of their batch."""
-    # At its first use, since importing it takes time.
-    from jax import export
+def any_inputs(run: Run, batch: int | None = None) -> tuple[tuple[jax.ShapeDtypeStruct, ...], Any]:
+    """The shapes of the generator's inputs, and the size of their batch: open unless given."""
+    from jax import export  # at its first use, since importing it takes time
 
-    (batch,) = export.symbolic_shape("N")
+    size: Any = export.symbolic_shape("N")[0] if batch is None else batch
     game = run.model.game
-    inputs = [jax.ShapeDtypeStruct((batch, game.generator.latent_dim), jnp.float32)]
+    inputs = [jax.ShapeDtypeStruct((size, game.generator.latent_dim), jnp.float32)]
     if game.num_classes is not None:
-        inputs.append(jax.ShapeDtypeStruct((batch,), jnp.int32))
-    return tuple(inputs), batch
+        inputs.append(jax.ShapeDtypeStruct((size,), jnp.int32))
+    return tuple(inputs), size
 
 
 def of_any_batch(run: Run, make: Any) -> Any:
@@ -71,15 +69,14 @@ def of_any_batch(run: Run, make: Any) -> Any:
         ) from error
 
 
-def trace(run: Run, seed_index: int) -> Traced:
-    """Traces the generator that `run.generate` calls.
+def trace(run: Run, seed_index: int, batch: int | None = None) -> Traced:
+    """Traces the generator that `run.generate` calls, by default for a batch of any size.
 
     Raises:
       ValueError: if the run has no such seed, or the network asks how large its batch is.
     """
     generate, variables = generator_of(run, seed_index)
-    inputs, batch = any_inputs(run)
+    inputs, size = any_inputs(run, batch)
     jaxpr = of_any_batch(run, lambda: jax.make_jaxpr(generate)(variables, inputs))
     named = [leaf for tree in variables for leaf in named_leaves(tree)]
-    arrays = [(name, np.asarray(leaf)) for name, leaf in named]
-    return Traced(jaxpr, arrays, batch, run.model.game.generator.name)
+    return Traced(jaxpr, [(name, np.asarray(leaf)) for name, leaf in named], size)

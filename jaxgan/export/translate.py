@@ -11,12 +11,16 @@ import jax
 import numpy as np
 from jax.extend.core import Literal
 
-from jaxgan.export import arrays, elementwise, linear
+from jaxgan.export import arrays, elementwise, layout, linear
 from jaxgan.export.graph import Graph, Value, known, type_of
 
-# A translation: of an operation on values into those that it makes.
-Rule = Callable[..., Value | list[Value]]
-RULES: dict[str, Rule] = {**elementwise.RULES, **arrays.RULES, **linear.RULES}
+# Of the graph, an operation's values and parameters, what the operation makes.
+RULES: dict[str, Callable[..., Any]] = {
+    **elementwise.RULES,
+    **layout.RULES,
+    **arrays.RULES,
+    **linear.RULES,
+}
 
 # Where operations that call a program hold it.
 _PROGRAMS = ("jaxpr", "call_jaxpr", "fun_jaxpr", "call")
@@ -61,8 +65,8 @@ class Translator:
             return self._scan(params, inputs, place)
         inner = next((params[key] for key in _PROGRAMS if key in params), None)
         if inner is not None and name not in ("scan", "while"):
-            closed = getattr(inner, "jaxpr", inner), getattr(inner, "consts", ())
-            return self.program(*closed, inputs, place)
+            program, consts = _opened(inner)
+            return self.program(program, consts, inputs, place)
         shapes = [v.aval.shape for v in equation.outvars]
         self.graph.place = place
         if _is_known(inputs, shapes):
@@ -102,6 +106,23 @@ class Translator:
         names = {each.name for each in inputs if each.name}
         name = names.pop() if len(names) == 1 else ""
         return [known(each, name) for each in made]
+
+
+def has_16_bits(jaxpr: Any) -> bool:
+    """Whether a program, or one that it calls, computes in 16 bits."""
+    for equation in jaxpr.eqns:
+        for value in jax.tree.leaves(list(equation.params.values())):
+            program, _ = _opened(value)
+            if hasattr(program, "eqns") and has_16_bits(program):
+                return True
+        if any(v.aval.dtype.name in ("bfloat16", "float16") for v in equation.outvars):
+            return True
+    return False
+
+
+def _opened(program):
+    """A program, and the constants of one that is closed."""
+    return getattr(program, "jaxpr", program), getattr(program, "consts", ())
 
 
 def _is_known(inputs, shapes):

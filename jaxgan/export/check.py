@@ -1,0 +1,140 @@
+"""Whether a file makes what the run's generator makes."""
+
+import importlib.util
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import onnx
+
+from jaxgan import data
+from jaxgan.export.fidelity import classes_of, z_size
+from jaxgan.export.graph import Graph, known
+from jaxgan.export.trace import trace
+from jaxgan.export.translate import Translator, has_16_bits
+from jaxgan.training import Run
+
+EXAMPLES = 7  # compared
+# Of a number up to 1, and of the largest beyond. Sums in another order differ by some 1e-6.
+TOLERANCE = 1e-4
+# Arithmetic of 8 bits rounds by 4e-3, in each layer.
+TOLERANCE_16_BITS = 0.05
+
+
+def has_onnxruntime() -> bool:
+    """Whether ONNX files can be compared with the run."""
+    return importlib.util.find_spec("onnxruntime") is not None
+
+
+def check_samples(run: Run, seed_index: int = 0) -> None:
+    """Raises ValueError unless the generator makes finite numbers."""
+    latents, labels = _inputs(run)
+    if not np.isfinite(run.generate(latents, seed_index, labels)).all():
+        raise ValueError(
+            "the run's generator makes numbers that are not finite: its training has diverged. "
+            "Export its best state (--best), or another run."
+        )
+
+
+def check_onnx(run: Run, content: bytes, seed_index: int = 0) -> float | None:
+    """The largest difference between what a file of `to_onnx` and the run make of seven latents.
+
+    Arithmetic in 16 bits is compared in float32, which the file has.
+
+    Returns:
+      The difference; None where onnxruntime is not installed, and the file's form alone is checked.
+
+    Raises:
+      ValueError: if it is more than 1e-4, times the largest number where that is above one.
+      onnx.checker.ValidationError: if the file is not well formed.
+    """
+    onnx.checker.check_model(onnx.load_from_string(content), full_check=True)
+    if not has_onnxruntime():
+        return None
+    latents, labels = _inputs(run)
+    given = {"latents": np.asarray(latents)} | ({} if labels is None else {"labels": labels})
+    ours = _ours(run, seed_index, latents, labels)
+    return _difference(_run(content, given), ours, TOLERANCE * _scale(ours))
+
+
+def check_torch_fidelity(run: Run, content: bytes, seed_index: int = 0) -> float | None:
+    """The same of a file of `to_torch_fidelity`, in levels of 0 to 255: rounding may make it one.
+
+    Raises:
+      ValueError: if it is more than one.
+      onnx.checker.ValidationError: if the file is not well formed.
+    """
+    onnx.checker.check_model(onnx.load_from_string(content), full_check=True)
+    if not has_onnxruntime():
+        return None
+    latents = np.asarray(jax.random.normal(jax.random.key(0), (EXAMPLES, z_size(run))))
+    labels, classes = None, run.model.game.num_classes
+    if classes is not None:
+        labels = classes_of(latents[:, -1], classes)
+    own = latents[:, : run.model.game.generator.latent_dim]
+    images = data.to_uint8(_ours(run, seed_index, own, labels)).transpose(0, 3, 1, 2)
+    expected = np.broadcast_to(images, (len(images), 3, *images.shape[2:])).astype(float)
+    return _difference(_run(content, {"latents": latents}), expected, 1)
+
+
+def check_stablehlo(run: Run, content: bytes, seed_index: int = 0) -> float:
+    """The same of a file of `to_stablehlo`, which has the run's own precision.
+
+    Raises:
+      ValueError: if the difference is more than 1e-4, or in 16 bits 0.05.
+    """
+    from jax import export
+
+    latents, labels = _inputs(run)
+    inputs = (latents,) if labels is None else (latents, jnp.asarray(labels, jnp.int32))
+    made = export.deserialize(bytearray(content)).call(*inputs)
+    ours = np.asarray(run.generate(latents, seed_index, labels))
+    rough = has_16_bits(trace(run, seed_index).jaxpr.jaxpr)
+    tolerance = TOLERANCE_16_BITS if rough else TOLERANCE
+    return _difference(made, ours, tolerance * _scale(ours))
+
+
+def _inputs(run: Run) -> tuple[jax.Array, np.ndarray | None]:
+    game = run.model.game
+    latents = jax.random.normal(jax.random.key(0), (EXAMPLES, game.generator.latent_dim))
+    labels = None if game.num_classes is None else np.arange(EXAMPLES) % game.num_classes
+    return latents, labels
+
+
+def _run(content, given):
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    return session.run(None, given)[0]
+
+
+def _ours(run, seed_index, latents, labels):
+    """What the run makes, at full precision."""
+    traced = trace(run, seed_index, len(latents))
+    with jax.default_matmul_precision("highest"):
+        if not has_16_bits(traced.jaxpr.jaxpr):
+            return np.asarray(run.generate(latents, seed_index, labels))
+        inputs = [latents] if labels is None else [latents, np.asarray(labels, np.int32)]
+        given = [array for _, array in traced.variables] + inputs
+        program = traced.jaxpr
+        [samples] = Translator(Graph(traced.batch)).program(
+            program.jaxpr, program.consts, list(map(known, given))
+        )
+        return np.broadcast_to(np.asarray(samples.known), samples.shape)
+
+
+def _scale(samples):
+    return max(1.0, float(np.max(np.abs(samples))))
+
+
+def _difference(made, ours, allowed):
+    made, ours = np.asarray(made, np.float64), np.asarray(ours, np.float64)
+    difference = float(np.max(np.abs(made - ours))) if made.shape == ours.shape else np.inf
+    if not difference <= allowed:
+        raise ValueError(
+            f"the file makes other samples than the run: they differ by {difference:.2g}, where "
+            f"{allowed:.2g} is allowed. No file is written. Please report it, with the network."
+        )
+    return difference
