@@ -18,7 +18,7 @@ from jaxgan.commands.config import flag
 
 _HELP = {"-h", "--help"}
 # A shell leaves the ~ of --workdir=~/run to the program.
-_PLACES = ("workdir", "data_dir", "cache_dir", "images", "out", "doc", "json", "replay")
+_PLACES = ("workdir", "data_dir", "cache_dir", "images", "out", "doc", "json", "replay", "export")
 # Settings, and what other programs call them.
 _OTHER_NAMES = {
     ("g_learning_rate", "d_learning_rate"): "lr learning_rate",

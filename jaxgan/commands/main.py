@@ -1,8 +1,8 @@
-"""The command `jaxgan train|sample|evaluate|results|compare`, which an installed package has."""
+"""The command `jaxgan train|sample|evaluate|...`, which an installed package has."""
 
 import sys
 
-from jaxgan.commands import compare, endings, evaluate, results, sample, train
+from jaxgan.commands import compare, endings, evaluate, results, sample, show, train
 
 PROGRAMS = {
     "train": train.main,
@@ -10,6 +10,7 @@ PROGRAMS = {
     "evaluate": evaluate.main,
     "results": results.main,
     "compare": compare.main,
+    "show": show.main,
 }
 
 

@@ -1,0 +1,162 @@
+"""The files of the page, each by its path: what a server sends, and what an export writes."""
+
+import collections
+import importlib.resources
+import json
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+import jaxgan
+from jaxgan import data, plots
+from jaxgan.commands import page_runs, page_words, settings
+from jaxgan.commands.page_runs import Place
+from jaxgan.training import load
+
+MOST_MODELS = 8  # that are kept: a large generator has tens of megabytes
+POINTS = 1500  # of the data that are drawn under samples
+
+
+class Site:
+    """The page of some runs, made anew from their folders whenever a file is asked for.
+
+    Its files are `index.html` and what it needs; `data/page.json`, the list of runs; and for each
+    run `data/ID/run.json`, `samples/step_*.png` and `generator.json` beside it, which names the
+    generator's ONNX file or says why there is none.
+
+    Args:
+      folders: of runs, or folders that hold runs.
+      live: whether a reload shows newer data.
+
+    Raises:
+      ValueError: if a folder is missing or holds no run, or there are too many runs.
+    """
+
+    def __init__(self, folders: Sequence[str], live: bool):
+        self._folders, self._live = list(folders), live
+        self._static = dict(_walk(importlib.resources.files("jaxgan") / "page"))
+        self._models: collections.OrderedDict = collections.OrderedDict()
+        self._making = threading.Lock()
+        self.places = page_runs.find(self._folders)
+
+    def names(self) -> Iterator[str]:
+        """The paths of all files."""
+        yield from self._static
+        for place in self.places:
+            yield f"data/{place.id}/run.json"
+            for _, path in page_runs.pictures(place.folder):
+                yield f"data/{place.id}/samples/{path.name}"
+            yield f"data/{place.id}/generator.json"
+            if self._generator(place)[1]:
+                yield f"data/{place.id}/generator.onnx"
+        yield "data/page.json"
+
+    def read(self, name: str) -> bytes:
+        """What a file holds.
+
+        Raises:
+          KeyError: if the page has no such file.
+          ValueError: if a folder of runs is gone.
+        """
+        if name in self._static:
+            return self._static[name].read_bytes()
+        if name == "data/page.json":
+            return _json(self._page())
+        part, _, rest = name.partition("/")
+        id, _, file = rest.partition("/")
+        place = next((place for place in self.places if place.id == id), None)
+        if part != "data" or place is None:
+            raise KeyError(name)
+        if file == "run.json":
+            return _json(page_runs.describe(place))
+        if file == "generator.json":
+            return _json(self._generator(place)[0])
+        if file == "generator.onnx" and (model := self._generator(place)[1]):
+            return model
+        for _, path in page_runs.pictures(place.folder):
+            if file == f"samples/{path.name}":
+                return path.read_bytes()
+        raise KeyError(name)
+
+    def _page(self) -> dict[str, Any]:
+        self.places = page_runs.find(self._folders)  # there may be new ones
+        return {
+            "version": jaxgan.__version__,
+            "live": self._live,
+            "written": time.strftime("%Y-%m-%d %H:%M"),
+            "words": page_words.tables(),
+            "runs": [page_runs.summarise(place) for place in self.places],
+        }
+
+    def _generator(self, place: Place) -> tuple[dict[str, Any], bytes]:
+        """What the page needs to draw, and the ONNX file; or why it cannot, and nothing."""
+        key = place.folder, page_runs.newest_checkpoint(place.folder)
+        with self._making:
+            if key in self._models:
+                self._models.move_to_end(key)
+                return self._models[key]
+            made = make_generator(place)
+            if made[1]:  # what has failed may succeed the next time
+                self._models[key] = made
+            while len(self._models) > MOST_MODELS:
+                self._models.popitem(last=False)
+            return made
+
+
+def make_generator(place: Place) -> tuple[dict[str, Any], bytes]:
+    """A run's generator for the page: what it takes and makes, and its ONNX file.
+
+    Where there is none: a reason, and no file.
+    """
+    from jaxgan import export
+
+    try:
+        config = settings.of_run(place.folder)
+        run = load(place.folder, settings.model_of_run(place.folder), warn=lambda line: None)
+        shape = run.model.game.data_shape
+        if not plots.can_draw(shape):
+            raise ValueError(f"samples of shape {list(shape)} are neither images nor 2-D points")
+        model = export.to_onnx(run)
+    except (ValueError, NotImplementedError, OSError) as error:
+        return {"reason": " ".join(str(error).split())}, b""
+    return {
+        "file": "generator.onnx",
+        "bytes": len(model),
+        "step": run.step,
+        "latent_dim": run.model.game.generator.latent_dim,
+        "num_classes": run.model.game.num_classes,
+        "shape": list(shape),
+        "seed": config.seed if config.num_seeds > 1 else None,
+        "data": _extent(config.dataset) if config.dataset in data.TOYS else None,
+    }, model
+
+
+def _extent(name: str) -> dict[str, Any]:
+    """Points of a toy, its modes, and how far to draw, as the pictures of training do."""
+    dataset = data.load(name)
+    points = np.asarray(dataset.train[:])
+    low, high = points.min(axis=0), points.max(axis=0)
+    held_out = np.asarray(dataset.test[:POINTS], float)
+    return {
+        "points": held_out.round(4).tolist(),
+        "center": ((low + high) / 2).tolist(),
+        "reach": float(0.6 * (high - low).max()),
+        "modes": None if dataset.modes is None else dataset.modes.tolist(),
+        "sigma": dataset.sigma,
+    }
+
+
+def _walk(folder, prefix=""):
+    """The files of the package's folder of the page, and their paths."""
+    for file in folder.iterdir():
+        if file.is_dir():
+            yield from _walk(file, f"{prefix}{file.name}/")
+        elif not file.name.endswith((".py", ".pyc")):
+            yield prefix + file.name, file
+
+
+def _json(content: Any) -> bytes:
+    return json.dumps(content, ensure_ascii=False, allow_nan=False).encode()
