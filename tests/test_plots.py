@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from jaxgan import data, plots
+from jaxgan.plots import curves
 
 
 def noise(*shape):
@@ -68,9 +69,9 @@ def test_sampled_images_are_saved_as_their_grid(tmp_path, channels):
         np.testing.assert_array_equal(found.reshape(expected.shape), expected)
 
 
-def blue(image):
+def green(image):
     red, green, blue = (image[..., i].astype(int) for i in range(3))
-    return (blue > red + 40) & (blue > green + 20)
+    return (green > red + 40) & (green > blue + 20)
 
 
 def test_samples_of_different_steps_share_their_axes(tmp_path):
@@ -80,7 +81,7 @@ def test_samples_of_different_steps_share_their_axes(tmp_path):
     for others in ([[0.0, 1.0]], [[900.0, 0.0], [np.nan, 0.0], [np.inf, 1.0]], []):
         samples = np.float32([[-0.5, 0.25], *others])
         plots.save_samples(tmp_path / "frame.png", samples, ring)
-        frames.append(blue(read(tmp_path / "frame.png"))[100:590, 60:310])
+        frames.append(green(read(tmp_path / "frame.png"))[100:590, 60:310])
     assert frames[0].any()
     np.testing.assert_array_equal(frames[0], frames[1])
     np.testing.assert_array_equal(frames[0], frames[2])
@@ -98,15 +99,21 @@ def test_samples_that_are_neither_images_nor_points_are_refused(tmp_path):
     assert not (tmp_path / "x.png").exists()
 
 
-def test_curves_have_a_panel_for_every_metric_that_has_a_number(tmp_path):
+def test_curves_have_a_panel_for_every_metric_that_has_a_number():
     rows = [{"step": i, "d_loss": -1.0 / (i + 1), "note": "text", "ok": True} for i in range(5)]
-    sizes = set()
+    counts = []
     for extra in ({}, {"g_loss": 1.0}, {"g_loss": 1.0, "a": 1, "b": 2}):
-        plots.save_curves(tmp_path / "curves.png", [*rows, {"step": 5, **extra}])
-        sizes.add(read(tmp_path / "curves.png").shape[:2])
-    assert sizes == {(310, 420), (310, 840), (590, 1260)}
-    plots.save_curves(tmp_path / "curves.png", rows, metrics=["d_loss"], title="a title")
-    assert read(tmp_path / "curves.png").shape[:2] == (310, 420)
+        counts.append(titles(plots.draw_curves([*rows, {"step": 5, **extra}])))
+    assert counts == [
+        ["Critic's loss"],
+        ["Critic's loss", "Generator's loss"],
+        ["Critic's loss", "Generator's loss", "a", "b"],
+    ]
+    assert titles(plots.draw_curves(rows, metrics=["d_loss"], title="t")) == ["Critic's loss"]
+
+
+def titles(figure):
+    return [axes.get_title(loc="left") for axes in figure.axes if axes.get_visible()]
 
 
 def test_standard_errors_are_a_band_around_the_mean(tmp_path):
@@ -114,7 +121,7 @@ def test_standard_errors_are_a_band_around_the_mean(tmp_path):
         rows = [{"step": i, "loss": i % 7, "loss_stderr": error} for i in range(50)]
         plots.save_curves(tmp_path / "curves.png", rows)
         pixels = read(tmp_path / "curves.png")[..., :3].astype(int)
-        assert pixels.shape[:2] == (310, 420)  # the errors have no panel of their own
+        assert titles(plots.draw_curves(rows)) == ["loss"]  # the errors have no panel of their own
         pale = (pixels[..., 2] > 210) & (pixels[..., 0] < 200)  # blue, three tenths of it
         return pale.sum()
 
@@ -148,13 +155,13 @@ def test_curves_take_whatever_numbers_a_run_leaves(tmp_path, count):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         plots.save_curves(tmp_path / "curves.png", rows)
-    assert read(tmp_path / "curves.png").shape[:2] == (870, 1260)
+    assert read(tmp_path / "curves.png").std() > 5
 
 
 def test_a_moving_average_skips_what_is_not_finite():
     values = np.array([1.0, np.nan, 3.0, np.inf, np.nan, np.nan, np.nan, 5.0])
     expected = [1, 2, 3, 3, np.nan, np.nan, 5, 5]
-    np.testing.assert_allclose(plots._moving_average(values, window=3), expected)
+    np.testing.assert_allclose(curves._moving_average(values, window=3), expected)
 
 
 @pytest.mark.parametrize("settings", [True, False])
@@ -171,7 +178,9 @@ def test_a_comparison_has_a_row_for_each_name(values, settings, tmp_path):
     plots.save_comparison(tmp_path / "c.png", values, "W1 / floor", settings)
     with Image.open(tmp_path / "c.png") as image:
         height = image.height
-    assert height == pytest.approx(120 * (1.2 + 0.3 * len(values)), abs=1)
+    assert height == pytest.approx(100 * (1.9 + 0.3 * len(values)), abs=1)
+    [axes] = plots.draw_comparison(values, "W1 / floor", settings).axes
+    assert {label.get_text() for label in axes.get_yticklabels()} == set(values)
 
 
 def test_figures_leave_pyplot_alone(tmp_path):
@@ -182,4 +191,4 @@ def test_figures_leave_pyplot_alone(tmp_path):
     )
     path = str(tmp_path / "curves.png")
     subprocess.run([sys.executable, "-W", "error", "-c", code, path], check=True)
-    assert read(path).shape[:2] == (310, 420)
+    assert read(path).std() > 5
