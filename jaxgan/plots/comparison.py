@@ -63,10 +63,11 @@ def draw_comparison(
     axes.set_yticks(range(len(rows)), names, fontsize=style.TITLE)
     axes.set_ylim(-0.6, max(1, len(rows)) - 0.4)
     axes.set_xlabel(
-        f"{style.plain(label)}: 1 is what training data score, less is better", fontsize=style.TITLE
+        f"{style.plain(label, 30)}: 1 is what training data score, less is better",
+        fontsize=style.TITLE,
     )
     if title:
-        figure.text(0.15 / width, 1 - 0.12 / height, style.plain(title, 80), fontsize=12, va="top")
+        style.write_title(figure, 0.15 / width, 1 - 0.12 / height, title)
     _legend(figure, settings, 1 - 0.4 / height)
     return figure
 

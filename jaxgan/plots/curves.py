@@ -106,14 +106,13 @@ def _lay_out(count, columns, title, notes, diverged):
     figure.subplots_adjust(0.75 / width, 0.55 / height, 1 - 0.15 / width, 1 - (top + 0.15) / height)
     figure.subplots_adjust(wspace=0.8 / (WIDTH - 0.8), hspace=0.75 / (HEIGHT - 0.75))
     left = 0.15 / width
-    look: dict[str, Any] = {"va": "top", "linespacing": 1.2}
     if title:
-        text = style.plain(title, int(10 * width))
-        figure.text(left, 1 - 0.12 / height, text, fontsize=12, **look)
+        style.write_title(figure, left, 1 - 0.12 / height, title)
     if notes:
         y = 1 - (0.14 + 0.24 * bool(title)) / height
         color = "0.3" if diverged is None else style.BROKEN
-        figure.text(left, y, "\n".join(notes), fontsize=style.SMALL, color=color, **look)
+        look: dict[str, Any] = {"fontsize": style.SMALL, "va": "top", "linespacing": 1.2}
+        figure.text(left, y, "\n".join(notes), color=color, **look)
     panels = figure.subplots(lines, columns, squeeze=False).ravel()
     for axes in panels[count:]:
         axes.set_visible(False)

@@ -72,8 +72,7 @@ def draw_points(samples: np.ndarray, dataset: Dataset, title: str | None = None)
         label=f"{len(samples):,} samples",
     )
     _draw_modes(axes, dataset)
-    heading = style.plain(title or dataset.name, 60)
-    figure.text(0.1, 0.985, heading, fontsize=12, va="top")
+    style.write_title(figure, 0.1, 0.985, title or dataset.name)
     if outside:
         figure.text(0.1, 0.953, outside, fontsize=9, color=style.BROKEN, va="top")
     legend = figure.legend(loc="lower center", ncols=3, markerscale=2, frameon=False)
@@ -132,7 +131,7 @@ def draw_samples_and_data(
         _draw_modes(axes, dataset)
         axes.set_title(heading, fontsize=style.TITLE, loc="left")
         axes.set_ylabel("" if index else "x₂", labelpad=2)
-    figure.text(0.075, 0.985, style.plain(title, 90), fontsize=12, va="top")
+    style.write_title(figure, 0.075, 0.985, title)
     if outside:
         figure.text(0.075, 0.945, outside, fontsize=9, color=style.BROKEN, va="top")
     if dataset.modes is not None:
@@ -174,7 +173,7 @@ def draw_neighbours(samples: np.ndarray, neighbours: np.ndarray, title: str) -> 
     ):
         axes.plot(*points.T, ".", color=color, markersize=4, label=label)
     axes.set(aspect="equal", xlabel="x₁", ylabel="x₂")
-    figure.text(0.11, 0.985, style.plain(title, 60), fontsize=12, va="top")
+    style.write_title(figure, 0.11, 0.985, title)
     figure.legend(loc="lower center", ncols=2, markerscale=2, frameon=False)
     return figure
 
@@ -201,8 +200,7 @@ def _beside(pair, titles, title, labels=None):
     height = head + max(len(grid) for grid in grids) + margin
     width = left + sum(grid.shape[1] for grid in grids) + gap + margin
     figure = Figure(figsize=(width / DOTS, height / DOTS), dpi=DOTS)
-    figure.text(margin / width, 1 - 10 / height, style.plain(title, width // 10), fontsize=12,
-                va="top")  # fmt: skip
+    style.write_title(figure, margin / width, 1 - 10 / height, title)
     for grid, text in zip(grids, titles, strict=True):
         rows = grid if grid.shape[-1] == 3 else np.repeat(grid, 3, axis=-1)
         figure.figimage(rows, left, height - head - len(rows))

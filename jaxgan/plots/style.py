@@ -14,7 +14,7 @@ DATA, FAKE, CRITIC = "#262626", GREEN, BLUE  # Goodfellow's fig. 1: black, green
 BROKEN = RED  # what is not finite
 THEORY: dict[str, Any] = {"color": "#404040", "linestyle": "--", "linewidth": 1.0}  # a closed form
 FONT = "DejaVu Sans"  # which comes with matplotlib
-TITLE, SMALL = 10, 8.5  # sizes of letters, in points
+HEADLINE, TITLE, SMALL = 12, 10, 8.5  # sizes of letters, in points
 # What belongs to a user's session and not to a picture.
 _OF_THE_SESSION = ("backend", "interactive", "toolbar", "timezone", "webagg", "tk.", "keymap")
 
@@ -62,6 +62,15 @@ def _letters() -> frozenset[int]:
 
     path = font_manager.findfont(FONT)
     return frozenset(font_manager.get_font(path).get_charmap())
+
+
+def write_title(figure: Any, x: float, y: float, text: str) -> None:
+    """Writes a line from a place in a figure, in shares of it, that ends before its right edge."""
+    room = (1 - x) * figure.get_figwidth()  # inches
+    title = figure.text(x, y, plain(text, int(10 * room)), fontsize=HEADLINE, va="top")
+    if len(title.get_text()) > 6 * room:  # it may be wider: six of the widest letter fill an inch
+        wide = title.get_window_extent().width / figure.dpi
+        title.set_fontsize(HEADLINE * min(1, 0.93 * room / wide))
 
 
 def texts(figure: Any) -> list[str]:

@@ -126,7 +126,7 @@ def _panel(name, series, score):
     if name in _ALONE:
         title, unit, note, levels = _ALONE[name]
         return Panel(title, unit, (Line(name),), note, levels)
-    title = plain(name.replace("_", " "), 44)
+    title = plain(name.replace("_", " "), 36)
     return Panel(title, "", (Line(name),), f"a score: {LOWER}" if name == score else "")
 
 
@@ -172,7 +172,7 @@ def _slopes(series):
     lines = Line("r1", "at data (R1)", DATA), Line("r2", "at samples (R2)", FAKE)
     shown = tuple(line for line in lines if line.metric in series)
     title = "The critic's slope" + (f" {shown[0].label}" if len(shown) == 1 else "")
-    return Panel(title, "mean square", shown, "0 where the critic is flat")
+    return Panel(title, "mean square", shown, "0: flat")
 
 
 def _answers(series):
