@@ -142,7 +142,8 @@ def measure_and_draw(
                 CLAIMS[name].measure(options.scale, bar.update, seed)
                 for seed in range(options.seeds)
             ]
-            style.save(CLAIMS[name].draw(results[0]), out / f"{name}.png")
+            with style.look():
+                style.save(CLAIMS[name].draw(results[0]), out / f"{name}.png")
             numbers |= results[0].numbers
             for key in [key for key in entries if key.startswith(f"{name}.")]:
                 del entries[key]

@@ -404,12 +404,14 @@ def test_the_picture_shows_samples_beside_their_neighbours(digits_run, result):
     with Image.open(digits_run / "nearest.png") as picture:
         assert picture.width > 1000 and np.asarray(picture.convert("L")).std() > 50
     digits, ring = data.load("digits"), data.load("ring8")
-    copies = exam.draw_neighbours(data.to_float(digits.test), digits.test, digits)
+    copies = exam.draw_neighbours(data.to_float(digits.test), digits.test, "bce on digits")
     left, right = split_picture(copies)
     assert abs(left.mean() - right.mean()) < 2
-    left, right = split_picture(exam.draw_neighbours(-np.ones((36, 8, 8, 1)), digits.test, digits))
+    left, right = split_picture(
+        exam.draw_neighbours(-np.ones((36, 8, 8, 1)), digits.test, "bce on digits")
+    )
     assert right.mean() - left.mean() > 30
-    points = exam.draw_neighbours(ring.test[:50], ring.train[:50], ring)
+    points = exam.draw_neighbours(ring.test[:50], ring.train[:50], "bce on ring8")
     with Image.open(io.BytesIO(points)) as picture:
         assert np.asarray(picture.convert("L")).std() > 10
 
@@ -519,5 +521,5 @@ def test_numbers_that_json_cannot_hold_become_null():
 def test_whatever_plots_can_draw_has_a_picture_of_its_neighbours(shape):
     assert plots.can_draw(shape)
     x = np.random.RandomState(0).uniform(-1, 1, (40, *shape)).astype("float32")
-    picture = exam.draw_neighbours(x, -x, data.load("ring8"))
+    picture = exam.draw_neighbours(x, -x, "noise")
     assert np.asarray(Image.open(io.BytesIO(picture)).convert("L")).std() > 5

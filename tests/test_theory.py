@@ -283,7 +283,8 @@ def test_progress_bar_counts_each_part_of_a_claim(name):
 # The others' figures need all points of their curves.
 @each_claim([name for name in REDUCED if len(REDUCED[name]) == 1])
 def test_figures_are_small_and_not_blank(name, tmp_path):
-    style.save(theory.CLAIMS[name].draw(measured(name)), tmp_path / "figure.png")
+    with style.look():
+        style.save(theory.CLAIMS[name].draw(measured(name)), tmp_path / "figure.png")
     assert (tmp_path / "figure.png").stat().st_size < 150_000
     assert np.asarray(Image.open(tmp_path / "figure.png").convert("L")).std() > 5
 

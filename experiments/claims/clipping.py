@@ -317,14 +317,15 @@ def layer_numbers(way: str, clip: float | None, sizes: np.ndarray) -> Numbers:
 
 
 def draw(result: Result):
-    """Surfaces in two rows; weights and layers beside them."""
-    figure, panels = style.new_figure(
-        2, 5, 4.0, "Critics by clipping (above) and penalty (below); the share of $W_1$ certified",
-        gridspec_kw={"width_ratios": [1, 1, 1, 1.1, 1.5]},
+    """Surfaces in two rows; weights and layers below them."""
+    figure, panels = style.new_mosaic(
+        "aabbcc;ddeeff;gggiii;hhhiii", 7.0,
+        "Critics by clipping and penalty; share of $W_1$ certified",
+        height_ratios=[4, 4, 3, 3],
     )  # fmt: skip
-    for row, way in enumerate(("clip", "penalty")):
-        for column, name in enumerate(SETS):
-            axes = panels[row, column]
+    for way, letters, weights_at in (("clip", "abc", "g"), ("penalty", "def", "h")):
+        for letter, name in zip(letters, SETS, strict=True):
+            axes = panels[letter]
             surface = result.surfaces[name, way]
             extent = (-3, 3, -3, 3)
             axes.contour(surface.values, levels=14, extent=extent, cmap="viridis", linewidths=0.9)
@@ -333,19 +334,17 @@ def draw(result: Result):
             axes.set(xlim=(-2, 2), ylim=(-2, 2), xticks=[], yticks=[], box_aspect=1)
             text = {"ring8": "8 modes", "grid25": "25 modes", "swissroll": "Swiss roll"}
             share = surface.bound / distance
-            style.label(axes, text[name] if row == 0 else "", f"{share:.0%} of $W_1$")
-        panels[row, 0].set_ylabel("clipping" if row == 0 else "penalty", fontsize="medium")
-        axes = panels[row, 3]
+            style.label(axes, text[name] if way == "clip" else "", f"{share:.0%} of $W_1$")
+        text = "clipping" if way == "clip" else "penalty"
+        panels[letters[0]].set_ylabel(text, fontsize="medium")
+        axes = panels[weights_at]
         weights = result.surfaces["swissroll", way].weights
         color = style.WGAN if way == "clip" else style.WGAN_GP
         axes.hist(weights, bins=61, weights=np.full(len(weights), 1 / len(weights)), color=color)
         axes.set_yscale("log")
-        style.label(axes, "Weights" if row == 0 else "", "weight", "share of weights")
-    grid = panels[0, 4].get_gridspec()
-    for axes in panels[:, 4]:
-        axes.remove()
-    axes = figure.add_subplot(grid[:, 4])
-    axes.tick_params(labelsize="small")
+        axes.locator_params(axis="x", nbins=4)
+        style.label(axes, f"Weights, by {text}", "weight", "share")
+    axes = panels["i"]
     for i, (way, sizes) in enumerate(result.layers.items()):
         color = style.WGAN_GP if way == "penalty" else ("C6", "C4", "C3")[i]
         axes.plot(np.arange(1, DEPTH + 1), sizes[1, :DEPTH], ".-", color=color,

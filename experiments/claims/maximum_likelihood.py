@@ -258,11 +258,11 @@ def measure_lines() -> tuple[np.ndarray, Numbers]:
 
 def draw(result: Result):
     """Excess KL against samples; the closest Gaussian; KL between lines."""
-    figure, (panels,) = style.new_figure(
-        1, 3, 3.2, r"$-E_p \log p_\theta = H(p) + \mathrm{KL}(p\,\|\,p_\theta)$: "
-        "maximum likelihood minimises KL",
+    figure, panels = style.new_mosaic(
+        "ab;cc", 5.4, r"$-E_p \log p_\theta = H(p) + \mathrm{KL}(p\,\|\,p_\theta)$: "
+        "likelihood minimises KL",
     )  # fmt: skip
-    axes = panels[0]
+    axes = panels["a"]
     fine = np.array([SIZES[0], SIZES[-1]])
     for i, (name, model) in enumerate(make_models().items()):
         k = model.parameters
@@ -274,7 +274,7 @@ def draw(result: Result):
                 r"KL$(p\,\|\,p_{\hat{\theta}})$, nats")  # fmt: skip
     style.legend(axes)
 
-    axes = panels[1]
+    axes = panels["b"]
     p = np.exp(divergences.mixture_log_density(DATA, GRID))
     axes.fill_between(GRID, p, color=style.DATA, alpha=0.15, lw=0)
     axes.plot(GRID, p, ":", color=style.DATA, label="data, p")
@@ -284,7 +284,7 @@ def draw(result: Result):
     style.label(axes, "Too simple, it covers all", "x", "density")
     style.legend(axes, loc="upper right")
 
-    axes = panels[2]
+    axes = panels["c"]
     theta = DISTANCES
     for i, (width, values) in enumerate(zip(WIDTHS, result.smoothed, strict=True)):
         axes.plot(theta, theta**2 / (2 * width**2), **style.CLOSED_FORM)

@@ -193,11 +193,10 @@ def transport_between_samples(theta: float, seed: int, n: int = POINTS) -> float
 
 def draw(result: Result):
     """The lines, and what each divergence makes of them."""
-    figure, (panels,) = style.new_figure(
-        1, 3, 3.1, "Two parallel lines a distance |θ| apart: JS is a step, W₁ a slope",
-        gridspec_kw={"width_ratios": [2, 3, 3]},
-    )  # fmt: skip
-    axes = panels[0]
+    figure, panels = style.new_mosaic(
+        "ab;ac", 5.0, "Lines |θ| apart: JS is a step, W₁ a slope", width_ratios=[2, 3]
+    )
+    axes = panels["a"]
     axes.plot([0, 0], [0, 1], color=style.DATA, lw=3)
     axes.plot([0.6, 0.6], [0, 1], color=style.FAKE, lw=3)
     axes.annotate("", (0.58, 0.5), (0.02, 0.5), arrowprops={"arrowstyle": "<->", "lw": 0.8})
@@ -207,7 +206,7 @@ def draw(result: Result):
     axes.set(xlim=(-0.3, 1.05), ylim=(-0.1, 1.2), xticks=[0, 0.5], yticks=[0, 0.5, 1])
     style.label(axes, "The distributions", "x", "y")
 
-    axes = panels[1]
+    axes = panels["b"]
     apart = THETA[THETA != 0]
     axes.plot(apart, np.full(len(apart), 1.3), "^", color="0.5", markersize=5, label="KL: ∞")
     for name, step, color in (("TV", 1.0, "0.5"), ("JS", np.log(2), "0.25")):
@@ -221,7 +220,7 @@ def draw(result: Result):
     style.label(axes, "No slope to follow", "θ", "nats (TV: probability)")
     style.legend(axes, loc="center", bbox_to_anchor=(0.5, 0.28))
 
-    axes = panels[2]
+    axes = panels["c"]
     axes.plot(THETA, np.abs(THETA), **style.CLOSED_FORM, label="W₁ = |θ|")
     axes.plot(THETA, result.critic, **style.DOT | {"markersize": 7}, color=style.WGAN_GP,
               markerfacecolor="none", label="trained critic")  # fmt: skip

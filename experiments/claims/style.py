@@ -1,26 +1,25 @@
-"""One look for all figures: colours mean the same everywhere, and sizes suit a README's width."""
+"""One look for all figures: colours mean the same everywhere, and sizes suit a README's width.
+
+Draw and save within `look()`, which is the library's too: C0, C1, ... are its palette's colours.
+"""
 
 import io
 import os
 from typing import Any
 
-import matplotlib
-from cycler import cycler
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
-# C0, C1, ... of Okabe and Ito, which colour-blind people tell apart too: blue, orange, green, red,
-# purple, sky blue; and grey in place of their yellow.
-SAFE = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#666666")
-matplotlib.rcParams["axes.prop_cycle"] = cycler(color=SAFE)
-DATA, FAKE, CRITIC = "0.15", "C2", "C0"  # Goodfellow's fig. 1: black, green, blue
+from jaxgan.plots.style import CRITIC, DATA, FAKE, SAFE, look, png
+
+__all__ = ["CRITIC", "DATA", "FAKE", "SAFE", "look"]
+
 MINIMAX, BCE, WGAN, WGAN_GP = "C3", "C1", "C4", "C0"
 CLOSED_FORM = {"color": "0.25", "linestyle": "--", "linewidth": 1.0}
 DOT = {"linestyle": "", "marker": "o", "markersize": 4}
 DOTS = 125  # an inch
-WIDTH = 7.2  # inches, of three panels
-NARROW = 5.2  # of two, whose small text a phone 390 pixels wide shows 8.7 pixels high
+NARROW = 5.2  # inches, of two panels, whose small text a phone 390 pixels wide shows 8.7 high
 
 
 def new_figure(
@@ -28,17 +27,33 @@ def new_figure(
     columns: int,
     height: float,
     title: str | None = None,
-    width: float = WIDTH,
+    width: float = NARROW,
     **keywords: Any,
 ) -> tuple[Figure, Any]:
     """A figure and its panels, an array `[rows, columns]`."""
-    figure = Figure(figsize=(width, height), dpi=DOTS, layout="constrained")
+    figure = _new_figure(width, height, title)
     panels = figure.subplots(rows, columns, squeeze=False, **keywords)
     for axes in panels.flat:
         axes.tick_params(labelsize="small")
+    return figure, panels
+
+
+def new_mosaic(
+    mosaic: str, height: float, title: str, width: float = NARROW, **keywords: Any
+) -> tuple[Figure, dict[str, Axes]]:
+    """A figure whose panels lie as their letters in the mosaic, its lines apart by `;`."""
+    figure = _new_figure(width, height, title)
+    panels = figure.subplot_mosaic(mosaic, **keywords)
+    for axes in panels.values():
+        axes.tick_params(labelsize="small")
+    return figure, panels
+
+
+def _new_figure(width: float, height: float, title: str | None) -> Figure:
+    figure = Figure(figsize=(width, height), dpi=DOTS, layout="constrained")
     if title:
         figure.suptitle(title, fontsize="medium")
-    return figure, panels
+    return figure
 
 
 def label(axes: Axes, title: str, x: str = "", y: str = "") -> None:
@@ -56,6 +71,6 @@ def legend(axes: Axes, **keywords: Any) -> None:
 
 def save(figure: Figure, path: str | os.PathLike) -> None:
     """Writes a PNG of 256 colours: a third of the size, and of lines and dots as good."""
-    png = io.BytesIO()
-    figure.savefig(png, format="png")
-    Image.open(png).convert("RGB").quantize(256, kmeans=2).save(path, format="png", optimize=True)
+    Image.open(io.BytesIO(png(figure))).convert("RGB").quantize(256, kmeans=2).save(
+        path, format="png", optimize=True
+    )

@@ -217,10 +217,10 @@ def train_far(by_name, steps: int, seed: int):
 
 def draw(result: Result):
     """After Arjovsky's fig. 2; gradients over distance; gradients over training."""
-    figure, (panels,) = style.new_figure(
-        1, 3, 3.3, "An optimal discriminator leaves the minimax generator nothing to follow"
+    figure, panels = style.new_mosaic(
+        "aa;bc", 5.4, "An optimal D leaves the minimax generator nothing to follow"
     )
-    axes = panels[0]
+    axes = panels["a"]
     for density, color, text in (
         (norm.pdf(GRID), style.DATA, "data"),
         (norm.pdf(GRID, FAR), style.FAKE, "generator"),
@@ -244,16 +244,16 @@ def draw(result: Result):
     fine = np.linspace(0.3, 6.2, 100)
     for name, closed in closed_forms(fine).items():
         color, text = looks[name]
-        panels[1].plot(fine, closed, **style.CLOSED_FORM | {"color": color})
-        panels[1].plot(DELTAS, result.gradients[name], **style.DOT, color=color, label=text)
-        panels[2].plot(result.updates, np.maximum(result.history[name], 1e-5), ".-", color=color)
-    panels[1].plot([], [], **style.CLOSED_FORM, label="closed forms")
-    for axes in panels[1:]:
+        panels["b"].plot(fine, closed, **style.CLOSED_FORM | {"color": color})
+        panels["b"].plot(DELTAS, result.gradients[name], **style.DOT, color=color, label=text)
+        panels["c"].plot(result.updates, np.maximum(result.history[name], 1e-5), ".-", color=color)
+    panels["b"].plot([], [], **style.CLOSED_FORM, label="closed forms")
+    for axes in (panels["b"], panels["c"]):
         axes.set_yscale("log")
         axes.set_ylim(1e-5, 30)
-    style.label(panels[1], "After training", "distance δ, in σ",
+    style.label(panels["b"], "After training", "distance δ, in σ",
                 "generator's gradient")  # fmt: skip
-    style.label(panels[2], f"In training, {FAR:g}σ apart", "critic updates", "")  # fmt: skip
-    panels[1].set_xticks([0, 2, 4, 6])
-    style.legend(panels[1], loc="lower left")
+    style.label(panels["c"], f"In training, {FAR:g}σ apart", "critic updates", "")  # fmt: skip
+    panels["b"].set_xticks([0, 2, 4, 6])
+    style.legend(panels["b"], loc="lower left")
     return figure

@@ -233,8 +233,11 @@ def report(
     else:
         lines = tables.tabulate([joined[entry] for entry in sorted(joined, key=means.__getitem__)])
         values = {entry.loss: of_entry for entry, of_entry in scores.items()}
-    title = f"{label} on {options.dataset}"
-    plots.save_comparison(folder / "compare.png", values, title, bool(options.settings))
+    each = max(map(len, values.values()))
+    kind = "setting" if options.settings else "seed"
+    each_has = f"{each} {kind}{'s' if each > 1 else ''} each"
+    title = f"{len(values)} losses on {options.dataset}, {each_has}"
+    plots.save_comparison(folder / "compare.png", values, label, bool(options.settings), title)
     lines += notes + notes_of(runs) + note_on_others(folder, list(runs))
     json_files.write_whole(folder / "compare.md", "\n".join(lines) + "\n")
     return [*lines, f"table and figure: {folder / 'compare.md'}, {folder / 'compare.png'}"]

@@ -1,7 +1,6 @@
 """What runs are scored by: the same samples, floor and controls for all runs on a data set."""
 
 import importlib.metadata
-import io
 import math
 import platform
 from collections.abc import Callable, Mapping
@@ -118,7 +117,9 @@ def evaluate(run: Run, config: Config, exam: Exam) -> tuple[dict, bytes]:
         if exam.inception is not None:
             scores[-1] |= exam.inception(x)
         if not picture and plots.can_draw(x.shape[1:]):
-            picture = draw_neighbours(x, neighbours, exam.dataset)
+            of_seeds = f", seed {seed} of {len(seeds)} seeds" if len(seeds) > 1 else ""
+            title = f"{config.loss} on {exam.dataset.name}, step {run.step:,}{of_seeds}"
+            picture = draw_neighbours(x, neighbours, title)
     summary: dict = {"scores": scores[0]}
     if len(seeds) > 1:
         summary = {
@@ -154,35 +155,10 @@ def evaluate(run: Run, config: Config, exam: Exam) -> tuple[dict, bytes]:
     return clean(evaluation), picture
 
 
-def draw_neighbours(x: np.ndarray, neighbours: np.ndarray, dataset: Dataset) -> bytes:
+def draw_neighbours(x: np.ndarray, neighbours: np.ndarray, title: str) -> bytes:
     """A PNG of samples and, in the same places, their nearest training examples."""
-    from matplotlib.collections import LineCollection
-    from matplotlib.figure import Figure
-
-    if x.ndim == 3:  # grey
-        x, neighbours = x[..., None], neighbours[..., None]
-    figure = Figure(figsize=(10, 5.3) if x.ndim == 4 else (6, 6.4), dpi=120, layout="constrained")
-    if x.ndim == 4:
-        for axes, images, title in zip(
-            figure.subplots(1, 2),
-            (x, neighbours),
-            ("samples", "their nearest training examples"),
-            strict=True,
-        ):
-            axes.imshow(plots.image_grid(data.to_uint8(images[:36])).squeeze(), cmap="gray")
-            axes.set_title(title)
-            axes.set_axis_off()
-    else:
-        axes, few = figure.subplots(), 200
-        ends = np.stack([x[:few], neighbours[:few]], axis=1)
-        axes.add_collection(LineCollection(list(ends), color="0.5", linewidth=0.6))
-        for points, label in ((neighbours, "their nearest training points"), (x, "samples")):
-            axes.plot(*points[:few].T, ".", markersize=4, label=label)
-        axes.set(aspect="equal", title=f"{dataset.name}: {min(few, len(x))} samples")
-        figure.legend(loc="outside lower center", ncols=2, markerscale=2, frameon=False)
-    png = io.BytesIO()
-    figure.savefig(png, format="png")
-    return png.getvalue()
+    with plots.look():
+        return plots.png(plots.draw_neighbours(x, neighbours, title))
 
 
 def combine(f: Callable[[list], float], scores: list[Any]) -> Any:

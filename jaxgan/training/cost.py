@@ -10,6 +10,7 @@ import jax.numpy as jnp
 
 from jaxgan import parallel
 from jaxgan.parallel import hosts
+from jaxgan.plots.words import duration
 from jaxgan.state import GANState, current_step
 from jaxgan.training.program import Program, make_program
 
@@ -42,7 +43,7 @@ def measure(job, state: GANState, program: Program | None = None) -> str:
         count = 2 * count or 1
     left = job.plan.steps - step
     return (
-        f"{1000 * each:,.3g} ms a step: about {_words(each * left)} for {left:,} steps; "
+        f"{1000 * each:,.3g} ms a step: about {duration(each * left)} for {left:,} steps; "
         f"{_memory() / 1e9:.2g} GB of memory"
     )
 
@@ -53,10 +54,3 @@ def _memory() -> int:
     unit = 1 if sys.platform == "darwin" else 1024
     used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
     return stats.get("peak_bytes_in_use", used)
-
-
-def _words(seconds: float) -> str:
-    for unit, name in ((86400, "days"), (3600, "hours"), (60, "minutes")):
-        if seconds >= 2 * unit:
-            return f"{seconds / unit:.1f} {name}"
-    return f"{seconds:.0f} seconds"

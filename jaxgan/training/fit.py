@@ -11,16 +11,16 @@ import numpy as np
 from etils import epath
 
 from jaxgan import parallel as devices_of
-from jaxgan import plots
 from jaxgan.gan import GAN
 from jaxgan.parallel import hosts
 from jaxgan.state import GANState, current_step
-from jaxgan.training import findings, nonfinite
+from jaxgan.training import findings, nonfinite, pictures
 from jaxgan.training.checkpoints import Checkpoints, Kept
 from jaxgan.training.cost import measure
 from jaxgan.training.interrupts import Interrupt, noted
 from jaxgan.training.job import Job, Plan, prepare
 from jaxgan.training.log import BrokenError, Log
+from jaxgan.training.pictures import draw_samples
 from jaxgan.training.program import Program, make_program
 from jaxgan.training.run import Run
 from jaxgan.training.scoring import Scores, find_score, keep_best
@@ -112,9 +112,11 @@ def fit(
             return train(job, program, checkpoints, state, interrupt, scores, callbacks)
         except BrokenError as error:
             hosts.say(f"{error}; repeating them from the last checkpoint to find the step")
-            raise nonfinite.explain(
-                job, program, job.restore(checkpoints), error, interrupt
-            ) from error
+            found = nonfinite.explain(job, program, job.restore(checkpoints), error, interrupt)
+            if job.folder is not None and hosts.is_first():
+                with contextlib.suppress(OSError):  # what broke is the news, not a full disk
+                    pictures.save_curves(job, diverged=found.step or error.stop)
+            raise found from error
 
 
 def check_callbacks(callbacks: Any) -> tuple[Callable[[Run], None], ...]:
@@ -192,7 +194,7 @@ def train(
         checkpoints.save(step, state)
         checkpoints.wait()
         seconds = time.perf_counter() - began
-        picture = "" if stop else draw_samples(job, log, state)
+        picture = "" if stop else draw_samples(job, log, state, last=True)
     run = job.run(state, log.rows, finished=not stop, stop=stop, **log.seen)
     if step == plan.steps or not plan.checkpoint_every or step % plan.checkpoint_every:
         for callback in callbacks:
@@ -202,6 +204,7 @@ def train(
         return run
     found = findings.describe(run.health, job.seeds)
     if folder is not None and hosts.is_first():
+        pictures.save_curves(job, scores.best)
         folder.finish(step, first, seconds, compile_seconds, scores.best, found)
     where = f"; samples in {picture}" if picture else ""
     hosts.say(f"{step - first} steps in {seconds:.0f} s{where}")
@@ -269,22 +272,6 @@ def compile_program(job: Job, program: Program, state: GANState) -> GANState:
     state = devices_of.replicate(state, job.mode, job.devices)
     state, _ = program.run(state, program.batches(0, 0), 0)
     return jax.block_until_ready(state)
-
-
-def draw_samples(job: Job, log: Log, state: GANState) -> str:
-    """Draws a picture of the first seed's samples in the first process, and returns its path."""
-    shape = job.model.game.data_shape
-    if job.folder is None or not hosts.is_first() or not plots.can_draw(shape):
-        return ""
-    run, keys = job.run(state, [], finished=False), job.sample_keys()
-    key = keys[0] if job.plan.num_seeds > 1 else keys
-    n, labels, classes = 64, None, job.model.game.num_classes
-    if shape == (2,):
-        n = 2500
-    elif classes is not None:  # ten rows, each of one class
-        labels = np.repeat(np.arange(10) * min(classes, 10) // 10, 10)
-        n = len(labels)
-    return log.samples(run.step, run.sample(key, n, labels=labels))
 
 
 def to_next_stop(plan: Plan, step: int, probe_every: int = 0) -> int:

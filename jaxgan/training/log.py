@@ -13,6 +13,7 @@ from PIL import Image
 
 from jaxgan.parallel import hosts
 from jaxgan.state import GANState
+from jaxgan.training import pictures
 from jaxgan.training.health import Health
 from jaxgan.training.metrics_file import is_logged
 from jaxgan.training.scoring import Scores
@@ -51,7 +52,7 @@ class Log:
     """
 
     def __init__(self, job, step: int, scores: Scores):
-        self._job, self._plan, self._folder, self._dataset = job, job.plan, job.folder, job.dataset
+        self._job, self._plan, self._folder = job, job.plan, job.folder
         self.scores, self.health = scores, Health(job)
         self.rows = [] if job.folder is None else job.folder.metrics.read()
         self._pending: collections.deque = collections.deque()
@@ -100,7 +101,7 @@ class Log:
 
     def samples(self, step: int, samples: np.ndarray) -> str:
         """Draws samples into the folder, and returns the picture's path."""
-        path = self._folder.save_samples(step, samples, self._dataset)
+        path = pictures.save_samples(self._job, step, samples)
         if self._events:
             with path.open("rb") as file:
                 self._events.image(step, "samples", np.asarray(Image.open(file).convert("RGB")))

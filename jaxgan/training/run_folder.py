@@ -12,7 +12,6 @@ import jax
 from etils import epath
 
 import jaxgan
-from jaxgan import plots
 from jaxgan.data import Dataset
 from jaxgan.gan import GAN
 from jaxgan.parallel import hosts
@@ -228,12 +227,6 @@ class RunFolder:
         if self._lock:
             self._lock.close()
 
-    def save_samples(self, step: int, samples, dataset: Dataset) -> epath.Path:
-        """Draws the samples of a step, and says where."""
-        path = self.path / "samples" / f"step_{step:08d}.png"
-        plots.save_samples(path, samples, dataset)
-        return path
-
     def finish(
         self,
         step: int,
@@ -243,7 +236,7 @@ class RunFolder:
         best: Mapping[str, Any] | None,
         findings: list[str],
     ) -> None:
-        """Draws the curves and writes the summary.
+        """Writes the summary.
 
         Args:
           step: the last one; before the run's steps are done it has stopped early.
@@ -253,9 +246,7 @@ class RunFolder:
           best: the row of the best score, if there are scores.
           findings: how the run is, in sentences.
         """
-        rows, scores = self.metrics.read(), self.scores.read()
-        every = sorted([*rows, *scores], key=lambda row: row["step"])
-        plots.save_curves(self.path / "curves.png", every)
+        rows = self.metrics.read()
         summary = {
             "steps": step,
             **({"best": best} if best else {}),

@@ -1,0 +1,38 @@
+"""PNG files a person looks at: samples, curves of training, comparisons.
+
+`save_...` writes a picture, `draw_...` gives its matplotlib figure. All work without pyplot and
+without a display, and leave matplotlib's settings as they are. A path may be remote (`gs://...`):
+bytes are written through etils.
+"""
+
+from jaxgan.plots.comparison import draw_comparison, save_comparison
+from jaxgan.plots.curves import draw_curves, save_curves
+from jaxgan.plots.grids import GRID_LINE, GRID_WIDTH, image_grid
+from jaxgan.plots.samples import (
+    can_draw,
+    draw_neighbours,
+    draw_points,
+    draw_samples_and_data,
+    save_samples,
+    save_samples_and_data,
+)
+from jaxgan.plots.style import look, png, texts
+
+__all__ = [
+    "GRID_LINE",
+    "GRID_WIDTH",
+    "can_draw",
+    "draw_comparison",
+    "draw_curves",
+    "draw_neighbours",
+    "draw_points",
+    "draw_samples_and_data",
+    "image_grid",
+    "look",
+    "png",
+    "save_comparison",
+    "save_curves",
+    "save_samples",
+    "save_samples_and_data",
+    "texts",
+]
