@@ -1,0 +1,73 @@
+"""How Sphinx builds the site: `python -m sphinx -W -b html docs site`."""
+
+import importlib.metadata
+import re
+import typing
+
+from docutils import nodes
+from docutils.utils.math.latex2mathml import tex2mathml
+
+project = "jaxgan"
+author = copyright = "the jaxgan authors"
+release = version = importlib.metadata.version("jaxgan")
+
+extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+root_doc = "index"
+exclude_patterns = ["_build"]
+
+# Pages are written as GitHub shows them: the same links, anchors and formulas.
+myst_enable_extensions = ["dollarmath"]
+myst_fence_as_directive = ["math"]
+myst_heading_anchors = 4
+
+# Notebooks run as the site is built, and again only when they change. Without them:
+# `-D nb_execution_mode=off`.
+nb_execution_mode = "cache"
+nb_execution_raise_on_error = True
+nb_execution_timeout = 900
+
+# Docstrings speak of names in single backticks, which link where there is such a name.
+default_role = "py:obj"
+add_module_names = False
+autodoc_member_order = "bysource"
+autodoc_typehints = "none"  # they are in the signatures' docstrings, with shapes
+autodoc_preserve_defaults = True
+napoleon_google_docstring = True
+napoleon_numpy_docstring = False
+
+html_theme = "furo"
+html_title = "jaxgan"
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
+html_show_sphinx = False
+html_copy_source = False
+html_math_renderer = "mathml"
+
+
+def _inline_formula(translator, node):
+    translator.body.append(tex2mathml(node.astext()))
+    raise nodes.SkipNode
+
+
+def _formula(translator, node):
+    formula = tex2mathml(node.astext(), as_block=True)
+    translator.body.append(f'<div class="formula">{formula}</div>')
+    raise nodes.SkipNode
+
+
+def _skip_field(app, what, name, obj, skip, options):
+    """A field of a NamedTuple is told of under "Attributes"; so is one of a dataclass."""
+    return skip or type(obj).__name__ == "_tuplegetter"
+
+
+def _escape(app, what, name, obj, options, lines):
+    """In docstrings |x| is a modulus, which reStructuredText takes for something to replace."""
+    lines[:] = [re.sub(r"(?<!\\)\|", r"\|", line) for line in lines]
+
+
+def setup(app) -> dict[str, typing.Any]:
+    """Formulas become MathML, which browsers draw themselves: MathJax would be a script from afar."""
+    app.add_html_math_renderer("mathml", (_inline_formula, None), (_formula, None))
+    app.connect("autodoc-process-docstring", _escape)
+    app.connect("autodoc-skip-member", _skip_field)
+    return {"parallel_read_safe": True}
