@@ -1,15 +1,20 @@
 """How Sphinx builds the site: `python -m sphinx -W -b html docs site`."""
 
-import importlib.metadata
+import pathlib
 import re
+import sys
 import typing
 
 from docutils import nodes
-from docutils.utils.math.latex2mathml import tex2mathml
+from docutils.utils.math.latex2mathml import MathError, tex2mathml
+from sphinx.util import logging
+
+sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))  # this checkout, installed or not
+import jaxgan
 
 project = "jaxgan"
 author = copyright = "the jaxgan authors"
-release = version = importlib.metadata.version("jaxgan")
+release = version = jaxgan.__version__
 
 extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 root_doc = "index"
@@ -34,6 +39,7 @@ autodoc_typehints = "none"  # they are in the signatures' docstrings, with shape
 autodoc_preserve_defaults = True
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False
+napoleon_attr_annotations = False
 
 html_theme = "furo"
 html_title = "jaxgan"
@@ -43,15 +49,27 @@ html_show_sphinx = False
 html_copy_source = False
 html_math_renderer = "mathml"
 
+_log = logging.getLogger(__name__)
+_THIN_SPACE = '<mspace width="0.1667em"></mspace>'
+
+
+def _mathml(node, as_block=False):
+    try:
+        formula = tex2mathml(node.astext(), as_block=as_block)
+    except MathError as error:
+        _log.warning("%s in %s", error, node.astext(), location=node)
+        formula = ""
+    # Browsers set no space between log and x; there is none before a bracket.
+    return re.sub(r"<mo>&ApplyFunction;</mo>(?!\s*<mo[^>]*>[([{|])", _THIN_SPACE, formula)
+
 
 def _inline_formula(translator, node):
-    translator.body.append(tex2mathml(node.astext()))
+    translator.body.append(_mathml(node))
     raise nodes.SkipNode
 
 
 def _formula(translator, node):
-    formula = tex2mathml(node.astext(), as_block=True)
-    translator.body.append(f'<div class="formula">{formula}</div>')
+    translator.body.append(f'<div class="formula">{_mathml(node, as_block=True)}</div>')
     raise nodes.SkipNode
 
 
@@ -66,7 +84,7 @@ def _escape(app, what, name, obj, options, lines):
 
 
 def setup(app) -> dict[str, typing.Any]:
-    """Formulas become MathML, which browsers draw themselves: MathJax would be a script from afar."""
+    """Formulas become MathML, which browsers draw: MathJax would be a script from elsewhere."""
     app.add_html_math_renderer("mathml", (_inline_formula, None), (_formula, None))
     app.connect("autodoc-process-docstring", _escape)
     app.connect("autodoc-skip-member", _skip_field)
