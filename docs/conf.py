@@ -1,5 +1,8 @@
 """How Sphinx builds the site: `python -m sphinx -W -b html docs site`."""
 
+import contextlib
+import io
+import os
 import pathlib
 import re
 import sys
@@ -8,9 +11,11 @@ import typing
 from docutils import nodes
 from docutils.utils.math.latex2mathml import MathError, tex2mathml
 from sphinx.util import logging
+from sphinx.util.docutils import SphinxDirective
 
 sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))  # this checkout, installed or not
 import jaxgan
+from jaxgan.commands.main import PROGRAMS
 
 project = "jaxgan"
 author = copyright = "the jaxgan authors"
@@ -83,9 +88,23 @@ def _escape(app, what, name, obj, options, lines):
     lines[:] = [re.sub(r"(?<!\\)\|", r"\|", line) for line in lines]
 
 
+class Help(SphinxDirective):
+    """What a program prints with --help."""
+
+    required_arguments = 1
+
+    def run(self) -> list[nodes.Node]:
+        """Returns it as a block of text."""
+        os.environ["COLUMNS"] = "90"  # which argparse wraps its lines at
+        with contextlib.redirect_stdout(io.StringIO()) as shown, contextlib.suppress(SystemExit):
+            PROGRAMS[self.arguments[0]](["--help"])
+        return [nodes.literal_block(shown.getvalue(), shown.getvalue(), language="text")]
+
+
 def setup(app) -> dict[str, typing.Any]:
     """Formulas become MathML, which browsers draw: MathJax would be a script from elsewhere."""
     app.add_html_math_renderer("mathml", (_inline_formula, None), (_formula, None))
+    app.add_directive("help", Help)
     app.connect("autodoc-process-docstring", _escape)
     app.connect("autodoc-skip-member", _skip_field)
     return {"parallel_read_safe": True}

@@ -38,7 +38,7 @@ OTHERS = {"gcloud", "mypy", "pytest", "ruff", "source", "tfds"}
 # A command in a line of text.
 MENTION = r"`((?:python experiments/)?\w+\.py --[^`.]+|jaxgan \w+ --[^`.]+)`"
 # What Sphinx reads, what a program prints, and formulas.
-NOT_RUN = {"math", "text", "{toctree}", "{eval-rst}", ""}
+NOT_RUN = {"math", "text", "{toctree}", "{eval-rst}", "{help}", ""}
 
 
 def blocks(page):

@@ -3,6 +3,7 @@
 Notebooks are not run here.
 """
 
+import dataclasses
 import html.parser
 import importlib.util
 import pathlib
@@ -15,6 +16,9 @@ import urllib.parse
 import pytest
 
 import jaxgan
+from jaxgan.commands.command_line import Arguments
+from jaxgan.commands.config import flag
+from jaxgan.commands.main import PROGRAMS
 
 ROOT = pathlib.Path(__file__).parents[1]
 # What makes a browser load an address, and not only offer it.
@@ -140,6 +144,15 @@ def test_every_public_name_is_in_the_api(site):
             full = f"{module.__name__}.{name}"
             if not isinstance(thing, types.ModuleType):
                 assert full in names or (callable(thing) and id(thing) in documented), full
+
+
+def test_every_flag_of_every_program_is_there(site):
+    text = re.sub(r"<[^>]*>", "", (site / "api" / "commands.html").read_text())
+    for name in PROGRAMS:
+        module = importlib.import_module(f"jaxgan.commands.{name}")
+        kind = Arguments if name == "train" else getattr(module, "Arguments", None)
+        for field in dataclasses.fields(kind) if kind else ():
+            assert f"{flag(field.name)} " in text or f"--no-{flag(field.name)[2:]} " in text
 
 
 def public(module):
