@@ -19,7 +19,7 @@ from jaxgan.data.rows import Rows
 class Dataset(NamedTuple):
     """A data set, in memory or, where it is large, on disk.
 
-    Fields:
+    Attributes:
       name: the name it was loaded by.
       train: uint8 [N, H, W, C] images, C being 1, 3 or 4, or float32 [N, 2] points. An array, a
         `numpy.memmap`, or `Rows` of one: of what is not in memory, take some rows at a time.

@@ -32,6 +32,7 @@ def load(
 
     Args:
       name: one of
+
         * `ring8`, `grid25`, `swissroll`: 2-D toys, 100,000 points and 10,000 held out;
         * `digits`: scikit-learn's 8x8 digits, prepared on first use without a download;
         * `stacked_mnist`: three random MNIST digits as the channels of an image, 1,000 modes;
@@ -39,8 +40,9 @@ def load(
         * an image set of tensorflow-datasets, `NAME[/CONFIG][:VERSION]`, already prepared as
           array_record. Where it has no test split, the last tenth of train is held out;
         * `folder:PATH`: the images under a local folder, sub-folders included, a fixed random
-          tenth of them held out; links are followed. They are grey, C = 1, if every one is grey.
+          tenth of them held out; links are followed. They are grey, C = 1, if every one is grey;
         * `npy:FILE`: the array in a .npy or .npz file, see `jaxgan.data.arrays.load_array`.
+
       data_dir: where tensorflow-datasets keeps its sets; `$TFDS_DATA_DIR` or
         `~/tensorflow_datasets` by default. Sets in an object store, `gs://BUCKET/FOLDER`, are
         copied to the user's cache before they are read.

@@ -107,9 +107,9 @@ def adaptive(
     critic updates it moves up if the critic overfits more than the target, else down, by as much
     as takes it from 0 to 1 in so many images. Overfitting is measured, over these updates, by
 
-      r_v = (E f(x) − E f(v)) / (E f(x) − E f(G(z))), with held-out images v, for any loss; or by
-      r_t = E sign f(x), without, for losses that aim at scores above 0 for data and below for
-        samples: `bce`, `minimax`, `hinge`, `dragan`.
+    - r_v = (E f(x) − E f(v)) / (E f(x) − E f(G(z))), with held-out images v, for any loss; or by
+    - r_t = E sign f(x), without, for losses that aim at scores above 0 for data and below for
+      samples: `bce`, `minimax`, `hinge`, `dragan`.
 
     All of these images are augmented, as the loss sees them. r is 0 where the critic does not
     overfit, and 1 where it scores held-out images as it does samples, or knows all of its data.

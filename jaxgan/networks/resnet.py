@@ -53,11 +53,11 @@ def resnet(
     - **More**, such as 64x64: width/2 channels at full size, twice as many after each halving. The
       critic halves as often as the generator doubles, and has one more block.
 
-    | | wgan-gp | sngan |
-    |---|---|---|
-    | generator's width, up to three halvings | width | 2·width |
-    | most channels, with more halvings | 4·width | 8·width |
-    | the critic's last pooling | mean | sum |
+    Variants differ in
+
+    - the generator's width, up to three halvings: width in wgan-gp, 2·width in sngan;
+    - the most channels, with more halvings: 4·width, and 8·width;
+    - the critic's last pooling: the mean, and the sum.
 
     Args:
       data_shape: `(height, width, channels)`.
