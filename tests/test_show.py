@@ -5,6 +5,7 @@ import json
 import re
 import shutil
 import socket
+import sys
 import threading
 import urllib.request
 
@@ -188,6 +189,13 @@ def test_a_generator_that_onnx_lacks_is_a_reason(copy, monkeypatch):
     monkeypatch.setattr("jaxgan.export.to_onnx", refuse)
     about, model = page_site.make_generator(page_runs.find([str(copy)])[0])
     assert about == {"reason": "the generator's fft has no ONNX operation"} and not model
+
+
+def test_a_page_without_onnx_says_that_it_is_missing(copy, monkeypatch):
+    monkeypatch.setitem(sys.modules, "jaxgan.export", None)
+    monkeypatch.delattr(jaxgan, "export", raising=False)
+    about, _ = page_site.make_generator(page_runs.find([str(copy)])[0])
+    assert "export" in about["reason"]
 
 
 # Curves.

@@ -111,16 +111,16 @@ def make_generator(place: Place) -> tuple[dict[str, Any], bytes]:
 
     Where there is none: a reason, and no file.
     """
-    from jaxgan import export
-
     try:
+        from jaxgan import export  # which needs onnx
+
         config = settings.of_run(place.folder)
         run = load(place.folder, settings.model_of_run(place.folder), warn=lambda line: None)
         shape = run.model.game.data_shape
         if not plots.can_draw(shape):
             raise ValueError(f"samples of shape {list(shape)} are neither images nor 2-D points")
         model = export.to_onnx(run)
-    except (ValueError, NotImplementedError, OSError) as error:
+    except (ValueError, OSError, ImportError) as error:
         return {"reason": " ".join(str(error).split())}, b""
     return {
         "file": "generator.onnx",
