@@ -4,6 +4,7 @@ Notebooks are not run here.
 """
 
 import dataclasses
+import html
 import html.parser
 import importlib.util
 import pathlib
@@ -129,6 +130,15 @@ def test_formulas_are_drawn_by_the_browser_and_wide_tables_scroll(site, pages):
         page = site / path.relative_to(ROOT / "docs").with_suffix(".html")
         text = page.read_text()
         assert text.count('<div class="table-wrapper') == text.count("<table"), page.name
+
+
+def test_no_markup_is_left_in_what_a_page_shows(site):
+    """As where a formula is cut by a line that begins like a list."""
+    for path in site.rglob("*.html"):
+        [text] = re.findall(r"<article.*</article>", path.read_text(), re.DOTALL) or [""]
+        text = re.sub(r"<(pre|code|math|script)\b.*?</\1>", "", text, flags=re.DOTALL)
+        left = re.findall(r".*(?:[$`]|\]\().*", html.unescape(re.sub(r"<[^>]*>", "", text)))
+        assert not left, f"{path.name}: {left}"
 
 
 def test_every_public_name_is_in_the_api(site):

@@ -110,7 +110,7 @@ def maximum_likelihood(
     steps: int,
     weights: ArrayLike | None = None,
 ) -> tuple[Theta, jax.Array]:
-    """Descends the negative log-likelihood from theta: `minimise` of −`log_likelihood`."""
+    """Descends the negative log-likelihood from theta: `minimise` of minus `log_likelihood`."""
     return minimise(lambda t: -log_likelihood(log_density, t, x, weights), theta, tx, steps)
 
 
