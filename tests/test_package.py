@@ -10,7 +10,7 @@ ROOT = pathlib.Path(__file__).parents[1]
 PACKAGE = ROOT / "jaxgan"
 SHELL = [
     *("tensorflow_datasets", "array_record", "importlib_resources", "etils.epath", "tqdm"),
-    *("PIL", "matplotlib", "tensorboardX", "ot", "orbax", "grain"),
+    *("PIL", "matplotlib", "tensorboardX", "ot", "orbax", "grain", "onnx"),
 ]
 # Each part of the package, and the parts that it may import. The core is the first ten.
 KNOWS = {
@@ -35,6 +35,7 @@ KNOWS = {
         *("seeds", "state"),
     },
     "latents": {"data", "losses", "networks", "noise", "state", "training"},
+    "export": {"data", "networks", "state", "training"},
     "commands": {p.stem for p in PACKAGE.iterdir()},
 }
 

@@ -1,24 +1,19 @@
 """The command `jaxgan train|sample|evaluate|...`, which an installed package has."""
 
+import importlib
 import sys
 
-from jaxgan.commands import compare, endings, evaluate, results, sample, show, train
+from jaxgan.commands import endings
 
-PROGRAMS = {
-    "train": train.main,
-    "sample": sample.main,
-    "evaluate": evaluate.main,
-    "results": results.main,
-    "compare": compare.main,
-    "show": show.main,
-}
+PROGRAMS = ("train", "sample", "export", "evaluate", "results", "compare", "show")
 
 
 def main() -> None:
     """Runs the program that the first word names, on the other words."""
     name, arguments = (sys.argv[1:2] or ["--help"])[0], sys.argv[2:]
     if name in PROGRAMS:
-        endings.run(PROGRAMS[name], arguments)
+        # Only this one: each imports what it alone needs, as onnx.
+        endings.run(importlib.import_module(f"jaxgan.commands.{name}").main, arguments)
     elif name in ("-h", "--help"):
         print(f"jaxgan {'|'.join(PROGRAMS)} ... Add --help for the flags of each.")
     else:

@@ -6,6 +6,7 @@ from jaxgan.export.check import (
     check_stablehlo,
     check_torch_fidelity,
     has_onnxruntime,
+    seconds_to_draw,
 )
 from jaxgan.export.fidelity import to_torch_fidelity, z_size
 from jaxgan.export.onnx_file import to_onnx
@@ -17,6 +18,7 @@ __all__ = [
     "check_stablehlo",
     "check_torch_fidelity",
     "has_onnxruntime",
+    "seconds_to_draw",
     "to_onnx",
     "to_stablehlo",
     "to_torch_fidelity",

@@ -10,6 +10,7 @@ as most often they are never needed:
 """
 
 import dataclasses
+import hashlib
 import itertools
 from collections.abc import Sequence
 from typing import Any
@@ -145,7 +146,7 @@ class Graph:
         """The name of a constant; equal ones are held once."""
         array = np.asarray(array)
         onnx_type(array.dtype)
-        key = (array.dtype, array.shape, array.tobytes())
+        key = (array.dtype, array.shape, hashlib.sha256(array.tobytes()).digest())
         if key not in self._names:
             self._names[key] = new = self._new(name or "constant")
             self.constants[new] = numpy_helper.from_array(np.array(array, order="C"), new)

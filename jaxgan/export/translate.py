@@ -42,7 +42,10 @@ class Translator:
         values: dict[Any, Value] = {}
 
         def read(atom):
-            return known(atom.val) if isinstance(atom, Literal) else values[atom]
+            if isinstance(atom, Literal):
+                kind: Any = atom.aval
+                return known(np.asarray(atom.val, kind.dtype))
+            return values[atom]
 
         values.update(zip(jaxpr.constvars, map(known, consts), strict=True))
         values.update(zip(jaxpr.invars, inputs, strict=True))

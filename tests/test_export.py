@@ -1,0 +1,486 @@
+"""Exported files make what the run makes: every network, any batch, and without jaxgan."""
+
+import dataclasses
+import functools
+import pathlib
+import re
+import subprocess
+import sys
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import onnx
+import optax
+import pytest
+from flax import nnx
+from PIL import Image
+
+import jaxgan
+from jaxgan import data, export, losses, networks
+from jaxgan.commands import export as command
+from jaxgan.commands import train
+from jaxgan.commands.main import PROGRAMS
+from jaxgan.export.fidelity import classes_of
+from jaxgan.training import Run
+
+onnxruntime = pytest.importorskip("onnxruntime")
+ROOT = pathlib.Path(__file__).parents[1]
+
+PAIRS = {
+    "mlp": functools.partial(networks.mlp, (8, 8, 1), 5, 8, 2),
+    "points": functools.partial(networks.mlp, (2,), 5, 8, 2),
+    "dcgan": functools.partial(networks.dcgan, (14, 14, 1), 5, 4),
+    "wide dcgan": functools.partial(networks.dcgan, (8, 8, 3), 5, 12, generator_norm=False),
+    "resnet": functools.partial(networks.resnet, (8, 12, 3), 5, 4),
+    "deep resnet": functools.partial(networks.resnet, (64, 64, 1), 5, 2, "sngan"),
+    "r3gan": functools.partial(networks.r3gan, (16, 8, 3), 5, 4, group_size=2),
+}
+
+
+def run_of(generator, critic=None, num_classes=None, **options):
+    """A run whose variables are all others than where training begins."""
+    critic = critic or networks.mlp((1,), 1, 4, 1)[1]
+    adam = optax.adam(1e-3)
+    model = jaxgan.gan(
+        generator, critic, losses.wgan(), adam, adam, 1, num_classes=num_classes, **options
+    )
+    state = model.init(jax.random.key(0))
+    params = jax.tree.map(noisy, state.generator.params)
+    stats = jax.tree.map(lambda x: jnp.abs(noisy(x)), state.generator.stats)  # variances too
+    generator = state.generator._replace(params=params, stats=stats)
+    state = state._replace(generator=generator, ema=params, ema_stats=stats)
+    return Run(model, state, 1, [], True, {})
+
+
+def noisy(x):
+    """An array with other numbers, as training leaves it, whatever it was at first."""
+    if x.dtype != jnp.float32:
+        return x
+    return x + 0.1 * jax.random.normal(jax.random.key(x.size), x.shape)
+
+
+def inputs_of(run, n):
+    """Latents, and labels where there are classes."""
+    game = run.model.game
+    latents = np.asarray(jax.random.normal(jax.random.key(n), (n, game.generator.latent_dim)))
+    return latents, None if game.num_classes is None else np.arange(n) % game.num_classes
+
+
+def drawn(content, latents, labels=None):
+    """What onnxruntime makes."""
+    given = {"latents": latents} | ({} if labels is None else {"labels": labels})
+    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+    return session.run(None, given)[0]
+
+
+def largest_difference(run, content):
+    """From the run's samples, of batches of three sizes."""
+    differences = []
+    for n in (1, 2, 7):
+        latents, labels = inputs_of(run, n)
+        ours, made = (
+            np.asarray(run.generate(latents, labels=labels)),
+            drawn(content, latents, labels),
+        )
+        assert made.shape == ours.shape and made.dtype == np.float32
+        assert np.ptp(ours) > 0.1  # or two files of nothing would agree
+        differences.append(np.abs(made - ours).max())
+    return max(differences)
+
+
+# Every network ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("num_classes", [None, 3])
+@pytest.mark.parametrize("name", PAIRS)
+def test_a_file_makes_what_the_run_makes(name, num_classes):
+    run = run_of(*PAIRS[name](num_classes=num_classes), num_classes=num_classes)
+    content = export.to_onnx(run)
+    assert largest_difference(run, content) < 1e-5
+    assert export.check_onnx(run, content) < 1e-5
+    kinds = {node.op_type for node in onnx.load_from_string(content).graph.node}
+    # Convolutions are ONNX's own, and what copies pixels or keeps a slope is one operation.
+    if "dcgan" in name:
+        assert "ConvTranspose" in kinds
+    if "resnet" in name:
+        assert {"Conv", "Resize"} <= kinds and "Expand" not in kinds
+    if "r3gan" in name:
+        assert {"Conv", "LeakyRelu"} <= kinds
+
+
+@pytest.mark.parametrize("name", ["mlp", "dcgan", "resnet", "r3gan"])
+def test_arithmetic_in_16_bits_becomes_float32(name):
+    run = run_of(*PAIRS[name](dtype=jnp.bfloat16))
+    content = export.to_onnx(run)
+    wide = dataclasses.replace(run, model=run_of(*PAIRS[name]()).model)
+    assert largest_difference(wide, content) < 1e-5
+    assert export.check_onnx(run, content) < 1e-5
+
+
+def test_a_spectral_norm_is_divided_out():
+    generator, critic = PAIRS["dcgan"]()
+    run = run_of(networks.spectral_norm(generator), critic)
+    content = export.to_onnx(run)
+    assert largest_difference(run, content) < 1e-5
+    held = {constant.name for constant in onnx.load_from_string(content).graph.initializer}
+    assert "Dense_0/kernel" in held and not any("spectral" in name for name in held)
+
+
+def test_the_averaged_generator_is_written_or_the_last_one():
+    run = run_of(*PAIRS["mlp"]())
+    last = jax.tree.map(lambda x: x + 0.1, run.state.generator.params)
+    state = run.state._replace(generator=run.state.generator._replace(params=last))
+    run = dataclasses.replace(run, state=state)
+    assert largest_difference(run, export.to_onnx(run)) < 1e-5
+    trained = run.without_average()
+    assert largest_difference(trained, export.to_onnx(trained)) < 1e-5
+    assert largest_difference(run, export.to_onnx(trained)) > 1e-2
+
+
+def test_of_several_seeds_one_is_written():
+    runs = [run_of(*PAIRS["points"]()), run_of(*PAIRS["points"]())]
+    other = jax.tree.map(lambda x: x + 0.1, runs[1].state.ema)
+    states = runs[0].state, runs[1].state._replace(ema=other)
+    both = dataclasses.replace(
+        runs[0], state=jax.tree.map(lambda *x: jnp.stack(x), *states), num_seeds=2
+    )
+    second = dataclasses.replace(runs[1], state=states[1])
+    assert largest_difference(second, export.to_onnx(both, seed_index=1)) < 1e-5
+    with pytest.raises(ValueError, match="seed_index must be from 0 to 1, got 2"):
+        export.to_onnx(both, seed_index=2)
+
+
+def test_a_label_out_of_range_is_no_other_class():
+    run = run_of(*PAIRS["mlp"](num_classes=3), num_classes=3)
+    content, latents = export.to_onnx(run), np.zeros((1, 5), np.float32)
+    assert np.isnan(drawn(content, latents, np.array([-1]))).all()
+    with pytest.raises(onnxruntime.capi.onnxruntime_pybind11_state.InvalidArgument):
+        drawn(content, latents, np.array([3]))
+
+
+def test_a_file_says_what_it_holds():
+    run = run_of(*PAIRS["dcgan"](num_classes=3), num_classes=3)
+    run = dataclasses.replace(run, settings={"dataset": "mnist", "loss": "wgan", "model": "dcgan"})
+    model = onnx.load_from_string(export.to_onnx(run))
+    assert {each.key: each.value for each in model.metadata_props} == {
+        "dataset": "mnist",
+        "loss": "wgan",
+        "model": "dcgan",
+        "step": "0",
+        "latent_dim": "5",
+        "num_classes": "3",
+        "data_shape": "14,14,1",
+        "jaxgan_version": jaxgan.__version__,
+    }
+    sizes = {
+        value.name: [d.dim_param or d.dim_value for d in value.type.tensor_type.shape.dim]
+        for value in (*model.graph.input, *model.graph.output)
+    }
+    assert sizes == {"latents": ["N", 5], "labels": ["N"], "samples": ["N", 14, 14, 1]}
+    assert "ConvTranspose_0/kernel" in {constant.name for constant in model.graph.initializer}
+
+
+# Users' own networks ----------------------------------------------------------------------------
+
+
+class Linen(nn.Module):
+    """Layers of flax.linen."""
+
+    latent_dim = 5
+
+    @nn.compact
+    def __call__(self, z, train=False):
+        x = nn.silu(nn.GroupNorm(2)(nn.Dense(64)(z).reshape(-1, 4, 4, 4)))
+        x = nn.gelu(nn.LayerNorm()(nn.ConvTranspose(4, (4, 4), strides=(2, 2))(x)))
+        batch, height, width, channels = x.shape
+        tokens = x.reshape(batch, height * width, channels)
+        x += nn.MultiHeadDotProductAttention(2)(tokens, tokens).reshape(x.shape)
+        x = nn.elu(nn.BatchNorm(use_running_average=not train)(x))
+        x = nn.softplus(nn.Conv(4, (3, 3), padding="CIRCULAR", kernel_dilation=2)(x))
+        x = nn.avg_pool(jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), "reflect"), (3, 3))
+        x = nn.max_pool(x, (2, 2), padding="SAME")
+        x = jax.image.resize(x, (batch, 12, 12, 4), "bilinear")
+        x = nn.hard_swish(nn.Conv(4, (3, 3), feature_group_count=2)(x))
+        x = nn.ConvTranspose(3, (3, 3), padding="VALID", transpose_kernel=True)(x)
+        return jnp.tanh(jnp.flip(x[:, 1:-1, 1:-1], 1))
+
+
+class Nnx(nnx.Module):
+    """Layers of flax.nnx."""
+
+    latent_dim = 5
+
+    def __init__(self, rngs):
+        self.linear = nnx.Linear(5, 64, rngs=rngs)
+        self.norm = nnx.BatchNorm(4, rngs=rngs)
+        self.conv = nnx.ConvTranspose(4, 3, (4, 4), strides=(2, 2), rngs=rngs)
+
+    def __call__(self, z):
+        x = nn.leaky_relu(self.norm(self.linear(z).reshape(-1, 4, 4, 4)))
+        return jnp.tanh(self.conv(x))
+
+
+def recurrent(params, z):
+    """A learnt image, a loop, and an array that is repeated for the batch."""
+    steps = jnp.einsum("nd,de->ne", z, params["w"]).reshape(z.shape[0], 4, 3)
+    state, seen = jax.lax.scan(
+        lambda h, x: (jnp.tanh(h + x), h), jnp.zeros_like(steps[:, 0]), jnp.moveaxis(steps, 1, 0)
+    )
+    image = jnp.broadcast_to(params["image"], (z.shape[0], 4, 4, 3)) * jnp.cumsum(jnp.ones(3))
+    return image + (state + seen.sum(0))[:, None, None]
+
+
+OWN = {
+    "linen": (Linen(), {}),
+    "nnx": (lambda rngs: Nnx(rngs), {}),
+    "pair": (
+        (
+            lambda key, z: {"w": jax.random.normal(key, (5, 12)), "image": jnp.ones((1, 4, 4, 3))},
+            recurrent,
+        ),
+        {"latent_dim": 5},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_a_network_of_ones_own_is_exported(name):
+    generator, options = OWN[name]
+    run = run_of(generator, **options)
+    assert largest_difference(run, export.to_onnx(run)) < 1e-5
+    assert export.check_stablehlo(run, export.to_stablehlo(run)) < 1e-5
+
+
+NUMBERS = {
+    "log1p": jnp.log1p,
+    "expm1": lambda x: jnp.expm1(-x),
+    "exp2": jnp.exp2,
+    "cbrt": lambda x: jnp.cbrt(x - 1),
+    "erfc": jax.scipy.special.erfc,
+    "rem": lambda x: jnp.fmod(x - 1, 0.3),
+    "round": jnp.round,
+    "cube": lambda x: (x - 1) ** 3,
+    "clamp": lambda x: jnp.clip(x, 0.2, 0.7),
+    "choice": lambda x: jnp.where(jnp.isfinite(jnp.log(x - 1)) & (x != 1), x, -1),
+    "sum": lambda x: jnp.cumsum(x, 1) + jnp.argmax(x, 1)[:, None] + jnp.any(x > 1, 1)[:, None],
+    "tile": lambda x: jnp.tile(x, (1, 2)).reshape(x.shape[0], 2, -1)[:, ::-1].sum(1),
+    "dilated": lambda x: jax.lax.pad(x, 0.5, [(0, 0, 0), (1, -1, 2)])[:, 2:9],
+}
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+def test_an_operation_keeps_its_digits(name):
+    """A single operation, also at numbers that are small or infinite."""
+
+    def apply(params, z):
+        return NUMBERS[name](jnp.abs(z) * params)
+
+    run = run_of((lambda key, z: jax.random.uniform(key, (), minval=1), apply), latent_dim=7)
+    content = export.to_onnx(run)
+    scale = run.state.ema
+    for x in (
+        inputs_of(run, 3)[0],
+        np.full((2, 7), 1e-6, np.float32),
+        np.full((1, 7), 60, np.float32),
+    ):
+        want, made = NUMBERS[name](jnp.abs(x) * scale), drawn(content, x)
+        np.testing.assert_allclose(made, want, rtol=1e-5, atol=1e-30 if "1" in name else 1e-6)
+
+
+def test_what_onnx_lacks_is_refused_by_name_and_place():
+    class Sorted(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            return jnp.sort(x, 1)
+
+    class Generator(nn.Module):
+        latent_dim = 5
+
+        @nn.compact
+        def __call__(self, z):
+            return Sorted(name="order")(nn.Dense(3)(z))
+
+    run = run_of(Generator())
+    with pytest.raises(
+        ValueError, match=r"operation sort in Generator/order cannot.*StableHLO"
+    ) as e:
+        export.to_onnx(run)
+    assert "\n" not in str(e.value)
+    assert export.check_stablehlo(run, export.to_stablehlo(run)) == 0
+
+
+def test_a_network_that_asks_for_its_batch_is_told_what_to_write():
+    def apply(params, z):
+        return z.reshape(len(z), 5) * params
+
+    run = run_of((lambda key, z: jax.random.normal(key, (5,)), apply), latent_dim=5)
+    for make in (export.to_onnx, export.to_stablehlo):
+        with pytest.raises(ValueError, match=r"apply cannot be exported.*x\.shape\[0\] for len"):
+            make(run)
+
+
+# The other forms --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("num_classes", [None, 3])
+@pytest.mark.parametrize("name", ["mlp", "dcgan", "resnet", "r3gan"])
+def test_stablehlo_makes_what_the_run_makes(name, num_classes):
+    run = run_of(*PAIRS[name](num_classes=num_classes), num_classes=num_classes)
+    content = export.to_stablehlo(run)
+    assert export.check_stablehlo(run, content) < 1e-5
+    exported = jax.export.deserialize(bytearray(content))
+    assert exported.platforms == ("cpu", "cuda", "tpu")
+    for n in (1, 2, 8):
+        latents, labels = inputs_of(run, n)
+        inputs = (latents,) if labels is None else (latents, labels.astype(np.int32))
+        ours = run.generate(latents, labels=labels)
+        np.testing.assert_allclose(exported.call(*inputs), ours, atol=1e-5)
+
+
+@pytest.mark.parametrize("name, num_classes", [("mlp", None), ("resnet", None), ("dcgan", 3)])
+def test_torch_fidelity_gets_bytes_in_three_channels(name, num_classes):
+    run = run_of(*PAIRS[name](num_classes=num_classes), num_classes=num_classes)
+    content = export.to_torch_fidelity(run)
+    assert export.check_torch_fidelity(run, content) <= 1
+    size = export.z_size(run)
+    assert size == 5 + (num_classes is not None)
+    latents = np.asarray(jax.random.normal(jax.random.key(0), (11, size)))
+    images = drawn(content, latents)
+    height, width, channels = run.model.game.data_shape
+    assert images.shape == (11, 3, height, width) and images.dtype == np.uint8
+    labels = None if num_classes is None else classes_of(latents[:, 5], num_classes)
+    ours = data.to_uint8(run.generate(latents[:, :5], labels=labels)).transpose(0, 3, 1, 2)
+    assert np.abs(images.astype(int) - ours).max() <= 1
+    if channels == 1:
+        assert (images == images[:, :1]).all()
+
+
+def test_normal_numbers_choose_classes_equally_often():
+    numbers = np.random.default_rng(0).normal(size=30_000)
+    counts = np.bincount(classes_of(numbers, 3), minlength=3)
+    np.testing.assert_allclose(counts, 10_000, rtol=0.03)
+    assert list(classes_of(np.array([-9, -0.5, 0, 0.5, 9]), 3)) == [0, 0, 1, 2, 2]
+
+
+def test_points_are_not_for_torch_fidelity():
+    run = run_of(*PAIRS["points"]())
+    with pytest.raises(ValueError, match=r"one or three channels.*shape \(2,\)"):
+        export.to_torch_fidelity(run)
+
+
+def test_a_file_that_makes_something_else_is_refused():
+    run = run_of(*PAIRS["points"]())
+    other = dataclasses.replace(
+        run, state=run.state._replace(ema=jax.tree.map(lambda x: x * 1.001, run.state.ema))
+    )
+    for form in ("onnx", "stablehlo"):
+        content = getattr(export, f"to_{form}")(other)
+        with pytest.raises(ValueError, match="makes other samples than the run: they differ by"):
+            getattr(export, f"check_{form}")(run, content)
+
+
+# The command ------------------------------------------------------------------------------------
+
+SMALL = ["--width=8", "--depth=1", "--latent-dim=4", "--batch-size=16", "--steps=2"]
+
+
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory):
+    """The folder of a run with classes."""
+    folder = tmp_path_factory.mktemp("runs") / "digits"
+    flags = [*SMALL, "--loss=wgan", "--num-classes=10", "--parallel=jit", f"--workdir={folder}"]
+    assert not train.main(flags)
+    return folder
+
+
+@pytest.mark.parametrize("name, inputs, file", [
+    ("onnx", "latents [N, 4], labels [N] to samples [N, 8, 8, 1]", "generator.onnx"),
+    ("stablehlo", "latents [N, 4], labels [N] to samples [N, 8, 8, 1]", "generator.stablehlo"),
+    ("torch-fidelity", "latents [N, 5] to images [N, 3, 8, 8]", "torch-fidelity.onnx"),
+])  # fmt: skip
+def test_the_command_writes_a_file_and_says_so_in_a_line(digits, capsys, name, inputs, file):
+    assert not command.main([f"--workdir={digits}", f"--format={name}"])
+    [line] = capsys.readouterr().out.splitlines()
+    assert line.startswith(f"{digits / 'generated' / file}: ") and f"{inputs}, differs" in line
+    assert (digits / "generated" / file).stat().st_size > 1000
+
+
+def test_the_ending_of_out_says_the_format(digits, tmp_path):
+    for name, first in (("a.onnx", b"\x08"), ("a.stablehlo", None)):
+        assert not command.main([f"--workdir={digits}", f"--out={tmp_path / name}", "--no-ema"])
+        content = (tmp_path / name).read_bytes()
+        assert first is None or content.startswith(first)
+    jax.export.deserialize(bytearray((tmp_path / "a.stablehlo").read_bytes()))
+
+
+def test_without_onnxruntime_a_line_says_that_nothing_was_compared(digits, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    assert not command.main([f"--workdir={digits}"])
+    first, second = capsys.readouterr().out.splitlines()
+    assert "Not compared with the run: pip install onnxruntime" in first
+    assert "differs" not in second
+
+
+def test_an_unfinished_run_says_where_it_is(digits, capsys):
+    (digits / "summary.json").rename(digits / "hidden")
+    try:
+        assert not command.main([f"--workdir={digits}"])
+    finally:
+        (digits / "hidden").rename(digits / "summary.json")
+    assert "The state is that of step 2 of 2." in capsys.readouterr().out
+
+
+def test_numbers_that_broke_are_not_exported():
+    run = run_of(*PAIRS["points"]())
+    broken = run.state._replace(ema=jax.tree.map(lambda x: x * jnp.nan, run.state.ema))
+    with pytest.raises(ValueError, match="not finite: its training has diverged"):
+        export.check_samples(dataclasses.replace(run, state=broken))
+
+
+@pytest.mark.parametrize("flags, message", [
+    (["--format=onxx"], "unknown --format=onxx: did you mean onnx?"),
+    (["--out=a.pt"], "--out=a.pt must end in .stablehlo or .onnx, which says its format."),
+    (["--out=a.onnx", "--format=stablehlo"], "--out=a.onnx must end in .stablehlo with --format"),
+    (["--out=a.bin", "--format=torch-fidelity"], "--out=a.bin must end in .onnx with --format"),
+    (["--seed-index=1"], "seed_index must be from 0 to 0, got 1"),
+    (["--best"], "has no best checkpoint: it was not scored"),
+])  # fmt: skip
+def test_a_mistake_is_told_in_a_line_and_nothing_is_written(
+    digits, tmp_path, capsys, monkeypatch, flags, message
+):
+    monkeypatch.chdir(tmp_path)
+    assert command.main([f"--workdir={digits}", *flags]) == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith("export.py: ") and message in line
+    assert not any(tmp_path.iterdir())
+
+
+def test_an_installed_package_exports_too():
+    assert "export" in PROGRAMS
+
+
+# The programs of docs/export.md ------------------------------------------------------------------
+
+PROGRAMS_OF_THE_PAGE = re.findall(
+    r"```python\n(.*?)```", (ROOT / "docs" / "export.md").read_text(), re.DOTALL
+)
+
+
+@pytest.mark.parametrize("without, suffix", [
+    (("jax", "jaxlib", "flax", "jaxgan"), "onnx"),
+    (("flax", "jaxgan", "onnx"), "stablehlo"),
+])  # fmt: skip
+def test_a_program_of_the_page_needs_no_jaxgan(digits, tmp_path, without, suffix):
+    [program] = [each for each in PROGRAMS_OF_THE_PAGE if f"digits.{suffix}" in each]
+    assert not command.main([f"--workdir={digits}", f"--out={tmp_path / 'digits'}.{suffix}"])
+    # An entry of None in sys.modules makes an import fail as if there were no such package.
+    blocks = f"import sys; sys.modules.update(dict.fromkeys({without}))\n"
+    done = subprocess.run(
+        [sys.executable, "-c", blocks + program], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    [picture] = tmp_path.glob("*.png")
+    with Image.open(picture) as image:
+        assert image.size == (80, 80)  # ten rows of ten digits, a class in each
