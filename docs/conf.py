@@ -1,6 +1,7 @@
 """How Sphinx builds the site: `python -m sphinx -W -b html docs site`."""
 
 import contextlib
+import importlib
 import io
 import os
 import pathlib
@@ -15,7 +16,6 @@ from sphinx.util.docutils import SphinxDirective
 
 sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))  # this checkout, installed or not
 import jaxgan
-from jaxgan.commands.main import PROGRAMS
 
 project = "jaxgan"
 author = copyright = "the jaxgan authors"
@@ -97,7 +97,7 @@ class Help(SphinxDirective):
         """Returns it as a block of text."""
         os.environ["COLUMNS"] = "90"  # which argparse wraps its lines at
         with contextlib.redirect_stdout(io.StringIO()) as shown, contextlib.suppress(SystemExit):
-            PROGRAMS[self.arguments[0]](["--help"])
+            importlib.import_module(f"jaxgan.commands.{self.arguments[0]}").main(["--help"])
         return [nodes.literal_block(shown.getvalue(), shown.getvalue(), language="text")]
 
 
