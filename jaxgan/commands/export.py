@@ -119,24 +119,26 @@ def report(
 ) -> None:
     """Prints what was written, of which state, and how it was checked."""
     game, unit = run.model.game, ""
-    inputs, output = (
-        f"latents [N, {game.generator.latent_dim}]",
-        f"samples {shape(game.data_shape)}",
-    )
+    inputs = f"latents [N, {game.generator.latent_dim}]"
+    output = f"samples {shape(game.data_shape)}"
     if name == "torch-fidelity":
         inputs = f"latents [N, {export.z_size(run)}]"
         output, unit = f"images {shape((3, *game.data_shape[:2]))}", " of 255"
     elif game.num_classes is not None:
         inputs += ", labels [N]"
     if options.best or not run.finished:
-        steps = run.settings["steps"]
-        print(f"The state is that of step {run.step:,} of {steps:,}.")
+        print(f"The state is that of step {run.step:,} of {run.settings['steps']:,}.")
     if difference is None:
         print("Not compared with the run: pip install onnxruntime, and export again.")
         compared = ""
     else:
         compared = f", differs from the run by {difference:.1g}{unit} at most"
-    print(f"{out}: {len(content) / 1e6:.2f} MB, {inputs} to {output}{compared}")
+    print(f"{out}: {size(len(content))}, {inputs} to {output}{compared}")
+
+
+def size(count: int) -> str:
+    """A file's size."""
+    return f"{count / 1e6:.1f} MB" if count >= 1e6 else f"{count / 1e3:.0f} kB"
 
 
 def shape(sizes: tuple[int, ...]) -> str:

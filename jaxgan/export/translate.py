@@ -65,7 +65,7 @@ class Translator:
             chosen = branches[int(np.clip(inputs[0].known, 0, len(branches) - 1))]
             return self.program(chosen.jaxpr, chosen.consts, inputs[1:], place)
         if name == "scan" and isinstance(params["length"], int) and params["length"] <= _LONGEST:
-            return self._scan(params, inputs, place)
+            return self._scan(equation, inputs, place)
         inner = next((params[key] for key in _PROGRAMS if key in params), None)
         if inner is not None and name not in ("scan", "while"):
             program, consts = _opened(inner)
@@ -82,19 +82,22 @@ class Translator:
             raise ValueError(f"{_no_translation(name, place)} {error}") from error
         return made if isinstance(made, list) else [made]
 
-    def _scan(self, params, inputs, place):
+    def _scan(self, equation, inputs, place):
         """The steps of a loop, one after another."""
-        closed, length = params["jaxpr"], params["length"]
-        fixed = params["num_consts"]
-        moving = fixed + params["num_carry"]
-        carry, steps = inputs[fixed:moving], []
-        for step in reversed(range(length)) if params["reverse"] else range(length):
-            rows = [arrays.row(self.graph, each, step) for each in inputs[moving:]]
-            made = self.program(
-                closed.jaxpr, closed.consts, [*inputs[:fixed], *carry, *rows], place
-            )
-            carry = made[: params["num_carry"]]
-            steps.append(made[params["num_carry"] :])
+        params = equation.params
+        jaxpr, consts = _opened(params["jaxpr"])
+        # What has an axis of steps has one more than in the loop. Versions of jax count otherwise.
+        rows = _with_more_axes(equation.invars, jaxpr.invars)
+        columns = _with_more_axes(equation.outvars, jaxpr.outvars)
+        first_row, num_carry = len(inputs) - rows, len(equation.outvars) - columns
+        fixed, carry = inputs[: first_row - num_carry], inputs[first_row - num_carry : first_row]
+        steps = []
+        order = range(params["length"])
+        for step in reversed(order) if params["reverse"] else order:
+            row = [arrays.row(self.graph, each, step) for each in inputs[first_row:]]
+            made = self.program(jaxpr, consts, [*fixed, *carry, *row], place)
+            carry = made[:num_carry]
+            steps.append(made[num_carry:])
         steps = steps[::-1] if params["reverse"] else steps
         stacked = [arrays.stacked(self.graph, list(column)) for column in zip(*steps, strict=True)]
         return [*carry, *stacked]
@@ -121,6 +124,11 @@ def has_16_bits(jaxpr: Any) -> bool:
         if any(v.aval.dtype.name in ("bfloat16", "float16") for v in equation.outvars):
             return True
     return False
+
+
+def _with_more_axes(outside, inside):
+    pairs = zip(outside, inside, strict=True)
+    return sum(len(a.aval.shape) > len(b.aval.shape) for a, b in pairs)
 
 
 def _opened(program):
