@@ -8,12 +8,11 @@ import numpy as np
 from etils import epath
 
 from jaxgan import data, plots
-from jaxgan.commands.pictures import to_pixels, write
+from jaxgan.commands.pictures import write
 from jaxgan.data import Dataset, folders, images
 from jaxgan.data.arrays import read_array
 from jaxgan.latents import Projection
 
-COLUMNS = 8  # images in a row of the picture
 IMAGES, POINTS = 8, 200  # by default
 
 
@@ -80,24 +79,11 @@ def save(out: epath.Path, x: np.ndarray, found: Projection) -> None:
 
 def draw(x: np.ndarray, found: Projection) -> bytes:
     """A PNG of images over the samples nearest to them, or of points with lines to theirs."""
-    from matplotlib.figure import Figure
-
-    if x.ndim == 2:
-        figure = Figure(figsize=(6, 6.7), dpi=120, layout="constrained")
-        _draw_points(figure.subplots(), x, found)
-        figure.legend(loc="outside lower center", ncols=2, markerscale=2, frameon=False)
-    else:
-        columns, rows = min(COLUMNS, len(x)), -(-len(x) // COLUMNS)
-        tall = 2 * x.shape[1] / x.shape[2] + 0.5  # two images and a number, in widths of an image
-        size = max(4.5, 1.2 + 1.1 * columns), 1.1 * tall * rows + 0.6
-        figure = Figure(size, dpi=120, layout="constrained")
-        for row, axes in enumerate(figure.subplots(rows, squeeze=False)[:, 0]):
-            _draw_pairs(axes, to_pixels(x), to_pixels(found.samples), found, row, columns)
     unit = "" if x.ndim == 2 else ", black and white being 2 apart"
-    figure.suptitle(f"root mean square errors{unit}:\n{_compare(found)}", fontsize="small")
-    png = io.BytesIO()
-    figure.savefig(png, format="png")
-    return png.getvalue()
+    title = f"root mean square errors{unit}:{' ' if x.ndim == 2 else chr(10)}{_compare(found)}"
+    with plots.look():
+        figure = plots.draw_projection(x, found.samples, found.errors, title, found.labels)
+        return plots.png(figure)
 
 
 def _compare(found: Projection) -> str:
@@ -105,38 +91,6 @@ def _compare(found: Projection) -> str:
         f"{found.errors.mean():.3g} on average; {found.random_errors.mean():.3g} of the nearest "
         "random samples"
     )
-
-
-def _draw_points(axes, x, found):
-    from matplotlib.collections import LineCollection
-
-    ends = np.stack([x, found.samples], axis=1)
-    axes.add_collection(LineCollection(list(ends), color="0.5", linewidth=0.6))
-    for points, label in ((x, "points"), (found.samples, "the samples nearest to them")):
-        axes.plot(*points.T, ".", markersize=4, label=label)
-    axes.set(aspect="equal")
-
-
-def _draw_pairs(axes, x, samples, found, row, columns):
-    """A row of images over their samples, with the error of each under it."""
-    part = slice(row * columns, (row + 1) * columns)
-    errors = found.errors[part]
-    empty = np.full((columns - len(errors), *x.shape[1:]), 255, np.uint8)
-    pairs = np.concatenate([x[part], empty, samples[part], empty])
-    grid = plots.image_grid(pairs, columns)
-    height, width = grid.shape[:2]
-    cells = width // columns * len(errors) + plots.GRID_LINE
-    grid[:, cells:] = 255  # no frames around nothing
-    axes.imshow(grid.squeeze(), cmap="gray", vmin=0, vmax=255)
-    words = [f"{error:.3f}" for error in errors]
-    if found.labels is not None:
-        pieces = zip(found.labels[part], words, strict=True)
-        words = [f"class {label}\n{word}" for label, word in pieces]
-    axes.set_xticks((np.arange(len(words)) + 0.5) * width / columns, words)
-    axes.set_yticks([height / 4, 3 * height / 4], ["image", "nearest\nsample"])
-    axes.tick_params(length=0, labelsize="small")
-    for spine in axes.spines.values():
-        spine.set_visible(False)
 
 
 def _count(n: int | None, most: int, default: int, source: str) -> int:

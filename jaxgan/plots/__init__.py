@@ -8,6 +8,7 @@ bytes are written through etils.
 from jaxgan.plots.comparison import draw_comparison, save_comparison
 from jaxgan.plots.curves import draw_curves, save_curves
 from jaxgan.plots.grids import GRID_LINE, GRID_WIDTH, image_grid
+from jaxgan.plots.projections import draw_projection
 from jaxgan.plots.samples import (
     can_draw,
     draw_neighbours,
@@ -26,6 +27,7 @@ __all__ = [
     "draw_curves",
     "draw_neighbours",
     "draw_points",
+    "draw_projection",
     "draw_samples_and_data",
     "image_grid",
     "look",

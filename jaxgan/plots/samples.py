@@ -40,7 +40,7 @@ def save_samples(
     """
     from PIL import Image
 
-    samples = _four_axes(samples)
+    samples = four_axes(samples)
     if samples.ndim == 4:
         grid = image_grid(to_uint8(samples))
         file = io.BytesIO()
@@ -110,13 +110,13 @@ def draw_samples_and_data(
     Raises:
       ValueError: if samples are neither images nor points.
     """
-    samples = _four_axes(samples)
+    samples = four_axes(samples)
     real = _held_out(dataset, len(samples), labels)
     if real is None:
         real, labels = _held_out(dataset, len(samples)), None
     titles = (f"{len(samples):,} samples", f"{len(real):,} real examples, {_kind(dataset)}")
     if samples.ndim == 4:
-        return _beside((samples, _four_axes(real)), titles, title, labels)
+        return _beside((samples, four_axes(real)), titles, title, labels)
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9.6, 5.4), dpi=DOTS)
@@ -153,24 +153,38 @@ def draw_neighbours(samples: np.ndarray, neighbours: np.ndarray, title: str) -> 
     Raises:
       ValueError: if samples are neither images nor points.
     """
-    samples, neighbours = _four_axes(samples), _four_axes(neighbours)
+    samples, neighbours = four_axes(samples), four_axes(neighbours)
     if samples.ndim == 4:
         pair = samples[:36], neighbours[:36]
         titles = f"{len(pair[0])} samples", "the training example nearest to each"
         return _beside(pair, titles, title)
+    samples, neighbours = samples[:200], neighbours[:200]
+    return join_points(
+        (neighbours, "the training example nearest to each", style.DATA),
+        (samples, f"{len(samples)} samples", style.FAKE),
+        title,
+    )
+
+
+def join_points(
+    one: tuple[np.ndarray, str, str], other: tuple[np.ndarray, str, str], title: str
+) -> Any:
+    """A figure of pairs of points, a line between those of each pair.
+
+    Args:
+      one: points `[N, 2]`, what they are, and their colour.
+      other: those at the other ends.
+      title: a line above.
+    """
     from matplotlib.collections import LineCollection
     from matplotlib.figure import Figure
 
-    samples, neighbours = samples[:200], neighbours[:200]
     figure = Figure(figsize=(6, 6.6), dpi=DOTS)
     axes = figure.add_axes((0.11, 0.14, 0.86, 0.78))
     style.bare(axes)
-    ends = np.stack([samples, neighbours], axis=1)
+    ends = np.stack([one[0], other[0]], axis=1)
     axes.add_collection(LineCollection(list(ends), color="0.5", linewidth=0.6))
-    for points, color, label in (
-        (neighbours, style.DATA, "the training example nearest to each"),
-        (samples, style.FAKE, f"{len(samples)} samples"),
-    ):
+    for points, label, color in (one, other):
         axes.plot(*points.T, ".", color=color, markersize=4, label=label)
     axes.set(aspect="equal", xlabel="x₁", ylabel="x₂")
     style.write_title(figure, 0.11, 0.985, title)
@@ -178,7 +192,7 @@ def draw_neighbours(samples: np.ndarray, neighbours: np.ndarray, title: str) -> 
     return figure
 
 
-def _four_axes(x: np.ndarray) -> np.ndarray:
+def four_axes(x: np.ndarray) -> np.ndarray:
     """Images as [N, H, W, C]; points as they are."""
     x = np.asarray(x)
     if x.ndim == 3:  # grey
