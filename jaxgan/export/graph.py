@@ -15,6 +15,7 @@ import itertools
 from collections.abc import Sequence
 from typing import Any
 
+import jax
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
@@ -78,7 +79,15 @@ class Value:
 
 
 def known(array: Any, name: str = "", shape: tuple[Any, ...] | None = None) -> Value:
-    """An array that is known; of a larger shape if it is to be repeated."""
+    """An array that is known; of a larger shape if it is to be repeated.
+
+    Raises:
+      ValueError: for a random key.
+    """
+    if jax.dtypes.issubdtype(array.dtype, jax.dtypes.prng_key):
+        raise ValueError(
+            "a network that draws random numbers cannot be written as ONNX: export as StableHLO."
+        )
     array = np.asarray(array)
     array = array.astype(type_of(array.dtype), copy=False)
     order = tuple(range(array.ndim))
