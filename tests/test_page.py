@@ -1,7 +1,10 @@
 """The page as a browser shows it: headless Chromium, where it and chromedriver are installed."""
 
 import json
+import re
 import shutil
+import subprocess
+import sys
 import threading
 
 import numpy as np
@@ -9,6 +12,7 @@ import pytest
 
 import jaxgan
 from jaxgan.commands import settings, train
+from jaxgan.commands import show as program
 from jaxgan.commands.page_server import Server
 from jaxgan.commands.page_site import Site
 
@@ -26,6 +30,7 @@ pytestmark = pytest.mark.skipif(
 FLAGS = [
     *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
     *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
+    "--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1",  # there is no other machine
 ]
 SMALL = ["--width=16", "--depth=1", "--batch-size=16", "--log-every=1", "--parallel=jit"]
 SECONDS = 60  # of patience: a busy machine compiles WebAssembly slowly
@@ -34,17 +39,24 @@ WIDE, NARROW = 1280, 400
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
-    """Digits with and without classes, points, and a run that has just begun."""
+    """Digits with and without classes, points; runs that have begun, diverged, or are damaged."""
     folder = tmp_path_factory.mktemp("runs")
     for name, *flags in [
         ("digits", "--loss=wgan", "--steps=6", "--sample-every=2", "--latent-dim=4"),
         ("classes", "--loss=wgan-gp", "--num-classes=10", "--steps=2", "--latent-dim=3"),
         ("ring", "--loss=bce", "--dataset=ring8", "--steps=3", "--num-seeds=2", "--latent-dim=2"),
+        ("bce", "--loss=bce", "--steps=2", "--latent-dim=4"),
+        ("lsgan", "--loss=lsgan", "--steps=2", "--latent-dim=4"),
     ]:
         assert not train.main([*SMALL, *flags, f"--workdir={folder / name}"])
+    flags = ["--loss=wgan", "--steps=40", "--clip=1e30", "--d-learning-rate=1e30"]
+    assert train.main([*SMALL, *flags, f"--workdir={folder / 'diverged'}"]) == 3
     shutil.copytree(folder / "digits", folder / "begun")
     (folder / "begun" / "summary.json").unlink()
     shutil.rmtree(folder / "begun" / "checkpoints")
+    shutil.copytree(folder / "digits", folder / "damaged")
+    for name in ("config.json", "metrics.jsonl"):
+        (folder / "damaged" / name).write_bytes(b"\0\xff\n")
     return folder
 
 
@@ -181,6 +193,74 @@ def test_a_page_shows_a_run_without_an_error_or_a_request_elsewhere(show):
     assert f"{page.address}vendor/ort-wasm-simd-threaded.wasm.gz" in requests
 
 
+@pytest.fixture
+def hosted(runs, tmp_path):
+    """The address of an exported page on Python's file server, below a path of it."""
+    folder = tmp_path / "my site" / "of runs"
+    assert not program.main([f"--workdir={runs / 'digits'}", f"--export={folder}"])
+    command = [sys.executable, "-u", "-m", "http.server", "--bind", "127.0.0.1"]
+    server = subprocess.Popen(
+        [*command, "--directory", tmp_path, "0"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    try:
+        port = re.search(r"port (\d+)", server.stdout.readline())[1]
+        yield f"http://127.0.0.1:{port}/my%20site/of%20runs/"
+    finally:
+        server.terminate()
+        server.communicate()
+
+
+def test_an_export_draws_on_any_file_server_and_asks_no_other(browser, hosted, runs):
+    page = Page(browser, hosted).open()
+    page.studio()
+    page.find("#new-samples").click()
+    page.drawn("1 each")
+    _, _, samples = check_samples(page, runs, "digits", "grid")
+    assert samples.shape == (64, 8, 8, 1)
+    assert page.problems() == []
+    requests = page.requests()
+    assert {url for url in requests if not url.startswith((hosted, "data:"))} == set()
+    assert f"{hosted}data/digits/generator.onnx" in requests
+    browser.get("about:blank")
+
+
+def test_four_losses_stand_side_by_side(show):
+    names = ["digits", "classes", "bce", "lsgan"]
+    page = show(*names)
+    cards = page.browser.find_elements(By.CSS_SELECTOR, "#runs .card .name")
+    assert [card.text for card in cards] == names
+    strokes = """
+    const panel = document.querySelector("#curves .panel:has(b[title='d_loss'])");
+    return [...panel.querySelectorAll(".curve")].map((line) => line.getAttribute("stroke"));
+    """
+    assert len(set(page.run(strokes))) == len(page.run(strokes)) == 4
+    assert len(page.browser.find_elements(By.CSS_SELECTOR, "#pictures .frame")) == 4
+    for name in ("lsgan", "bce"):
+        page.studio(name)
+    assert page.problems() == []
+
+
+def test_runs_that_are_damaged_or_diverged_stand_among_good_ones(show, runs):
+    page = show("damaged", "diverged", "digits")
+    states = page.browser.find_elements(By.CSS_SELECTOR, "#runs .state")
+    assert states[0].text == "Damaged"
+    assert re.fullmatch(r"Diverged at step \d+ of 40", states[1].text)
+    assert states[2].text.startswith("Finished: 6 steps in")
+    notes = [note.text for note in page.browser.find_elements(By.CSS_SELECTOR, "#runs .problem")]
+    assert [note.split(" ")[0] for note in notes] == [
+        str(runs / "damaged" / name) for name in ("config.json", "metrics.jsonl")
+    ]
+    page.find("#draw")
+    why = page.until("document.querySelector('#no-drawing')?.textContent")
+    assert why.startswith("No drawing from damaged: ") and "config.json is damaged" in why
+    page.studio("digits")
+    check_samples(page, runs, "digits", "grid")
+    assert page.problems() == []
+
+
 def test_the_slider_moves_the_picture(show):
     page = show("digits")
     slider, image = page.find("#picture-slider"), page.find(".frame img")
@@ -289,6 +369,20 @@ def test_a_plane_of_latents_follows_pointer_and_keys(show, runs, name):
     assert not np.allclose(check_samples(page, runs, name, "plane")[2], before)
     pad.send_keys(Keys.HOME)
     page.until("document.querySelector('.plane .status').textContent.startsWith('x 0, y 0')")
+    assert page.problems() == []
+
+
+def test_a_drawing_that_fails_is_a_line(show):
+    page = show("digits")
+    page.studio()
+    page.run("Float32Array.from = () => { throw new Error('no memory is left'); }")
+    says = "This cannot be drawn: no memory is left"
+    for place, status in (("#pad", ".plane .status"), ("#way", ".way .status")):
+        page.find(place).send_keys(Keys.ARROW_RIGHT)
+        page.until(f"document.querySelector('{status}').textContent === '{says}'")
+    page.find("#new-samples").click()
+    says = "These samples cannot be drawn: no memory is left"
+    page.until(f"document.querySelector('#draw-status').textContent === '{says}'")
     assert page.problems() == []
 
 

@@ -2,21 +2,26 @@
 
 import http.client
 import json
+import pathlib
 import re
 import shutil
 import socket
-import sys
 import threading
 import urllib.request
 
+import jax
 import numpy as np
+import onnx
 import pytest
 
 import jaxgan
 from jaxgan.commands import main as door
-from jaxgan.commands import page_runs, page_server, page_site, show, train
+from jaxgan.commands import page_curves, page_places, page_runs, page_server, page_site, show, train
+from jaxgan.commands import settings as of_runs
 from jaxgan.commands.page_server import Server
 from jaxgan.commands.page_site import Site
+from jaxgan.plots.style import SAFE
+from jaxgan.training.checkpoints import Checkpoints
 
 SMALL = ["--width=16", "--depth=1", "--latent-dim=4", "--batch-size=16", "--parallel=jit"]
 EVERY = ["--log-every=1", "--sample-every=2", "--checkpoint-every=3"]
@@ -112,7 +117,7 @@ def state(folder):
 
 def test_a_finished_run_says_its_steps_and_seconds(runs):
     kind, words = state(runs / "wgan")
-    assert kind == "finished" and re.fullmatch(r"finished: 6 steps in \d+ s", words)
+    assert kind == "finished" and re.fullmatch(r"finished: 6 steps in \d+ seconds", words)
 
 
 def test_a_run_without_its_last_step_is_unfinished(copy):
@@ -159,6 +164,22 @@ def test_a_run_that_lost_patience_stopped_early(copy):
     assert kind == "finished" and words.startswith("stopped early, of 6 steps: 5 steps")
 
 
+@pytest.mark.parametrize(
+    ("done", "words"),
+    [
+        ({}, "unfinished, at step 6 of 6"),
+        ({"steps": 6}, "finished: 6 steps"),
+        ({"patience": 3}, "stopped early, of 6 steps; no score was better since"),
+    ],
+)
+def test_a_summary_may_lack_anything(copy, done, words):
+    settings = json.loads((copy / "config.json").read_text()) | {"patience": 3}
+    (copy / "config.json").write_text(json.dumps(settings))
+    (copy / "summary.json").write_text(json.dumps(done))
+    run = details(copy)
+    assert (run["state_words"], run["findings"], run["problems"]) == (words, [], [])
+
+
 @pytest.mark.parametrize("name", ["metrics.jsonl", "config.json", "evaluation.json", "data.json"])
 def test_a_damaged_file_is_a_line_and_the_rest_is_shown(copy, name):
     (copy / name).write_text("no json\n")
@@ -191,11 +212,15 @@ def test_a_generator_that_onnx_lacks_is_a_reason(copy, monkeypatch):
     assert about == {"reason": "the generator's fft has no ONNX operation"} and not model
 
 
-def test_a_page_without_onnx_says_that_it_is_missing(copy, monkeypatch):
-    monkeypatch.setitem(sys.modules, "jaxgan.export", None)
-    monkeypatch.delattr(jaxgan, "export", raising=False)
-    about, _ = page_site.make_generator(page_runs.find([str(copy)])[0])
-    assert "export" in about["reason"]
+def test_weights_that_are_not_finite_are_a_reason(copy):
+    run = jaxgan.load(copy, of_runs.model_of_run(copy))
+    broken = jax.tree.map(lambda x: x * np.nan, run.state.ema)
+    checkpoints = Checkpoints(copy / "checkpoints")
+    checkpoints.save(run.step + 1, run.state._replace(ema=broken))
+    checkpoints.close()
+    about, model = page_site.make_generator(page_runs.find([str(copy)])[0])
+    assert "numbers that are not finite: its training has diverged" in about["reason"]
+    assert not model
 
 
 # Curves.
@@ -222,7 +247,7 @@ def test_bands_are_a_standard_error_over_seeds_each_way(runs):
 
 
 def test_probes_of_several_seeds_become_a_mean_and_a_band():
-    curve = page_runs.make_curves([{"step": 3, "ahead": [0.5, 0.7]}])["ahead"]
+    curve = page_curves.make_curves([{"step": 3, "ahead": [0.5, 0.7]}])["ahead"]
     assert curve["values"] == [0.6]
     error = 0.1  # of the mean of two: half their distance
     np.testing.assert_allclose([curve["low"], curve["high"]], [[0.6 - error], [0.6 + error]])
@@ -230,15 +255,15 @@ def test_probes_of_several_seeds_become_a_mean_and_a_band():
 
 def test_a_number_that_is_not_finite_is_a_gap():
     rows = [{"step": 1, "a": 1.0, "b": None}, {"step": 2, "a": None, "b": None}]
-    curves = page_runs.make_curves(rows)
+    curves = page_curves.make_curves(rows)
     assert curves["a"]["values"] == [1.0, None]
     assert "b" not in curves
 
 
 def test_a_long_run_is_thinned_to_means_within_their_range():
     rows = [{"step": step, "a": float(step % 2)} for step in range(1, 2001)]
-    curve = page_runs.make_curves(rows)["a"]
-    assert len(curve["steps"]) == page_runs.MOST_POINTS and curve["rows_each"] == 4
+    curve = page_curves.make_curves(rows)["a"]
+    assert len(curve["steps"]) == page_curves.MOST_POINTS and curve["rows_each"] == 4
     assert curve["steps"][:2] == [4, 8] and curve["steps"][-1] == 2000
     assert set(curve["values"]) == {0.5} and set(curve["low"]) == {0} and set(curve["high"]) == {1}
 
@@ -319,6 +344,13 @@ def test_a_generator_is_made_once_for_a_checkpoint(runs, monkeypatch):
     assert len(made) == 2
 
 
+def test_colours_of_runs_are_those_of_pictures_in_the_same_order():
+    source = (pathlib.Path(jaxgan.__file__).parent / "page" / "colours.js").read_text()
+    [colours] = re.findall(r"COLOURS = \[(.*)\]", source)
+    own = [colour.lower() for colour in SAFE[:-1]]
+    assert re.findall(r'"([^"]+)"', colours) == [*own, "var(--grey)"]  # one grey on white or black
+
+
 # As files.
 
 
@@ -361,6 +393,101 @@ def test_an_export_says_how_to_look_at_it(runs, tmp_path, capsys):
     assert f"python -m http.server --bind 127.0.0.1 --directory {tmp_path} 8000" in out
 
 
+@pytest.fixture
+def shelf(tmp_path):
+    """A run whose settings, data and errors name folders with spaces in their names."""
+    home = tmp_path / "my home"
+    home.mkdir()
+    np.save(home / "my points.npy", np.random.default_rng(0).normal(size=(40, 3)))
+    data = f"--dataset=npy:{home}/my points.npy"
+    run = trained(home / "runs" / "points", "--loss=wgan", "--model=mlp", "--steps=2", data)
+    settings = json.loads((run / "config.json").read_text())
+    settings |= {"data_dir": f"{home}/sets", "cache_dir": f"{home}/decoded"}
+    (run / "config.json").write_text(json.dumps(settings))
+    shutil.copytree(run, home / "runs" / "damaged")
+    for name in ("metrics.jsonl", "config.json"):
+        (home / "runs" / "damaged" / name).write_text("no json\n")
+    shutil.copytree(run, home / "runs" / "begun")
+    shutil.rmtree(home / "runs" / "begun" / "checkpoints")
+    return home
+
+
+def test_an_export_does_not_say_where_anything_is(shelf, copy):
+    """Served, the page says it: there the settings and the errors are the user's own."""
+    out = shelf.parent / "page"
+    assert show.main([f"--workdir={shelf / 'runs'}", f"--workdir={copy}", f"--export={out}"]) == 0
+    own = [str(shelf.parent), "my home", str(pathlib.Path(jaxgan.__file__).parents[1])]
+    for path in out.rglob("*.*"):
+        for place in own:
+            assert place.encode() not in path.read_bytes(), path
+    read = {path.parent.name: json.loads(path.read_text()) for path in out.rglob("run.json")}
+    assert read["points"]["settings"]["dataset"] == "npy:my points.npy"
+    assert "--dataset='npy:my points.npy'" in read["points"]["command"]
+    assert not set(page_places.SETTINGS) & set(read["points"]["settings"])
+    says = "damaged/config.json is damaged: Expecting value"
+    assert read["damaged"]["problems"][0].startswith(says)
+    reasons = {
+        path.parent.name: json.loads(path.read_text()).get("reason")
+        for path in out.rglob("generator.json")
+    }
+    assert reasons["begun"] == "begun has no checkpoint yet"
+    assert reasons["points"] == "samples of shape [3] are neither images nor 2-D points"
+    served = Site([str(shelf / "runs")], live=True).read("data/points/run.json").decode()
+    assert all(f"{shelf}/{name}" in served for name in ("my points.npy", "sets", "decoded"))
+
+
+def test_a_generators_file_names_its_data_alone(copy):
+    settings = json.loads((copy / "config.json").read_text()) | {"dataset": "npy:/my home/a.npy"}
+    (copy / "config.json").write_text(json.dumps(settings))
+    _, content = page_site.make_generator(page_runs.find([str(copy)])[0])
+    said = {each.key: each.value for each in onnx.load_from_string(content).metadata_props}
+    assert (said["dataset"], said["loss"]) == ("npy:a.npy", "wgan")
+
+
+@pytest.mark.parametrize(
+    ("text", "cut"),
+    [
+        ("/home/me/runs/a/config.json is damaged", "a/config.json is damaged"),
+        ("[Errno 13] Permission denied: '/home/me/b/c'", "[Errno 13] Permission denied: 'c'"),
+        ("my runs/x has no checkpoint", "x has no checkpoint"),
+        ("--dataset=folder:/mnt/photos", "--dataset=folder:photos"),
+        ("see https://example.org/a/b and docs/scores.md", None),
+        ("a and/or b, 3 / 4 / 5, W₁/floor, ~/x", None),
+    ],
+)
+def test_paths_are_cut_and_other_slashes_are_not(text, cut):
+    paths = ["/home/me/runs/a", "my runs/x", "/mnt/photos"]
+    assert page_places.cut({"problems": [text]}, paths) == {"problems": [cut or text]}
+
+
+def test_an_export_has_the_runs_that_there_were_when_it_began(runs, tmp_path):
+    folder = shutil.copytree(runs / "ring", tmp_path / "runs" / "ring").parent
+    sites = [Site([str(folder)], live=live) for live in (False, True)]
+    shutil.copytree(runs / "ring", folder / "later")
+    assert [len(json.loads(site.read("data/page.json"))["runs"]) for site in sites] == [1, 2]
+
+
+def test_what_the_user_keeps_beside_the_page_stays(runs, tmp_path):
+    kept = [tmp_path / "data" / name for name in ("notes.txt", "wgan/notes.txt", "mine/run.json")]
+    for name in ("wgan", "ring"):
+        assert show.main([f"--workdir={runs / name}", f"--export={tmp_path}"]) == 0
+        for path in kept:
+            path.parent.mkdir(exist_ok=True)
+            path.write_text("mine")
+    assert [path.read_text() for path in kept] == ["mine"] * 3
+    assert {path.name for path in (tmp_path / "data" / "wgan").rglob("*.*")} == {"notes.txt"}
+
+
+@pytest.mark.parametrize("content", ['{"runs": []}', '{"made_by": "me"}', "no json", "[]"])
+def test_a_folder_with_another_page_json_is_not_an_earlier_page(runs, tmp_path, content, capsys):
+    (tmp_path / "data" / "mine").mkdir(parents=True)
+    (tmp_path / "data" / "page.json").write_text(content)
+    (tmp_path / "data" / "mine" / "run.json").touch()
+    assert show.main([f"--workdir={runs / 'ring'}", f"--export={tmp_path}"]) == 2
+    assert "holds other files: give --export a new" in capsys.readouterr().err
+    assert {path.name for path in tmp_path.rglob("*.*")} == {"page.json", "run.json"}
+
+
 def test_an_export_replaces_an_earlier_one_and_nothing_else(runs, tmp_path, capsys):
     for name in ("wgan", "ring"):
         assert show.main([f"--workdir={runs / name}", f"--export={tmp_path / 'page'}"]) == 0
@@ -384,9 +511,11 @@ def served(copy):
         thread.join()
 
 
-def ask(server, path, method="GET"):
+def ask(server, path, method="GET", host=None):
     connection = http.client.HTTPConnection(*server.server_address)
-    connection.putrequest(method, path, skip_accept_encoding=True)
+    connection.putrequest(method, path, skip_host=host is not None, skip_accept_encoding=True)
+    if host:
+        connection.putheader("Host", host)
     connection.endheaders()
     answer = connection.getresponse()
     content = answer.read()
@@ -408,6 +537,30 @@ def test_a_reload_shows_what_was_trained_since(served, copy):
 def test_it_is_served_to_this_machine_alone(served):
     assert served.server_address[0] == "127.0.0.1"
     assert served.address == f"http://127.0.0.1:{served.server_address[1]}/"
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1:8000", "localhost:1", "LocalHost", "127.0.0.1"])
+def test_any_port_may_be_forwarded_to_it(served, host):
+    assert ask(served, "/data/page.json", host=host)[0].status == 200
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "evil.example",
+        "evil.example:80",
+        "localhost.evil.example",
+        "127.0.0.1.evil",
+        "a@localhost",
+        "",
+    ],
+)
+def test_a_websites_own_name_for_this_machine_is_refused(served, host):
+    """DNS rebinding: a page of evil.example would read what evil.example, now here, sends."""
+    for path in ("/", "/data/page.json", "/data/run/run.json", "/nothing"):
+        answer, content = ask(served, path, host=host)
+        says = f"open this page at 127.0.0.1 or localhost, not {host!r}\n"
+        assert (answer.status, content.decode()) == (403, says)
 
 
 @pytest.mark.parametrize(

@@ -1,21 +1,22 @@
 """What the page shows of runs: which there are, how each is, its curves, scores and settings."""
 
-import math
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
-import numpy as np
 from etils import epath
 
 from jaxgan.commands import page_words, settings, tables
 from jaxgan.commands.evaluate import flatten
+from jaxgan.commands.page_curves import make_curves
+from jaxgan.plots.words import duration
 from jaxgan.training import json_files
+from jaxgan.training.checkpoints import saved_steps
 from jaxgan.training.metrics_file import MetricsFile
+from jaxgan.training.pictures import saved_samples
 from jaxgan.training.run_folder import RunFolder, read_settings
 
 MOST_RUNS = 100  # of a page: each is read whenever the page is loaded
-MOST_POINTS = 500  # of a curve, about what a panel has pixels for
 DEPTH = 3  # of folders above runs: compare.py keeps them in FOLDER/LOSS/SEEDS
 
 
@@ -123,7 +124,7 @@ class _Reader:
     def __call__(self, read, otherwise):
         try:
             return read()
-        except ValueError as error:
+        except (ValueError, OSError) as error:  # the second where reading is not allowed
             if str(error) not in self._problems:
                 self._problems.append(str(error))
             return otherwise
@@ -140,22 +141,24 @@ def state(folder: epath.Path, recorded: dict[str, Any], step: int) -> tuple[str,
     steps = recorded["steps"]
     if RunFolder(folder, recorded).finished:
         done = json_files.read(folder / "summary.json")
-        time = f"{done['steps']:,} steps" + _duration(done.get("seconds"), done)
-        if done["steps"] == steps:
-            return "finished", f"finished: {time}"
-        return "finished", f"stopped early, of {steps:,} steps: {time}; no score was better since"
+        last = done.get("steps")
+        if last == steps:
+            return "finished", f"finished: {steps:,} steps{_took(done)}"
+        end = f": {last:,} steps{_took(done)}" if isinstance(last, int) else ""
+        return "finished", f"stopped early, of {steps:,} steps{end}; no score was better since"
     diverged = max(_diverged_steps(folder), default=-1)
     if diverged >= step:
         return "diverged", f"diverged at step {diverged:,} of {steps:,}"
-    if not _checkpoints(folder):
+    if newest_checkpoint(folder) is None:
         return "no checkpoint", f"no checkpoint yet, at step {step:,} of {steps:,}"
     return "unfinished", f"unfinished, at step {step:,} of {steps:,}"
 
 
-def _duration(seconds: float | None, done: dict[str, Any]) -> str:
+def _took(done: dict[str, Any]) -> str:
+    seconds = done.get("seconds")
     if seconds is None or done.get("resumed_from"):  # of the last part alone
         return ""
-    return f" in {seconds:.0f} s" if seconds < 300 else f" in {seconds / 60:,.0f} min"
+    return f" in {duration(seconds)}"
 
 
 def _diverged_steps(folder: epath.Path) -> Iterator[int]:
@@ -168,15 +171,9 @@ def _diverged_steps(folder: epath.Path) -> Iterator[int]:
             yield end
 
 
-def _checkpoints(folder: epath.Path) -> list[int]:
-    place = folder / "checkpoints"
-    names = [path.name for path in place.iterdir()] if place.exists() else []
-    return [int(name) for name in names if name.isdigit()]
-
-
 def newest_checkpoint(folder: epath.Path) -> int | None:
     """The step of a run's newest checkpoint, readable or not."""
-    return max(_checkpoints(folder), default=None)
+    return max(saved_steps(folder / "checkpoints"), default=None)
 
 
 def describe(place: Place) -> dict[str, Any]:
@@ -195,7 +192,9 @@ def describe(place: Place) -> dict[str, Any]:
         "findings": done.get("findings") or [],
         "best": done.get("best"),
         "curves": curves,
-        "pictures": [{"step": s, "file": f"samples/{path.name}"} for s, path in pictures(folder)],
+        "pictures": [
+            {"step": step, "file": f"samples/{path.name}"} for step, path in saved_samples(folder)
+        ],
         "scores": with_problems(lambda: read_scores(folder), None),
     }
 
@@ -206,15 +205,6 @@ def _command(recorded: dict[str, Any]) -> str | None:
         return "python experiments/" + tables.command(settings.read(recorded, "its config"))
     except ValueError:
         return None
-
-
-def pictures(folder: epath.Path) -> list[tuple[int, epath.Path]]:
-    """The pictures of a run's samples and their steps, in order."""
-    found = []
-    for path in (folder / "samples").glob("step_*.png"):
-        if match := re.fullmatch(r"step_(\d+)\.png", path.name):
-            found.append((int(match[1]), path))
-    return sorted(found)
 
 
 def read_scores(folder: epath.Path) -> dict[str, Any] | None:
@@ -244,71 +234,3 @@ def read_scores(folder: epath.Path) -> dict[str, Any] | None:
 
 def _read_if_there(path: epath.Path) -> dict[str, Any]:
     return json_files.read(path) if path.exists() else {}
-
-
-def make_curves(rows: Sequence[dict]) -> dict[str, dict[str, Any]]:
-    """The curves of logged rows: of each quantity steps, values, and the ends of a band.
-
-    Of several seeds the value is their mean, and the band a standard error of it each way. Beyond
-    500 rows a point is the mean of `rows_each` of them, and of one seed the band is their range.
-    """
-    names = dict.fromkeys(
-        name
-        for row in rows
-        for name in row
-        if name not in ("step", "seconds") and not name.endswith(("_stderr", "_seeds"))
-    )
-    curves = {}
-    for name in names:
-        points = [(row["step"], *_point(row, name)) for row in rows if name in row]
-        if any(math.isfinite(value) for _, value, _ in points):
-            curves[name] = _thin(np.array(points, float))
-    return curves
-
-
-def _point(row: dict, name: str) -> tuple[float, float]:
-    """A value and its standard error over seeds, which is 0 of one."""
-    value = row[name]
-    if isinstance(value, list):  # a probe of each seed
-        seen = [v for v in value if v is not None]
-        several = len(seen) > 1
-        error = float(np.std(seen, ddof=1)) / len(seen) ** 0.5 if several else 0.0
-        return (float(np.mean(seen)) if seen else math.nan), error
-    if not isinstance(value, (int, float)) or isinstance(value, bool):
-        return math.nan, 0.0
-    return value, row.get(f"{name}_stderr") or 0.0
-
-
-def _thin(points: np.ndarray) -> dict[str, Any]:
-    """A curve of rows [step, value, error]."""
-    size = -(-len(points) // MOST_POINTS)
-    blocks = [points[i : i + size] for i in range(0, len(points), size)]
-    steps = [int(block[-1, 0]) for block in blocks]
-    values = [_over(np.mean, block[:, 1]) for block in blocks]
-    low = high = None
-    if points[:, 2].any():
-        errors = [_over(np.mean, block[:, 2]) for block in blocks]
-        low, high = (
-            [
-                None if value is None or error is None else value + sign * error
-                for value, error in zip(values, errors, strict=True)
-            ]
-            for sign in (-1, 1)
-        )
-    elif size > 1:
-        low, high = ([_over(f, block[:, 1]) for block in blocks] for f in (np.min, np.max))
-    columns = {"values": values, "low": low, "high": high}
-    return {"steps": steps, "rows_each": size} | {k: _short(v) for k, v in columns.items()}
-
-
-def _over(f, values: np.ndarray) -> float | None:
-    """A function of the finite ones."""
-    finite = values[np.isfinite(values)]
-    return float(f(finite)) if len(finite) else None
-
-
-def _short(values: Iterable[float | None] | None) -> list[float | None] | None:
-    """With six digits, which is more than a screen shows."""
-    if values is None:
-        return None
-    return [None if v is None else float(f"{v:.6g}") for v in values]

@@ -3,12 +3,15 @@
 import contextlib
 import errno
 import http.server
+import re
 import socketserver
 import urllib.parse
 
 from jaxgan.commands.page_site import Site
 
 HOST = "127.0.0.1"
+# What an address of this machine says. The port may be another one, forwarded to this.
+OWN_HOSTS = re.compile(r"(127\.0\.0\.1|localhost)(:\d+)?", re.IGNORECASE)
 TYPES = {
     "html": "text/html; charset=utf-8",
     "css": "text/css; charset=utf-8",
@@ -58,13 +61,23 @@ class Handler(http.server.BaseHTTPRequestHandler):
     server: Server
 
     def do_GET(self) -> None:
-        """Sends a file, or says that there is none."""
+        """Sends a file, or says why not.
+
+        A website may let its name point to this machine, and so read what is here as its own. The
+        browser then sends that name.
+        """
+        host = self.headers.get("Host", "")
+        if not OWN_HOSTS.fullmatch(host):
+            self._send(403, f"open this page at 127.0.0.1 or localhost, not {host!r}\n".encode())
+            return
         name = urllib.parse.unquote(urllib.parse.urlsplit(self.path).path).removeprefix("/")
         name = name or "index.html"
         try:
-            self._send(200, self.server.site.read(name), TYPES.get(name.rpartition(".")[2], ""))
-        except KeyError:
-            self._send(404, b"the page has no such file\n")
+            make = self.server.site.find(name)
+            if make is None:
+                self._send(404, b"the page has no such file\n")
+            else:
+                self._send(200, make(), TYPES.get(name.rpartition(".")[2], ""))
         except (ValueError, OSError) as error:  # a folder that is gone or cannot be read
             self._send(500, f"{error}\n".encode())
 

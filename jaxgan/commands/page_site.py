@@ -1,23 +1,26 @@
 """The files of the page, each by its path: what a server sends, and what an export writes."""
 
 import collections
+import dataclasses
 import importlib.resources
 import json
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
 import jaxgan
-from jaxgan import data, plots
-from jaxgan.commands import page_runs, page_words, settings
+from jaxgan import data, export, plots
+from jaxgan.commands import page_places, page_runs, page_words, settings
 from jaxgan.commands.page_runs import Place
 from jaxgan.training import load
+from jaxgan.training.pictures import saved_samples
 
 MOST_MODELS = 8  # that are kept: a large generator has tens of megabytes
 POINTS = 1500  # of the data that are drawn under samples
+MADE_BY = "jaxgan"  # in page.json, which tells such a page's folder from others
 
 
 class Site:
@@ -29,7 +32,8 @@ class Site:
 
     Args:
       folders: of runs, or folders that hold runs.
-      live: whether a reload shows newer data.
+      live: whether a reload shows newer data. If not, the page may be published: no file says
+        where something is on this machine.
 
     Raises:
       ValueError: if a folder is missing or holds no run, or there are too many runs.
@@ -47,12 +51,38 @@ class Site:
         yield from self._static
         for place in self.places:
             yield f"data/{place.id}/run.json"
-            for _, path in page_runs.pictures(place.folder):
+            for _, path in saved_samples(place.folder):
                 yield f"data/{place.id}/samples/{path.name}"
             yield f"data/{place.id}/generator.json"
             if self._generator(place)[1]:
                 yield f"data/{place.id}/generator.onnx"
         yield "data/page.json"
+
+    def find(self, name: str) -> Callable[[], bytes] | None:
+        """What reads or makes a file; None if the page has no such file.
+
+        Raises:
+          OSError: if a folder of a run cannot be read. Making a file may raise it too, or a
+            ValueError where a folder is gone.
+        """
+        if name in self._static:
+            return self._static[name].read_bytes
+        if name == "data/page.json":
+            return lambda: _json(self._page())
+        part, _, rest = name.partition("/")
+        id, _, file = rest.partition("/")
+        place = next((place for place in self.places if place.id == id), None)
+        if part != "data" or place is None:
+            return None
+        if file == "run.json":
+            return lambda: _json(self._public(place, page_runs.describe(place)))
+        if file == "generator.json":
+            return lambda: _json(self._public(place, self._generator(place)[0]))
+        if file == "generator.onnx":
+            model = self._generator(place)[1]
+            return (lambda: model) if model else None
+        pictures = {f"samples/{path.name}": path for _, path in saved_samples(place.folder)}
+        return pictures[file].read_bytes if file in pictures else None
 
     def read(self, name: str) -> bytes:
         """What a file holds.
@@ -61,34 +91,24 @@ class Site:
           KeyError: if the page has no such file.
           ValueError: if a folder of runs is gone.
         """
-        if name in self._static:
-            return self._static[name].read_bytes()
-        if name == "data/page.json":
-            return _json(self._page())
-        part, _, rest = name.partition("/")
-        id, _, file = rest.partition("/")
-        place = next((place for place in self.places if place.id == id), None)
-        if part != "data" or place is None:
+        if (make := self.find(name)) is None:
             raise KeyError(name)
-        if file == "run.json":
-            return _json(page_runs.describe(place))
-        if file == "generator.json":
-            return _json(self._generator(place)[0])
-        if file == "generator.onnx" and (model := self._generator(place)[1]):
-            return model
-        for _, path in page_runs.pictures(place.folder):
-            if file == f"samples/{path.name}":
-                return path.read_bytes()
-        raise KeyError(name)
+        return make()
+
+    def _public(self, place: Place, content: dict[str, Any]) -> dict[str, Any]:
+        """What the page says of a run; where things are only while it is this machine's own."""
+        return content if self._live else page_places.cut(content, page_places.of(place))
 
     def _page(self) -> dict[str, Any]:
-        self.places = page_runs.find(self._folders)  # there may be new ones
+        if self._live:
+            self.places = page_runs.find(self._folders)  # there may be new ones
         return {
+            "made_by": MADE_BY,
             "version": jaxgan.__version__,
             "live": self._live,
             "written": time.strftime("%Y-%m-%d %H:%M"),
             "words": page_words.tables(),
-            "runs": [page_runs.summarise(place) for place in self.places],
+            "runs": [self._public(place, page_runs.summarise(place)) for place in self.places],
         }
 
     def _generator(self, place: Place) -> tuple[dict[str, Any], bytes]:
@@ -112,15 +132,16 @@ def make_generator(place: Place) -> tuple[dict[str, Any], bytes]:
     Where there is none: a reason, and no file.
     """
     try:
-        from jaxgan import export  # which needs onnx
-
         config = settings.of_run(place.folder)
         run = load(place.folder, settings.model_of_run(place.folder), warn=lambda line: None)
         shape = run.model.game.data_shape
         if not plots.can_draw(shape):
             raise ValueError(f"samples of shape {list(shape)} are neither images nor 2-D points")
-        model = export.to_onnx(run)
-    except (ValueError, OSError, ImportError) as error:
+        export.check_samples(run)
+        # What a file says of the run is read by whoever has the page.
+        public = page_places.cut(run.settings, page_places.of(place))
+        model = export.to_onnx(dataclasses.replace(run, settings=public))
+    except (ValueError, OSError) as error:
         return {"reason": " ".join(str(error).split())}, b""
     return {
         "file": "generator.onnx",

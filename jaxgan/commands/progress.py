@@ -1,13 +1,13 @@
 """A run's progress as a GIF, made of its pictures."""
 
 import io
-import re
 
 import numpy as np
 from etils import epath
 from PIL import Image, ImageDraw, ImageFont
 
 from jaxgan.commands import settings
+from jaxgan.training.pictures import saved_samples
 
 GIF_FRAMES, GIF_MILLISECONDS, GIF_LAST_MILLISECONDS = 60, 6000, 2000
 
@@ -19,15 +19,14 @@ def make_gif(folder: epath.Path) -> bytes:
       ValueError: if the folder holds no run, or no pictures yet.
     """
     settings.of_run(folder)
-    steps = {}
-    for path in (folder / "samples").glob("step_*.png"):
-        if match := re.fullmatch(r"step_(\d+)\.png", path.name):
-            steps[int(match[1])] = path
-    if not steps:
+    pictures = saved_samples(folder)
+    if not pictures:
         raise ValueError(f"{folder} has no pictures of samples yet")
-    order = sorted(steps)
-    chosen = np.unique(np.linspace(0, len(order) - 1, GIF_FRAMES).round().astype(int))
-    frames = [add_caption(steps[order[i]].read_bytes(), f"step {order[i]:,}") for i in chosen]
+    chosen = np.unique(np.linspace(0, len(pictures) - 1, GIF_FRAMES).round().astype(int))
+    frames = [
+        add_caption(path.read_bytes(), f"step {step:,}")
+        for step, path in (pictures[i] for i in chosen)
+    ]
     each = min(500, max(40, GIF_MILLISECONDS // len(frames)))
     durations = [each] * (len(frames) - 1) + [GIF_LAST_MILLISECONDS]
     file = io.BytesIO()

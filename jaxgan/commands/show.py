@@ -4,7 +4,9 @@ Prints an address of this machine; a reload shows what has been trained since. `
 writes the page as files for any file server.
 """
 
+import contextlib
 import dataclasses
+import re
 from collections.abc import Sequence
 
 from etils import epath
@@ -12,7 +14,9 @@ from etils import epath
 from jaxgan.commands import endings
 from jaxgan.commands.flags import given, read
 from jaxgan.commands.page_server import Server
-from jaxgan.commands.page_site import Site
+from jaxgan.commands.page_site import MADE_BY, Site
+from jaxgan.training import json_files
+from jaxgan.training.pictures import saved_samples
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,13 +92,7 @@ def write(site: Site, folder: epath.Path) -> None:
     Raises:
       ValueError: if the folder holds something else than such a page.
     """
-    there = folder / "data" / "page.json"
-    if folder.exists() and not (folder.is_dir() and (there.exists() or not any(folder.iterdir()))):
-        raise ValueError(
-            f"{folder} holds other files: give --export a new or an empty folder, or that of an "
-            "earlier page."
-        )
-    before = set((folder / "data").glob("*/*")) | set((folder / "data").glob("*/samples/*"))
+    before = earlier(folder)
     size = 0
     for name in site.names():
         content, path = site.read(name), folder / name
@@ -102,7 +100,7 @@ def write(site: Site, folder: epath.Path) -> None:
         path.write_bytes(content)
         size += len(content)
         before.discard(path)
-    for path in before:  # of runs that the page no longer shows
+    for path in before:  # of runs that the page no longer shows, or shows without a generator
         if path.is_file():
             path.unlink()
     print(f"{_count(site)}, {size / 1e6:.1f} MB: {folder / 'index.html'}")
@@ -110,6 +108,30 @@ def write(site: Site, folder: epath.Path) -> None:
         f"To look at it: python -m http.server --bind 127.0.0.1 --directory {folder} 8000\n"
         "and open http://127.0.0.1:8000/ (browsers do not run it from file://)"
     )
+
+
+def earlier(folder: epath.Path) -> set[epath.Path]:
+    """The files that an earlier page has written of its runs in a folder, there or not.
+
+    Raises:
+      ValueError: if the folder holds something else than such a page.
+    """
+    page = {}
+    with contextlib.suppress(ValueError):  # there is none, or it is damaged
+        page = json_files.read(folder / "data" / "page.json")
+    if page.get("made_by") != MADE_BY:
+        if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
+            raise ValueError(
+                f"{folder} holds other files: give --export a new or an empty folder, or that of "
+                "an earlier page."
+            )
+        return set()
+    ids = [run["id"] for run in page["runs"]]
+    found = set()
+    for place in (folder / "data" / id for id in ids if re.fullmatch(r"[\w-]+", id)):
+        found |= {place / name for name in ("run.json", "generator.json", "generator.onnx")}
+        found |= {path for _, path in saved_samples(place)}
+    return found
 
 
 def _count(site: Site) -> str:

@@ -36,7 +36,7 @@ def check_samples(run: Run, seed_index: int = 0) -> None:
     if not np.isfinite(run.generate(latents, seed_index, labels)).all():
         raise ValueError(
             "the run's generator makes numbers that are not finite: its training has diverged. "
-            "Export its best state (--best), or another run."
+            "Export its best state (export.py --best), or another run."
         )
 
 

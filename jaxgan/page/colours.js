@@ -1,9 +1,10 @@
 // One look per run, the same everywhere: colours of Okabe and Ito, which those see apart who see
-// red and green alike; yellow is left out, which paper shows badly. Then dashes tell apart.
+// red and green alike, in the order of jaxgan.plots; yellow is left out, which paper shows badly.
+// Then dashes tell apart.
 
 import { svg } from "./dom.js";
 
-const COLOURS = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "var(--grey)"];
+const COLOURS = ["#0072b2", "#e69f00", "#009e73", "#d55e00", "#cc79a7", "#56b4e9", "var(--grey)"];
 const DASHES = [null, "6 3", "2 2.5"];
 
 export const MOST_SHOWN = COLOURS.length * DASHES.length;

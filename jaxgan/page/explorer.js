@@ -37,9 +37,9 @@ export class Explorer {
       "aria-label": "Place between the two samples, in percent",
       oninput: () => this.moveWay(),
     });
-    this.movePlane = latest((x, y) => this.showPlane(x, y));
-    this.moveWay = latest(() => this.showWay());
-    this.renew = latest(() => this.showAll());
+    this.movePlane = latest((x, y) => this.showPlane(x, y), (error) => this.fail("plane", error));
+    this.moveWay = latest(() => this.showWay(), (error) => this.fail("way", error));
+    this.renew = latest(() => this.showAll(), (error) => this.fail("plane", error));
     this.element = el("div", { className: "explorer" }, this.planeFigure(), this.wayFigure());
   }
 
@@ -126,6 +126,11 @@ export class Explorer {
     this.show("way", this.there, sample, `${Math.round(100 * t)}% of the way`);
   }
 
+  fail(what, error) {
+    this.where[what].textContent = `This cannot be drawn: ${error.message}`;
+    delete this.where[what].dataset.place;
+  }
+
   show(what, canvas, sample, text) {
     const of_class = this.label === null ? "" : `, class ${this.label}`;
     const at = this.points ? `: the point (${number(sample[0])}, ${number(sample[1])})` : "";
@@ -141,21 +146,23 @@ function pairs(samples) {
   return Array.from({ length: samples.length / 2 }, (_, i) => [samples[2 * i], samples[2 * i + 1]]);
 }
 
-// A function that runs once at a time: of the calls meanwhile the last one follows.
-function latest(run) {
+// A function that runs once at a time: of the calls meanwhile the last one follows. Calls
+// failed(error) where it throws.
+function latest(run, failed) {
   let running = false, waiting = null;
   return async (...values) => {
     waiting = values;
     if (running) return;
     running = true;
-    try {
-      while (waiting) {
-        const next = waiting;
-        waiting = null;
+    while (waiting) {
+      const next = waiting;
+      waiting = null;
+      try {
         await run(...next);
+      } catch (error) {
+        failed(error);
       }
-    } finally {
-      running = false;
     }
+    running = false;
   };
 }

@@ -3,7 +3,7 @@
 import { swatch } from "./colours.js";
 import { el } from "./dom.js";
 
-// Where things are makes no difference.
+// Where things are makes no difference. Files to publish do not say it.
 const PLACES = new Set(["workdir", "data_dir", "cache_dir"]);
 
 export function showSettings(place, runs) {

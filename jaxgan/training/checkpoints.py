@@ -59,7 +59,7 @@ class Checkpoints:
             from orbax.checkpoint import checkpoint_managers as kept
 
             policies = [kept.LatestN(self._newest)]
-            policies.append(kept.CustomSteps(_steps(self._folder)[: -self._newest]))
+            policies.append(kept.CustomSteps(saved_steps(self._folder)[: -self._newest]))
             policies.append(kept.CustomSteps(self._protected))  # which orbax reads at every save
             if self._keep_period:
                 policies.append(kept.EveryNSteps(self._keep_period))
@@ -124,7 +124,7 @@ class Checkpoints:
           SaveError: if one that was still being written cannot be.
         """
         self.wait()
-        if self._opened is None and not _steps(self._folder):  # the same in each process
+        if self._opened is None and not saved_steps(self._folder):  # the same in each process
             return None
         unreadable: list[int] = []
         for step in sorted(self._manager.all_steps(), reverse=True):
@@ -234,7 +234,8 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, MemoryError)
 
 
-def _steps(folder: epath.Path) -> list[int]:
+def saved_steps(folder: epath.Path) -> list[int]:
+    """The steps that have a checkpoint in a folder, in order, whether it can be read or not."""
     names = [path.name for path in folder.iterdir()] if folder.exists() else []
     return sorted(int(name) for name in names if name.isdigit())
 

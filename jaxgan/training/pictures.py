@@ -3,6 +3,7 @@
 The first of several processes draws them, of the first seed's samples.
 """
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -48,6 +49,15 @@ def save_samples(job, step: int, samples: np.ndarray) -> epath.Path:
     path = job.folder.path / "samples" / f"step_{step:08d}.png"
     plots.save_samples(path, samples, job.dataset, title(job, step))
     return path
+
+
+def saved_samples(folder: epath.Path) -> list[tuple[int, epath.Path]]:
+    """The steps whose samples were drawn in a run's folder, in order, and their pictures."""
+    found = []
+    for path in (folder / "samples").glob("step_*.png"):
+        if match := re.fullmatch(r"step_(\d+)\.png", path.name):
+            found.append((int(match[1]), path))
+    return sorted(found)
 
 
 def save_curves(job, best: Mapping[str, Any] | None = None, diverged: int | None = None) -> None:
