@@ -68,6 +68,7 @@ def named(kind):
     return found
 
 
+STEPS = r"steps=[\d_]+(, batch_size=\d+)?"  # which programs give in full, and tests shorten
 PYTHON = named("python")
 PROGRAMS = {
     name: text
@@ -94,7 +95,7 @@ def test_a_program_is_short_and_runs(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     images = np.random.default_rng(0).integers(0, 256, (32, 28, 28, 1)).astype(np.uint8)
     np.save("images.npy", images)
-    short, count = re.subn(r"steps=[\d_]+", "steps=2, batch_size=8, parallel='jit'", program)
+    short, count = re.subn(STEPS, "steps=2, batch_size=8, parallel='jit'", program)
     assert count == program.count("fit(")
     scope: dict = {}
     exec(short, scope)
