@@ -47,10 +47,10 @@ def draw_projection(
     words = [f"{error:.3f}" for error in errors]
     if labels is not None:
         words = [f"class {label}\n{word}" for label, word in zip(labels, words, strict=True)]
-    pixels = to_uint8(x), to_uint8(samples)
+    x, samples = to_uint8(x), to_uint8(samples)
     for row, axes in enumerate(figure.subplots(rows, squeeze=False)[:, 0]):
         part = slice(row * columns, (row + 1) * columns)
-        _draw_row(axes, *(images[part] for images in pixels), words[part], columns)
+        _draw_row(axes, x[part], samples[part], words[part], columns)
     figure.suptitle(title, fontsize=style.TITLE)
     return figure
 
