@@ -266,6 +266,11 @@ NUMBERS = {
     "choice": lambda x: jnp.where(jnp.isfinite(jnp.log(x - 1)) & (x != 1), x, -1),
     "sum": lambda x: jnp.cumsum(x, 1) + jnp.argmax(x, 1)[:, None] + jnp.any(x > 1, 1)[:, None],
     "tile": lambda x: jnp.tile(x, (1, 2)).reshape(x.shape[0], 2, -1)[:, ::-1].sum(1),
+    "repeat": lambda x: jnp.repeat(x, 3, axis=1),
+    "copies": lambda x: jnp.broadcast_to(x[:, None, None, None], (x.shape[0], 1, 3, 1, 7)).reshape(
+        x.shape[0], 3, 1, 7
+    ),
+    "constants": lambda x: x[:, :1] + (jnp.ones((x.shape[0], 1)) * 2 + 1)[:, :, None].sum(1),
     "dilated": lambda x: jax.lax.pad(x, 0.5, [(0, 0, 0), (1, -1, 2)])[:, 2:9],
 }
 
