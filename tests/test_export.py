@@ -357,7 +357,8 @@ def test_torch_fidelity_gets_bytes_in_three_channels(name, num_classes):
     assert images.shape == (11, 3, height, width) and images.dtype == np.uint8
     labels = None if num_classes is None else classes_of(latents[:, 5], num_classes)
     ours = data.to_uint8(run.generate(latents[:, :5], labels=labels)).transpose(0, 3, 1, 2)
-    assert np.abs(images.astype(int) - ours).max() <= 1
+    differences = np.abs(images.astype(int) - ours)
+    assert differences.max() <= 1 and differences.mean() < 0.01  # rounding at a half
     if channels == 1:
         assert (images == images[:, :1]).all()
 
