@@ -266,6 +266,11 @@ NUMBERS = {
     "choice": lambda x: jnp.where(jnp.isfinite(jnp.log(x - 1)) & (x != 1), x, -1),
     "sum": lambda x: jnp.cumsum(x, 1) + jnp.argmax(x, 1)[:, None] + jnp.any(x > 1, 1)[:, None],
     "tile": lambda x: jnp.tile(x, (1, 2)).reshape(x.shape[0], 2, -1)[:, ::-1].sum(1),
+    "repeat": lambda x: jnp.repeat(x, 3, axis=1),
+    "copies": lambda x: jnp.broadcast_to(x[:, None, None, None], (x.shape[0], 1, 3, 1, 7)).reshape(
+        x.shape[0], 3, 1, 7
+    ),
+    "constants": lambda x: x[:, :1] + (jnp.ones((x.shape[0], 1)) * 2 + 1)[:, :, None].sum(1),
     "dilated": lambda x: jax.lax.pad(x, 0.5, [(0, 0, 0), (1, -1, 2)])[:, 2:9],
 }
 
@@ -352,7 +357,8 @@ def test_torch_fidelity_gets_bytes_in_three_channels(name, num_classes):
     assert images.shape == (11, 3, height, width) and images.dtype == np.uint8
     labels = None if num_classes is None else classes_of(latents[:, 5], num_classes)
     ours = data.to_uint8(run.generate(latents[:, :5], labels=labels)).transpose(0, 3, 1, 2)
-    assert np.abs(images.astype(int) - ours).max() <= 1
+    differences = np.abs(images.astype(int) - ours)
+    assert differences.max() <= 1 and differences.mean() < 0.01  # rounding at a half
     if channels == 1:
         assert (images == images[:, :1]).all()
 

@@ -66,7 +66,8 @@ def apply(graph: Graph, kind: str, *values: Value, dtype: Any = None, **attribut
         kind, values = "Add", (values[0], dataclasses.replace(values[1], known=-values[1].known))
     if kind == "Max" and rank and _is_zero(values[1]) and np.issubdtype(dtype, np.floating):
         kind, values = "Relu", values[:1]
-    names = [_operand(graph, value, order) for value in values]
+    computed = any(value.known is None and value.shape for value in values)
+    names = [_operand(graph, value, order, computed) for value in values]
     shape = _common(value.shape for value in values)
     held = _common(value.held for value in values)
     return Value(shape, dtype, graph.node(kind, *names, **attributes), None, held, order)
@@ -88,8 +89,8 @@ def _one_more(value, rank):
     raise ValueError(f"it meets arrays of {len(value.shape)} and {rank} axes.")
 
 
-def _operand(graph, value, order):
-    if value.known is not None and value.known.size == 1:
+def _operand(graph, value, order, computed):
+    if computed and value.known is not None and value.known.size == 1:
         return graph.constant(value.known.reshape(()), value.name)
     return graph.held(value, order if value.shape else ())
 

@@ -135,12 +135,15 @@ class Graph:
             ("", []) if node is None or value.known is not None else (node.op_type, [*node.input])
         )
 
+    def array(self, name: str) -> np.ndarray | None:
+        """The constant of this name, if there is one."""
+        constant = self.constants.get(name)
+        return None if constant is None else numpy_helper.to_array(constant)
+
     def number(self, name: str) -> float | None:
         """The constant of this name, if it is a single number."""
-        constant = self.constants.get(name)
-        if constant is None or constant.dims:
-            return None
-        return float(numpy_helper.to_array(constant))
+        array = self.array(name)
+        return None if array is None or array.ndim else float(array)
 
     def needed(self, output: str) -> tuple[list[onnx.NodeProto], list[onnx.TensorProto]]:
         """The nodes and constants that an output is made of."""

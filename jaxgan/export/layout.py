@@ -63,15 +63,18 @@ def _enlarged(graph, value, new_sizes, groups):
     kind, inputs = graph.maker(value)
     if groups is None or kind != "Unsqueeze" or len(new_sizes) != 4 or value.shape == value.held:
         return None
-    kept, scales = [], [1.0] * 4
+    added, kept, repeated, scales = graph.array(inputs[1]), [], [], [1.0] * 4
     for axes, new in groups:
         if len(new) != 1 or len(axes) > 2 or value.held[axes[0]] != value.shape[axes[0]]:
             return None
         kept.append(axes[0])
         if len(axes) == 2:
-            if value.held[axes[1]] != 1:
+            if value.held[axes[1]] != 1 or not isinstance(value.shape[axes[1]], int):
                 return None
+            repeated.append(value.order.index(axes[1]))
             scales[new[0]] = float(value.shape[axes[1]])
+    if added is None or sorted(repeated) != sorted(added):
+        return None
     order = [kept.index(axis) for axis in value.order if axis in kept]
     size = [scales[axis] for axis in order]
     name = graph.node(
