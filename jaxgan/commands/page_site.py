@@ -137,10 +137,10 @@ def make_generator(place: Place) -> tuple[dict[str, Any], bytes]:
         shape = run.model.game.data_shape
         if not plots.can_draw(shape):
             raise ValueError(f"samples of shape {list(shape)} are neither images nor 2-D points")
-        export.check_samples(run)
         # What a file says of the run is read by whoever has the page.
         public = page_places.cut(run.settings, page_places.of(place))
         model = export.to_onnx(dataclasses.replace(run, settings=public))
+        export.check_onnx(run, model)
     except (ValueError, OSError) as error:
         return {"reason": " ".join(str(error).split())}, b""
     return {
