@@ -1,11 +1,8 @@
-"""Exported files make what the run makes: every network, any batch, and without jaxgan."""
+"""Exported files make what the run makes: every network, every preset's, for any batch."""
 
 import dataclasses
 import functools
-import pathlib
-import re
-import subprocess
-import sys
+import itertools
 
 import flax.linen as nn
 import jax
@@ -15,18 +12,16 @@ import onnx
 import optax
 import pytest
 from flax import nnx
-from PIL import Image
 
 import jaxgan
 from jaxgan import data, export, losses, networks
-from jaxgan.commands import export as command
-from jaxgan.commands import train
-from jaxgan.commands.main import PROGRAMS
+from jaxgan.commands import presets, settings
+from jaxgan.commands.config import LOSSES, MODELS
 from jaxgan.export.fidelity import classes_of
+from jaxgan.gan import abstract_state
 from jaxgan.training import Run
 
 onnxruntime = pytest.importorskip("onnxruntime")
-ROOT = pathlib.Path(__file__).parents[1]
 
 PAIRS = {
     "mlp": functools.partial(networks.mlp, (8, 8, 1), 5, 8, 2),
@@ -182,6 +177,64 @@ def test_a_file_says_what_it_holds():
     assert "ConvTranspose_0/kernel" in {constant.name for constant in model.graph.initializer}
 
 
+# The presets' networks --------------------------------------------------------------------------
+
+SHAPES = {
+    **dict.fromkeys(data.TOYS, (2,)),
+    "digits": (8, 8, 1),
+    "mnist": (28, 28, 1),
+    "fashion_mnist": (28, 28, 1),
+    "stacked_mnist": (28, 28, 3),
+    "cifar10": (32, 32, 3),
+}
+
+
+def presets_with_other_generators():
+    """Of all losses, data, networks and kinds of presets one for each generator, by its name.
+
+    It is narrow: how wide it is changes no operation.
+    """
+    found = {}
+    for dataset, shape in SHAPES.items():
+        kinds = ("auto",) if dataset in (*data.TOYS, "digits") else presets.KINDS
+        sizes = (None, 64, "48x96") if dataset == "cifar10" else (None,)
+        for kind, loss, model, size in itertools.product(kinds, LOSSES, MODELS, sizes):
+            if (
+                (loss == "began" and model not in ("auto", "mlp"))  # it has an autoencoder
+                or (len(shape) == 1 and model not in ("auto", "mlp"))
+                or (model == "dcgan" and size == "48x96")  # it makes squares
+            ):
+                continue
+            config = presets.preset(loss, dataset, model, kind=kind, image_size=size)
+            config = dataclasses.replace(config, image_size=size, width=8, latent_dim=4)
+            shape_of = (*data.height_and_width(size), 3) if size else shape
+            words = [config.model, *shape_of]
+            words += [config.depth] if config.model in ("auto", "mlp") else []
+            words += ["sngan"] if config.model == "resnet" and config.spectral_norm else []
+            found.setdefault("-".join(map(str, words)), (config, shape_of))
+    return found
+
+
+PRESETS = presets_with_other_generators()
+
+
+@pytest.mark.parametrize("num_classes", [None, 10])
+@pytest.mark.parametrize("name", PRESETS)
+def test_each_presets_generator_is_exported(name, num_classes):
+    """All its weights are the same number, as it takes long to draw them."""
+    config, shape = PRESETS[name]
+    model = settings.make_model(dataclasses.replace(config, num_classes=num_classes), shape)
+    state = abstract_state(model)._replace(key=None, ema=None, ema_stats=None)
+    state = jax.tree.map(lambda x: np.full(x.shape, 0.01, x.dtype), state)
+    content = export.to_onnx(Run(model, state, 1, [], True, {}))
+    [output] = onnx.load_from_string(content).graph.output
+    sizes = [d.dim_param or d.dim_value for d in output.type.tensor_type.shape.dim]
+    assert sizes == ["N", *shape]
+    latents, labels = np.ones((2, config.latent_dim), np.float32), np.arange(2)
+    samples = drawn(content, latents, None if num_classes is None else labels)
+    assert samples.shape == (2, *shape) and np.isfinite(samples).all()
+
+
 # Users' own networks ----------------------------------------------------------------------------
 
 
@@ -205,6 +258,22 @@ class Linen(nn.Module):
         x = nn.hard_swish(nn.Conv(4, (3, 3), feature_group_count=2)(x))
         x = nn.ConvTranspose(3, (3, 3), padding="VALID", transpose_kernel=True)(x)
         return jnp.tanh(jnp.flip(x[:, 1:-1, 1:-1], 1))
+
+
+class Sorted(nn.Module):
+    """What ONNX cannot express."""
+
+    @nn.compact
+    def __call__(self, x):
+        return jnp.sort(x, 1)
+
+
+class Sorting(nn.Module):
+    latent_dim = 5
+
+    @nn.compact
+    def __call__(self, z):
+        return Sorted(name="order")(nn.Dense(3)(z))
 
 
 class Nnx(nnx.Module):
@@ -290,35 +359,46 @@ def test_an_operation_keeps_its_digits(name):
 
 
 def test_what_onnx_lacks_is_refused_by_name_and_place():
-    class Sorted(nn.Module):
-        @nn.compact
-        def __call__(self, x):
-            return jnp.sort(x, 1)
-
-    class Generator(nn.Module):
-        latent_dim = 5
-
-        @nn.compact
-        def __call__(self, z):
-            return Sorted(name="order")(nn.Dense(3)(z))
-
-    run = run_of(Generator())
-    with pytest.raises(
-        ValueError, match=r"operation sort in Generator/order cannot.*StableHLO"
-    ) as e:
+    run = run_of(Sorting())
+    with pytest.raises(ValueError, match=r"operation sort in Sorting/order cannot.*StableHLO") as e:
         export.to_onnx(run)
     assert "\n" not in str(e.value)
     assert export.check_stablehlo(run, export.to_stablehlo(run)) == 0
 
 
-def test_a_network_that_asks_for_its_batch_is_told_what_to_write():
+ASKING = {
+    "len": lambda z: z.reshape(len(z), 5),
+    "range": lambda z: z + sum(range(z.shape[0])),
+    "int": lambda z: z.reshape(int(z.shape[0]), 5),
+    "comparison": lambda z: z if z.shape[0] > 4 else 2 * z,
+}
+
+
+@pytest.mark.parametrize("make", [export.to_onnx, export.to_stablehlo])
+@pytest.mark.parametrize("name", ASKING)
+def test_a_network_that_asks_for_its_batch_is_told_what_to_write(name, make):
     def apply(params, z):
-        return z.reshape(len(z), 5) * params
+        return ASKING[name](z) * params
 
     run = run_of((lambda key, z: jax.random.normal(key, (5,)), apply), latent_dim=5)
-    for make in (export.to_onnx, export.to_stablehlo):
-        with pytest.raises(ValueError, match=r"apply cannot be exported.*x\.shape\[0\] for len"):
-            make(run)
+    with pytest.raises(ValueError, match=r"apply cannot be exported.*x\.shape\[0\] for len") as e:
+        make(run)
+    assert "\n" not in str(e.value)
+
+
+@pytest.mark.parametrize("make", [export.to_onnx, export.to_stablehlo])
+def test_another_mistake_of_a_network_is_raised_as_it_is(make):
+    lost = []
+
+    def apply(params, z):
+        if lost:
+            raise KeyError("the table is lost")
+        return z * params
+
+    run = run_of((lambda key, z: jax.random.normal(key, (5,)), apply), latent_dim=5)
+    lost.append(True)
+    with pytest.raises(KeyError, match="the table is lost"):
+        make(run)
 
 
 # The other forms --------------------------------------------------------------------------------
@@ -381,106 +461,48 @@ def test_a_file_that_makes_something_else_is_refused():
             getattr(export, f"check_{form}")(run, content)
 
 
-# The command ------------------------------------------------------------------------------------
-
-SMALL = ["--width=8", "--depth=1", "--latent-dim=4", "--batch-size=16", "--steps=2"]
-
-
-@pytest.fixture(scope="module")
-def digits(tmp_path_factory):
-    """The folder of a run with classes."""
-    folder = tmp_path_factory.mktemp("runs") / "digits"
-    flags = [*SMALL, "--loss=wgan", "--num-classes=10", "--parallel=jit", f"--workdir={folder}"]
-    assert not train.main(flags)
-    return folder
-
-
-@pytest.mark.parametrize("name, inputs, file", [
-    ("onnx", "latents [N, 4], labels [N] to samples [N, 8, 8, 1]", "generator.onnx"),
-    ("stablehlo", "latents [N, 4], labels [N] to samples [N, 8, 8, 1]", "generator.stablehlo"),
-    ("torch-fidelity", "latents [N, 5] to images [N, 3, 8, 8]", "torch-fidelity.onnx"),
-])  # fmt: skip
-def test_the_command_writes_a_file_and_says_so_in_a_line(digits, capsys, name, inputs, file):
-    assert not command.main([f"--workdir={digits}", f"--format={name}"])
-    [line] = capsys.readouterr().out.splitlines()
-    assert line.startswith(f"{digits / 'generated' / file}: ") and f"{inputs}, differs" in line
-    assert (digits / "generated" / file).stat().st_size > 1000
-
-
-def test_the_ending_of_out_says_the_format(digits, tmp_path):
-    for name, first in (("a.onnx", b"\x08"), ("a.stablehlo", None)):
-        assert not command.main([f"--workdir={digits}", f"--out={tmp_path / name}", "--no-ema"])
-        content = (tmp_path / name).read_bytes()
-        assert first is None or content.startswith(first)
-    jax.export.deserialize(bytearray((tmp_path / "a.stablehlo").read_bytes()))
-
-
-def test_without_onnxruntime_a_line_says_that_nothing_was_compared(digits, capsys, monkeypatch):
-    monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    assert not command.main([f"--workdir={digits}"])
-    first, second = capsys.readouterr().out.splitlines()
-    assert "Not compared with the run: pip install onnxruntime" in first
-    assert "differs" not in second
-
-
-def test_an_unfinished_run_says_where_it_is(digits, capsys):
-    (digits / "summary.json").rename(digits / "hidden")
-    try:
-        assert not command.main([f"--workdir={digits}"])
-    finally:
-        (digits / "hidden").rename(digits / "summary.json")
-    assert "The state is that of step 2 of 2." in capsys.readouterr().out
-
-
-def test_numbers_that_broke_are_not_exported():
+def test_a_file_that_is_no_onnx_is_refused():
     run = run_of(*PAIRS["points"]())
+    content = export.to_onnx(run)
+    model = onnx.load_from_string(content)
+    model.graph.node[0].op_type = "Divine"
+    reshaped = onnx.load_from_string(content)
+    reshaped.graph.output[0].type.tensor_type.shape.dim[1].dim_value = 3
+    for check in (export.check_onnx, export.check_torch_fidelity):
+        for bad in (content[:-9], model.SerializeToString(), reshaped.SerializeToString()):
+            with pytest.raises(ValueError, match="the file is no valid ONNX") as e:
+                check(run, bad)
+            assert "\n" not in str(e.value)
+
+
+def test_numbers_that_onnx_does_not_sum_are_refused():
+    def apply(params, z):
+        total = jnp.sum((z * params).astype(jnp.int8), 1, keepdims=True, dtype=jnp.int8)
+        return total.astype(jnp.float32)
+
+    run = run_of((lambda key, z: jax.random.normal(key, (5,)), apply), latent_dim=5)
+    with pytest.raises(ValueError, match=r"no valid ONNX.*int8.*StableHLO, which holds any"):
+        export.check_onnx(run, export.to_onnx(run))
+    assert export.check_stablehlo(run, export.to_stablehlo(run)) == 0
+
+
+def test_what_onnxruntime_lacks_is_refused():
+    """It finds no largest of uint32 numbers, as ONNX does."""
+
+    def apply(params, z):
+        whole = jnp.abs(z * params).astype(jnp.uint32)
+        return jnp.argmax(whole, 1, keepdims=True).astype(jnp.float32)
+
+    run = run_of((lambda key, z: jax.random.normal(key, (5,)), apply), latent_dim=5)
+    with pytest.raises(ValueError, match=r"onnxruntime cannot run the file.*ArgMax.*StableHLO"):
+        export.check_onnx(run, export.to_onnx(run))
+    assert export.check_stablehlo(run, export.to_stablehlo(run)) == 0
+
+
+@pytest.mark.parametrize("form", ["onnx", "stablehlo", "torch_fidelity"])
+def test_numbers_that_broke_are_not_exported(form):
+    run = run_of(*PAIRS["mlp"]())
     broken = run.state._replace(ema=jax.tree.map(lambda x: x * jnp.nan, run.state.ema))
+    run = dataclasses.replace(run, state=broken)
     with pytest.raises(ValueError, match="not finite: its training has diverged"):
-        export.check_samples(dataclasses.replace(run, state=broken))
-
-
-@pytest.mark.parametrize("flags, message", [
-    (["--format=onxx"], "unknown --format=onxx: did you mean onnx?"),
-    (["--out=a.pt"], "--out=a.pt must end in .stablehlo or .onnx, which says its format."),
-    (["--out=a.onnx", "--format=stablehlo"], "--out=a.onnx must end in .stablehlo with --format"),
-    (["--out=a.bin", "--format=torch-fidelity"], "--out=a.bin must end in .onnx with --format"),
-    (["--seed-index=1"], "seed_index must be from 0 to 0, got 1"),
-    (["--best"], "has no best checkpoint: it was not scored"),
-])  # fmt: skip
-def test_a_mistake_is_told_in_a_line_and_nothing_is_written(
-    digits, tmp_path, capsys, monkeypatch, flags, message
-):
-    monkeypatch.chdir(tmp_path)
-    assert command.main([f"--workdir={digits}", *flags]) == 2
-    [line] = capsys.readouterr().err.splitlines()
-    assert line.startswith("export.py: ") and message in line
-    assert not any(tmp_path.iterdir())
-
-
-def test_an_installed_package_exports_too():
-    assert "export" in PROGRAMS
-
-
-# The programs of docs/export.md ------------------------------------------------------------------
-
-PROGRAMS_OF_THE_PAGE = re.findall(
-    r"```python\n(.*?)```", (ROOT / "docs" / "export.md").read_text(), re.DOTALL
-)
-
-
-@pytest.mark.parametrize("without, suffix", [
-    (("jax", "jaxlib", "flax", "jaxgan"), "onnx"),
-    (("flax", "jaxgan", "onnx"), "stablehlo"),
-])  # fmt: skip
-def test_a_program_of_the_page_needs_no_jaxgan(digits, tmp_path, without, suffix):
-    [program] = [each for each in PROGRAMS_OF_THE_PAGE if f"digits.{suffix}" in each]
-    assert not command.main([f"--workdir={digits}", f"--out={tmp_path / 'digits'}.{suffix}"])
-    # An entry of None in sys.modules makes an import fail as if there were no such package.
-    blocks = f"import sys; sys.modules.update(dict.fromkeys({without}))\n"
-    done = subprocess.run(
-        [sys.executable, "-c", blocks + program], cwd=tmp_path, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
-    [picture] = tmp_path.glob("*.png")
-    with Image.open(picture) as image:
-        assert image.size == (80, 80)  # ten rows of ten digits, a class in each
+        getattr(export, f"check_{form}")(run, getattr(export, f"to_{form}")(run))

@@ -34,7 +34,7 @@ FRAGMENTS = {
     "scores.md: FID and its like": "takes Inception's weights",
 }
 # Pages of blocks that follow one another, with tests of their own.
-IN_A_ROW = {"latents.md": "below", "export.md": "tests/test_export.py"}
+IN_A_ROW = {"latents.md": "below", "export.md": "tests/test_export_command.py"}
 # What is started beside python and jaxgan, and has flags of its own.
 OTHERS = {"gcloud", "mypy", "pytest", "ruff", "source", "tfds"}
 # A command in a line of text.

@@ -13,7 +13,8 @@ from jaxgan import export
 from jaxgan.commands import endings, settings
 from jaxgan.commands.config import check_choice
 from jaxgan.commands.flags import read
-from jaxgan.commands.sample import write
+from jaxgan.commands.pictures import write
+from jaxgan.export.check import has_onnxruntime, seconds_to_draw
 from jaxgan.training import Run, load
 
 
@@ -61,7 +62,7 @@ class Arguments:
     ema: bool = True
     """The averaged generator; --no-ema: the one trained last."""
     time: bool = False
-    """Say too how long 64 samples take in onnxruntime, and in jaxgan."""
+    """Say too how long 64 samples take from the file, by onnxruntime or jax, and in jaxgan."""
 
 
 @endings.ends_in_a_line("export.py")
@@ -69,22 +70,30 @@ def main(arguments: list[str]) -> int:
     """Runs the command line; returns 0, 2 for bad input, or 130 if interrupted."""
     options = read(Arguments, arguments, "export.py")
     name = choose_format(options.format, options.out)
-    if options.time and (name != "onnx" or not export.has_onnxruntime()):
-        raise ValueError("--time goes with --format=onnx, and needs onnxruntime (pip install it).")
+    check_time(options.time, name)
     form, folder = FORMATS[name], epath.Path(options.workdir)
     out = epath.Path(options.out or folder / "generated" / (form.name + form.suffix))
     run = load(folder, settings.model_of_run(folder), best=options.best)
     run = run if options.ema else run.without_average()
-    export.check_samples(run, options.seed_index)
     content = form.make(run, options.seed_index)
     difference = form.check(run, content, options.seed_index)
     write(out, content)
     report(run, name, out, content, difference, options)
     if options.time:
-        seconds = export.seconds_to_draw(run, content, options.seed_index)
+        is_onnx = name == "onnx"
+        seconds = seconds_to_draw(run, content, is_onnx, options.seed_index)
         theirs, ours = (1000 * each for each in seconds)
-        print(f"64 samples take {theirs:.3g} ms in onnxruntime, {ours:.3g} in jaxgan.")
+        reader = "onnxruntime" if is_onnx else "jax from the file"
+        print(f"64 samples take {theirs:.3g} ms in {reader}, {ours:.3g} in jaxgan.")
     return 0
+
+
+def check_time(asked: bool, name: str) -> None:
+    """Raises ValueError for --time with a format that has none, or where onnxruntime is missing."""
+    if asked and name == "torch-fidelity":
+        raise ValueError("--time goes with --format=onnx or stablehlo: leave it out.")
+    if asked and name == "onnx" and not has_onnxruntime():
+        raise ValueError("--time needs onnxruntime: pip install onnxruntime, or leave it out.")
 
 
 def choose_format(name: str, out: str | None) -> str:

@@ -1,5 +1,6 @@
 """Whether a file makes what the run's generator makes."""
 
+import functools
 import importlib.util
 import time
 
@@ -7,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import onnx
+from google.protobuf.message import DecodeError
 
 from jaxgan import data
 from jaxgan.export.fidelity import classes_of, z_size
@@ -20,24 +22,12 @@ EXAMPLES = 7  # compared
 TOLERANCE = 1e-4
 # Arithmetic of 8 bits rounds by 4e-3, in each layer.
 TOLERANCE_16_BITS = 0.05
+_ILL_FORMED = (DecodeError, onnx.checker.ValidationError, onnx.shape_inference.InferenceError)
 
 
 def has_onnxruntime() -> bool:
     """Whether ONNX files can be compared with the run."""
-    try:
-        return importlib.util.find_spec("onnxruntime") is not None
-    except ValueError:  # what is in sys.modules is no module
-        return False
-
-
-def check_samples(run: Run, seed_index: int = 0) -> None:
-    """Raises ValueError unless the generator makes finite numbers."""
-    latents, labels = _inputs(run)
-    if not np.isfinite(run.generate(latents, seed_index, labels)).all():
-        raise ValueError(
-            "the run's generator makes numbers that are not finite: its training has diverged. "
-            "Export its best state (--best), or another run."
-        )
+    return importlib.util.find_spec("onnxruntime") is not None
 
 
 def check_onnx(run: Run, content: bytes, seed_index: int = 0) -> float | None:
@@ -49,10 +39,11 @@ def check_onnx(run: Run, content: bytes, seed_index: int = 0) -> float | None:
       The difference; None where onnxruntime is not installed, and the file's form alone is checked.
 
     Raises:
-      ValueError: if it is more than 1e-4, times the largest number where that is above one.
-      onnx.checker.ValidationError: if the file is not well formed.
+      ValueError: if it is more than 1e-4, times the largest number where that is above one; if the
+        run's numbers are not finite; or if the file is not well formed, or onnxruntime refuses it.
     """
-    onnx.checker.check_model(onnx.load_from_string(content), full_check=True)
+    _check_finite(run, seed_index)
+    _check_form(content)
     if not has_onnxruntime():
         return None
     latents, labels = _inputs(run)
@@ -65,10 +56,10 @@ def check_torch_fidelity(run: Run, content: bytes, seed_index: int = 0) -> float
     """The same of a file of `to_torch_fidelity`, in levels of 0 to 255: rounding may make it one.
 
     Raises:
-      ValueError: if it is more than one.
-      onnx.checker.ValidationError: if the file is not well formed.
+      ValueError: if it is more than one, or as `check_onnx`.
     """
-    onnx.checker.check_model(onnx.load_from_string(content), full_check=True)
+    _check_finite(run, seed_index)
+    _check_form(content)
     if not has_onnxruntime():
         return None
     latents = np.asarray(jax.random.normal(jax.random.key(0), (EXAMPLES, z_size(run))))
@@ -86,13 +77,12 @@ def check_stablehlo(run: Run, content: bytes, seed_index: int = 0) -> float:
     """The same of a file of `to_stablehlo`, which has the run's own precision.
 
     Raises:
-      ValueError: if the difference is more than 1e-4, or in 16 bits 0.05.
+      ValueError: if the difference is more than 1e-4, or in 16 bits 0.05, times the largest number
+        where that is above one; or if the run's numbers are not finite.
     """
-    from jax import export
-
+    _check_finite(run, seed_index)
     latents, labels = _inputs(run)
-    inputs = (latents,) if labels is None else (latents, jnp.asarray(labels, jnp.int32))
-    made = export.deserialize(bytearray(content)).call(*inputs)
+    made = _drawer(content)(*_to_call(latents, labels))
     ours = np.asarray(run.generate(latents, seed_index, labels))
     rough = has_16_bits(trace(run, seed_index).jaxpr.jaxpr)
     tolerance = TOLERANCE_16_BITS if rough else TOLERANCE
@@ -100,21 +90,21 @@ def check_stablehlo(run: Run, content: bytes, seed_index: int = 0) -> float:
 
 
 def seconds_to_draw(
-    run: Run, content: bytes, seed_index: int = 0, n: int = 64
+    run: Run, content: bytes, is_onnx: bool, seed_index: int = 0, n: int = 64
 ) -> tuple[float, float]:
-    """The shortest time that n samples take of ten: by onnxruntime from a file, and by jaxgan.
+    """The shortest time that n samples take of ten: from a file, and by jaxgan.
 
-    The file is one of `to_onnx`, and onnxruntime has a thread for each core, as it has by default.
+    The file is one of `to_onnx`, of which onnxruntime draws with a thread for each core, as it has
+    by default; or one of `to_stablehlo`, of which jax does.
     """
     latents, labels = _inputs(run, n)
-    given, session = _given(latents, labels), _session(content)
+    inputs = _to_call(latents, labels)
     generate, variables = generator_of(run, seed_index)
-    inputs = (latents,) if labels is None else (latents, labels)
-    draw = jax.jit(generate)
-    return (
-        _shortest(lambda: session.run(None, given)),
-        _shortest(lambda: jax.block_until_ready(draw(variables, inputs))),
-    )
+    if is_onnx:
+        from_file = functools.partial(_session(content).run, None, _given(latents, labels))
+    else:
+        from_file = functools.partial(jax.jit(_drawer(content)), *inputs)
+    return _shortest(from_file), _shortest(functools.partial(jax.jit(generate), variables, inputs))
 
 
 def _shortest(f, times=10):
@@ -122,7 +112,7 @@ def _shortest(f, times=10):
     seconds = []
     for _ in range(times):
         start = time.perf_counter()
-        f()
+        jax.block_until_ready(f())
         seconds.append(time.perf_counter() - start)
     return min(seconds)
 
@@ -133,6 +123,41 @@ def _inputs(run: Run, n: int = EXAMPLES) -> tuple[jax.Array, np.ndarray | None]:
     return latents, None if game.num_classes is None else np.arange(n) % game.num_classes
 
 
+def _check_finite(run, seed_index):
+    latents, labels = _inputs(run)
+    if not np.isfinite(run.generate(latents, seed_index, labels)).all():
+        raise ValueError(
+            "the run's generator makes numbers that are not finite: its training has diverged. "
+            "Export its best state (--best), or another run."
+        )
+
+
+def _check_form(content):
+    try:
+        onnx.checker.check_model(onnx.load_from_string(content), full_check=True)
+    except _ILL_FORMED as error:
+        raise ValueError(
+            f"the file is no valid ONNX ({_in_a_line(error)}). Export as StableHLO, which holds "
+            "any network."
+        ) from error
+
+
+def _in_a_line(error):
+    return " ".join(str(error).split())[:200]
+
+
+def _to_call(latents, labels):
+    """The inputs of a StableHLO file."""
+    return (latents,) if labels is None else (latents, jnp.asarray(labels, jnp.int32))
+
+
+def _drawer(content):
+    """The function that a StableHLO file holds."""
+    from jax import export  # at its first use, since importing it takes time
+
+    return export.deserialize(bytearray(content)).call
+
+
 def _given(latents, labels):
     """The inputs of an ONNX file."""
     latents = {"latents": np.asarray(latents)}
@@ -141,10 +166,17 @@ def _given(latents, labels):
 
 def _session(content):
     import onnxruntime
+    from onnxruntime.capi import onnxruntime_pybind11_state as errors
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
-    return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    try:
+        return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    except (errors.Fail, errors.InvalidGraph, errors.NotImplemented) as error:
+        raise ValueError(
+            f"onnxruntime cannot run the file ({_in_a_line(error)}). Export as StableHLO, which "
+            "holds any network."
+        ) from error
 
 
 def _ours(run, seed_index, latents, labels):

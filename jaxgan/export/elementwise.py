@@ -58,8 +58,7 @@ def apply(graph: Graph, kind: str, *values: Value, dtype: Any = None, **attribut
     dtype = np.dtype(bool) if kind in _COMPARISONS else dtype or values[-1].dtype
     if kind in _LOGICAL and values[0].dtype != np.dtype(bool):
         raise ValueError(f"ONNX has no {kind} of the bits of {values[0].dtype}.")
-    rank = max(len(value.shape) for value in values)
-    values = tuple(_of_rank(value, rank) for value in values)
+    rank = max(len(value.shape) for value in values)  # that of all but scalars
     order = _common_order(values, rank)
     if kind == "Sub" and values[1].known is not None and np.issubdtype(dtype, np.floating):
         # The same number, and onnxruntime makes one operation of a convolution and sums.
@@ -77,15 +76,6 @@ def _common_order(values, rank):
     orders = [value.order for value in values if value.known is None and value.shape]
     plain = tuple(range(rank))
     return next((order for order in orders if order != plain), plain)
-
-
-def _of_rank(value, rank):
-    """A scalar stays one: the others have as many axes as each other."""
-    return value if not value.shape or len(value.shape) == rank else _one_more(value, rank)
-
-
-def _one_more(value, rank):
-    raise ValueError(f"it meets arrays of {len(value.shape)} and {rank} axes.")
 
 
 def _operand(graph, value, order):

@@ -19,7 +19,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-OPSET, IR_VERSION = 18, 8  # onnxruntime 1.14, and what is newer
+OPSET, IR_VERSION = 18, 8  # which onnxruntime reads from 1.20 on, the oldest that is supported
 
 # Precisions that onnxruntime lacks on a CPU become float32.
 _TYPES = {

@@ -44,7 +44,6 @@ def reshape(graph, value, new_sizes, shapes=None, dimensions=None, **params):
         return larger
     if value.order == tuple(range(len(value.shape))) or groups is None:
         return graph.reshaped(value, new_sizes)
-    # Images stay in the file's order, if it has those axes side by side that become one.
     order = []
     for axes, new in sorted(groups, key=lambda group: value.order.index(group[0][0])):
         places = [value.order.index(axis) for axis in axes]

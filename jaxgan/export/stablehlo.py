@@ -1,7 +1,5 @@
 """A run's generator as a StableHLO file, which jax reads without jaxgan."""
 
-import functools
-
 import jax
 
 from jaxgan.export.trace import any_inputs, generator_of, of_any_batch
@@ -30,5 +28,5 @@ def to_stablehlo(run: Run, seed_index: int = 0) -> bytes:
     draw = jax.jit(lambda *inputs: generate(variables, inputs))
     inputs, _ = any_inputs(run)
     exporter = export.export(draw, platforms=PLATFORMS)
-    exported = of_any_batch(run, functools.partial(exporter, *inputs))
+    exported = of_any_batch(run, lambda inputs: exporter(*inputs), inputs)
     return bytes(exported.serialize())

@@ -1,6 +1,8 @@
 """A run's generator as a program of jax's operations, for a batch of any size."""
 
 import dataclasses
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -52,15 +54,19 @@ def any_inputs(run: Run, batch: int | None = None) -> tuple[tuple[jax.ShapeDtype
     return tuple(inputs), size
 
 
-def of_any_batch(run: Run, make: Any) -> Any:
-    """What `make` does with a generator whose batch is of any size.
+def of_any_batch(run: Run, make: Callable[[Any], Any], inputs: Any) -> Any:
+    """What `make` makes of the generator's inputs, such as `any_inputs` gives.
 
     Raises:
-      ValueError: if the network asks for the number.
+      ValueError: if the network asks for the size of its batch. Its other mistakes are raised as
+        they are.
     """
     try:
-        return make()
-    except Exception as error:  # any: the network is the user's
+        return make(inputs)
+    except Exception as error:
+        # jax has no error of its own for it: Python's len() says it by a TypeError, a comparison by
+        # another kind. So it is what a batch of a known size does not raise.
+        make(any_inputs(run, 2)[0])
         reason = " ".join(str(error).split())[:200]
         raise ValueError(
             f"{run.model.game.generator.name} cannot be exported: it asks for the size of its "
@@ -77,6 +83,6 @@ def trace(run: Run, seed_index: int, batch: int | None = None) -> Traced:
     """
     generate, variables = generator_of(run, seed_index)
     inputs, size = any_inputs(run, batch)
-    jaxpr = of_any_batch(run, lambda: jax.make_jaxpr(generate)(variables, inputs))
+    jaxpr = of_any_batch(run, functools.partial(jax.make_jaxpr(generate), variables), inputs)
     named = [leaf for tree in variables for leaf in named_leaves(tree)]
     return Traced(jaxpr, [(name, np.asarray(leaf)) for name, leaf in named], size)
