@@ -481,14 +481,26 @@ def test_a_file_that_is_no_onnx_is_refused():
             assert "\n" not in str(e.value)
 
 
-def test_what_onnxruntime_lacks_is_refused():
-    """It adds no bytes, which ONNX does."""
-
+def test_numbers_that_onnx_does_not_sum_are_refused():
     def apply(params, z):
-        return ((z * params).astype(jnp.int8) + jnp.int8(1)).astype(jnp.float32)
+        total = jnp.sum((z * params).astype(jnp.int8), 1, keepdims=True, dtype=jnp.int8)
+        return total.astype(jnp.float32)
 
     run = run_of((lambda key, z: jax.random.normal(key, (5,)), apply), latent_dim=5)
-    with pytest.raises(ValueError, match=r"onnxruntime cannot run the file.*Add.*StableHLO"):
+    with pytest.raises(ValueError, match=r"no valid ONNX.*int8.*StableHLO, which holds any"):
+        export.check_onnx(run, export.to_onnx(run))
+    assert export.check_stablehlo(run, export.to_stablehlo(run)) == 0
+
+
+def test_what_onnxruntime_lacks_is_refused():
+    """It finds no largest of uint32 numbers, as ONNX does."""
+
+    def apply(params, z):
+        whole = jnp.abs(z * params).astype(jnp.uint32)
+        return jnp.argmax(whole, 1, keepdims=True).astype(jnp.float32)
+
+    run = run_of((lambda key, z: jax.random.normal(key, (5,)), apply), latent_dim=5)
+    with pytest.raises(ValueError, match=r"onnxruntime cannot run the file.*ArgMax.*StableHLO"):
         export.check_onnx(run, export.to_onnx(run))
     assert export.check_stablehlo(run, export.to_stablehlo(run)) == 0
 

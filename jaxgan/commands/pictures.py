@@ -10,6 +10,7 @@ from etils import epath
 from PIL import Image
 
 from jaxgan import data
+from jaxgan.training import json_files
 
 
 def write_folder(out: epath.Path, pieces: Iterable[np.ndarray], n: int) -> None:
@@ -46,6 +47,6 @@ def png_of(image: np.ndarray) -> bytes:
 
 
 def write(path: epath.Path, content: bytes) -> None:
-    """Writes a file, and the folders it is in."""
+    """Writes a file, and the folders it is in; it is never there by half."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(content)
+    json_files.write_whole(path, content)

@@ -137,8 +137,8 @@ def _check_form(content):
         onnx.checker.check_model(onnx.load_from_string(content), full_check=True)
     except _ILL_FORMED as error:
         raise ValueError(
-            f"the file is no valid ONNX ({_in_a_line(error)}). Please report it, with the network; "
-            "StableHLO holds any."
+            f"the file is no valid ONNX ({_in_a_line(error)}). Export as StableHLO, which holds "
+            "any network."
         ) from error
 
 

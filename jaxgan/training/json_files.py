@@ -1,5 +1,6 @@
 """Files that hold one JSON object each, and are whole whenever they are read."""
 
+import contextlib
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -12,11 +13,19 @@ def write(path: epath.Path, content: Mapping[str, Any]) -> None:
     write_whole(path, json.dumps(content, indent=2) + "\n")
 
 
-def write_whole(path: epath.Path, text: str) -> None:
-    """Writes a file so that, killed at any moment, it holds all of the text or what it held."""
+def write_whole(path: epath.Path, content: str | bytes) -> None:
+    """Writes a file so that, killed at any moment, it holds all of the content or what it held."""
     part = path.with_name(path.name + ".part")
-    part.write_text(text)
-    part.replace(path)
+    try:
+        if isinstance(content, str):
+            part.write_text(content)
+        else:
+            part.write_bytes(content)
+        part.replace(path)
+    except BaseException:
+        with contextlib.suppress(OSError):  # a full disk has room again
+            part.unlink(missing_ok=True)
+        raise
 
 
 def read(path: epath.Path) -> dict[str, Any]:
