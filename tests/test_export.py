@@ -492,6 +492,19 @@ def test_numbers_that_onnx_does_not_sum_are_refused():
     assert export.check_stablehlo(run, export.to_stablehlo(run)) == 0
 
 
+@pytest.mark.parametrize(
+    ("samples", "says"),
+    [
+        (lambda z: z + jax.random.normal(jax.random.key(3), (5,)), "draws random numbers"),
+        (lambda z: z / jnp.asarray(z.shape[0], jnp.float32), "the operation dim_as_value"),
+    ],
+)
+def test_random_numbers_and_the_size_of_the_batch_are_refused(samples, says):
+    network = (lambda key, z: jnp.ones(()), lambda params, z: samples(params * z))
+    with pytest.raises(ValueError, match=f"{says}.* StableHLO"):
+        export.to_onnx(run_of(network, latent_dim=5))
+
+
 def test_what_onnxruntime_lacks_is_refused():
     """It finds no largest of uint32 numbers, as ONNX does."""
 
