@@ -500,7 +500,7 @@ def test_numbers_that_onnx_does_not_sum_are_refused():
     ],
 )
 def test_random_numbers_and_the_size_of_the_batch_are_refused(samples, says):
-    network = (lambda key, z: jnp.ones(()), lambda params, z: samples(params * z))
+    network = (lambda key, z: jax.random.normal(key), lambda params, z: samples(params * z))
     with pytest.raises(ValueError, match=f"{says}.* StableHLO"):
         export.to_onnx(run_of(network, latent_dim=5))
 

@@ -79,8 +79,8 @@ def _common_order(values, rank):
     return next((order for order in orders if order != plain), plain)
 
 
-def _operand(graph, value, order):
-    if value.known is not None and value.known.size == 1:
+def _operand(graph, value, order, computed):
+    if computed and value.known is not None and value.known.size == 1:
         return graph.constant(value.known.reshape(()), value.name)
     return graph.held(value, order if value.shape else ())
 
