@@ -110,12 +110,34 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path):
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
     try:
-        with pytest.raises(OSError, match="too large"):
+        with pytest.raises(ValueError, match=r"a.onnx cannot be written \(.*too large.* --out"):
             write(out, b"x" * 2000)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert out.read_bytes() == b"before"
     assert [path.name for path in out.parent.iterdir()] == ["a.onnx"]
+
+
+def test_a_place_that_takes_no_file_is_named(digits, tmp_path, capsys):
+    for out in (tmp_path, digits / "config.json"):
+        (tmp_path / "a.onnx").mkdir(exist_ok=True)
+        assert command.main([f"--workdir={digits}", f"--out={out / 'a.onnx'}"]) == 2
+        assert re.search(
+            r"a.onnx cannot be written \(.*\): say with --out", capsys.readouterr().err
+        )
+
+
+def test_a_file_in_another_precision_than_the_run_says_so(tmp_path, capsys):
+    folder = tmp_path / "run"
+    flags = [*SMALL, "--loss=wgan", "--precision=bfloat16", "--parallel=jit"]
+    assert not train.main([*flags, f"--workdir={folder}"])
+    capsys.readouterr()
+    for form, says in (
+        ("onnx", "differs from the run in float32, which the file computes in, by"),
+        ("stablehlo", "differs from the run by"),
+    ):
+        assert not command.main([f"--workdir={folder}", f"--format={form}"])
+        assert says in capsys.readouterr().out
 
 
 def refusal(folder, capsys, *flags):

@@ -141,7 +141,9 @@ def report(
         print("Not compared with the run: pip install onnxruntime, and export again.")
         compared = ""
     else:
-        compared = f", differs from the run by {difference:.1g}{unit} at most"
+        rounded = run.settings.get("precision", "float32") != "float32" and name != "stablehlo"
+        how = " in float32, which the file computes in," if rounded else ""
+        compared = f", differs from the run{how} by {difference:.1g}{unit} at most"
     print(f"{out}: {size(len(content))}, {inputs} to {output}{compared}")
 
 

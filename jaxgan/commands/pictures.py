@@ -47,6 +47,15 @@ def png_of(image: np.ndarray) -> bytes:
 
 
 def write(path: epath.Path, content: bytes) -> None:
-    """Writes a file, and the folders it is in; it is never there by half."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    json_files.write_whole(path, content)
+    """Writes a file, and the folders it is in; it is never there by half.
+
+    Raises:
+      ValueError: if it cannot be written there.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        json_files.write_whole(path, content)
+    except OSError as error:
+        raise ValueError(
+            f"{path} cannot be written ({error.strerror}): say with --out where to."
+        ) from error
