@@ -36,7 +36,7 @@ FRAGMENTS = {
 # Pages of blocks that follow one another, with tests of their own.
 IN_A_ROW = {"latents.md": "below", "export.md": "tests/test_export_command.py"}
 # What is started beside python and jaxgan, and has flags of its own.
-OTHERS = {"gcloud", "mypy", "pytest", "ruff", "source", "tfds"}
+OTHERS = {"fidelity", "gcloud", "mypy", "pytest", "ruff", "source", "tfds"}
 # A command in a line of text.
 MENTION = r"`((?:python experiments/)?\w+\.py --[^`.]+|jaxgan \w+ --[^`.]+)`"
 # What Sphinx reads, what a program prints, and formulas.

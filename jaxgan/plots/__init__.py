@@ -7,7 +7,7 @@ bytes are written through etils.
 
 from jaxgan.plots.comparison import draw_comparison, save_comparison
 from jaxgan.plots.curves import draw_curves, save_curves
-from jaxgan.plots.grids import GRID_LINE, GRID_WIDTH, image_grid
+from jaxgan.plots.grids import image_grid
 from jaxgan.plots.projections import draw_projection
 from jaxgan.plots.samples import (
     can_draw,
@@ -20,8 +20,6 @@ from jaxgan.plots.samples import (
 from jaxgan.plots.style import look, png, texts
 
 __all__ = [
-    "GRID_LINE",
-    "GRID_WIDTH",
     "can_draw",
     "draw_comparison",
     "draw_curves",
