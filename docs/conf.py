@@ -79,7 +79,7 @@ def _formula(translator, node):
 
 
 def _skip_field(app, what, name, obj, skip, options):
-    """A field of a NamedTuple is told of under "Attributes"; so is one of a dataclass."""
+    """Leaves out the fields of NamedTuples: their docstrings list them under "Attributes"."""
     return skip or type(obj).__name__ == "_tuplegetter"
 
 

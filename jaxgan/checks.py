@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jaxgan.losses.base import Metrics, StatefulLoss, as_stateful
+from jaxgan.losses.base import Metrics, StatefulLoss, as_stateful, check_count
 from jaxgan.networks.network import Network, kind_of
 
 
@@ -182,9 +182,8 @@ def check_real(real: Any, data_shape: tuple[int, ...]) -> None:
 
 def check_num_classes(num_classes: Any, *made: Network) -> None:
     """Raises ValueError unless it is a number of classes, that of the networks, or None."""
-    whole = isinstance(num_classes, Integral) and not isinstance(num_classes, bool)
-    if num_classes is not None and not (whole and num_classes >= 1):
-        raise ValueError(f"num_classes must be a whole number from 1 up; got {num_classes!r}.")
+    if num_classes is not None:
+        check_count("num_classes", num_classes)
     for network in made:
         if num_classes is not None and network.num_classes not in (None, num_classes):
             raise ValueError(

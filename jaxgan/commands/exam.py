@@ -17,6 +17,7 @@ from jaxgan.commands.scorer import Scorer, make_judge
 from jaxgan.data import Dataset
 from jaxgan.metrics.inception import Inception
 from jaxgan.training import Run, findings
+from jaxgan.training.pictures import caption
 
 BEST = (
     "the state of the best score while training is scored, which was chosen by the same held-out "
@@ -117,8 +118,8 @@ def evaluate(run: Run, config: Config, exam: Exam) -> tuple[dict, bytes]:
         if exam.inception is not None:
             scores[-1] |= exam.inception(x)
         if not picture and plots.can_draw(x.shape[1:]):
-            of_seeds = f", seed {seed} of {len(seeds)} seeds" if len(seeds) > 1 else ""
-            title = f"{config.loss} on {exam.dataset.name}, step {run.step:,}{of_seeds}"
+            what = f"{config.loss} on {exam.dataset.name}"
+            title = caption(what, run.step, seed, len(seeds))
             picture = draw_neighbours(x, neighbours, title)
     summary: dict = {"scores": scores[0]}
     if len(seeds) > 1:
@@ -157,8 +158,7 @@ def evaluate(run: Run, config: Config, exam: Exam) -> tuple[dict, bytes]:
 
 def draw_neighbours(x: np.ndarray, neighbours: np.ndarray, title: str) -> bytes:
     """A PNG of samples and, in the same places, their nearest training examples."""
-    with plots.look():
-        return plots.png(plots.draw_neighbours(x, neighbours, title))
+    return plots.drawn(plots.draw_neighbours, x, neighbours, title)
 
 
 def combine(f: Callable[[list], float], scores: list[Any]) -> Any:

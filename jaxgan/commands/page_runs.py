@@ -14,7 +14,7 @@ from jaxgan.training import json_files
 from jaxgan.training.checkpoints import saved_steps
 from jaxgan.training.metrics_file import MetricsFile
 from jaxgan.training.pictures import saved_samples
-from jaxgan.training.run_folder import RunFolder, read_settings
+from jaxgan.training.run_folder import RunFolder, holds_run, read_settings
 
 MOST_RUNS = 100  # of a page: each is read whenever the page is loaded
 DEPTH = 3  # of folders above runs: compare.py keeps them in FOLDER/LOSS/SEEDS
@@ -66,7 +66,7 @@ def find(folders: Sequence[str]) -> list[Place]:
 
 
 def _runs_in(folder: epath.Path, depth: int) -> Iterator[epath.Path]:
-    if (folder / "config.json").exists():
+    if holds_run(folder):
         yield folder
     elif depth and folder.is_dir():
         for inner in sorted(folder.iterdir(), key=lambda path: _natural(path.name)):

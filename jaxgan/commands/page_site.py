@@ -15,6 +15,7 @@ import jaxgan
 from jaxgan import data, export, plots
 from jaxgan.commands import page_places, page_runs, page_words, settings
 from jaxgan.commands.page_runs import Place
+from jaxgan.plots.samples import extent
 from jaxgan.training import load
 from jaxgan.training.pictures import saved_samples
 
@@ -158,13 +159,12 @@ def make_generator(place: Place) -> tuple[dict[str, Any], bytes]:
 def _extent(name: str) -> dict[str, Any]:
     """Points of a toy, its modes, and how far to draw, as the pictures of training do."""
     dataset = data.load(name)
-    points = np.asarray(dataset.train[:])
-    low, high = points.min(axis=0), points.max(axis=0)
+    center, reach = extent(dataset)
     held_out = np.asarray(dataset.test[:POINTS], float)
     return {
         "points": held_out.round(4).tolist(),
-        "center": ((low + high) / 2).tolist(),
-        "reach": float(0.6 * (high - low).max()),
+        "center": center.tolist(),
+        "reach": reach,
         "modes": None if dataset.modes is None else dataset.modes.tolist(),
         "sigma": dataset.sigma,
     }

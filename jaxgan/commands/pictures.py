@@ -1,15 +1,13 @@
 """Images as files: one alone, or a folder of them."""
 
-import io
 from collections.abc import Iterable
 
 import jax
 import numpy as np
 import tqdm
 from etils import epath
-from PIL import Image
 
-from jaxgan import data
+from jaxgan import data, plots
 from jaxgan.training import json_files
 
 
@@ -30,20 +28,13 @@ def write_folder(out: epath.Path, pieces: Iterable[np.ndarray], n: int) -> None:
     out.mkdir(parents=True, exist_ok=True)
     images = (image for piece in pieces for image in to_pixels(piece))
     for name, image in zip(names, tqdm.tqdm(images, total=n, delay=2, disable=None), strict=True):
-        (out / name).write_bytes(png_of(image))
+        (out / name).write_bytes(plots.png_of(image))
 
 
 def to_pixels(samples: jax.Array | np.ndarray) -> np.ndarray:
     """Images `[N, H, W, C]`, or grey ones `[N, H, W]`, as uint8 `[N, H, W, C]`."""
     pixels = data.to_uint8(np.asarray(samples))
     return pixels[..., None] if pixels.ndim == 3 else pixels
-
-
-def png_of(image: np.ndarray) -> bytes:
-    """A PNG file of uint8 [H, W, C], C being 1, 3 or 4."""
-    file = io.BytesIO()
-    Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image).save(file, format="PNG")
-    return file.getvalue()
 
 
 def write(path: epath.Path, content: bytes) -> None:

@@ -81,9 +81,8 @@ def draw(x: np.ndarray, found: Projection) -> bytes:
     """A PNG of images over the samples nearest to them, or of points with lines to theirs."""
     unit = "" if x.ndim == 2 else ", black and white being 2 apart"
     title = f"root mean square errors{unit}:{' ' if x.ndim == 2 else chr(10)}{_compare(found)}"
-    with plots.look():
-        figure = plots.draw_projection(x, found.samples, found.errors, title, found.labels)
-        return plots.png(figure)
+    of_found = found.samples, found.errors, title, found.labels
+    return plots.drawn(plots.draw_projection, x, *of_found)
 
 
 def _compare(found: Projection) -> str:

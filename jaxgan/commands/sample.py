@@ -18,7 +18,7 @@ from jaxgan.commands import endings, projection, settings
 from jaxgan.commands.command_line import check_seed
 from jaxgan.commands.config import Config, check_choice, flag
 from jaxgan.commands.flags import given, read
-from jaxgan.commands.pictures import png_of, to_pixels, write, write_folder
+from jaxgan.commands.pictures import to_pixels, write, write_folder
 from jaxgan.commands.progress import make_gif
 from jaxgan.data import Dataset
 from jaxgan.training import Run, data_record, load
@@ -178,7 +178,7 @@ def make(run: Run, config: Config, options: Arguments, out: epath.Path) -> None:
     if what in ("strips", "classes"):
         n = options.n or 8
         make_grid = make_strips if what == "strips" else make_classes
-        write(out, png_of(make_grid(run, key, n, options)))
+        write(out, plots.png_of(make_grid(run, key, n, options)))
         return
     n = options.n or (2500 if len(shape) == 1 else 64)
     labels = choose_labels(options.label, config.num_classes, n)
@@ -196,7 +196,7 @@ def make(run: Run, config: Config, options: Arguments, out: epath.Path) -> None:
         out.parent.mkdir(parents=True, exist_ok=True)
         plots.save_samples(out, samples, data.load(config.dataset))
     else:
-        write(out, png_of(plots.image_grid(to_pixels(samples))))
+        write(out, plots.png_of(plots.image_grid(to_pixels(samples))))
 
 
 def choose_labels(label: int | None, num_classes: int | None, n: int) -> np.ndarray | None:

@@ -13,8 +13,9 @@ from google.protobuf.message import DecodeError
 from jaxgan import data
 from jaxgan.export.fidelity import classes_of, z_size
 from jaxgan.export.graph import Graph, known
+from jaxgan.export.onnx_file import samples_of
 from jaxgan.export.trace import generator_of, trace
-from jaxgan.export.translate import Translator, has_16_bits
+from jaxgan.export.translate import has_16_bits
 from jaxgan.training import Run
 
 EXAMPLES = 7  # compared
@@ -186,11 +187,7 @@ def _ours(run, seed_index, latents, labels):
         if not has_16_bits(traced.jaxpr.jaxpr):
             return np.asarray(run.generate(latents, seed_index, labels))
         inputs = [latents] if labels is None else [latents, np.asarray(labels, np.int32)]
-        given = [array for _, array in traced.variables] + inputs
-        program = traced.jaxpr
-        [samples] = Translator(Graph(traced.batch)).program(
-            program.jaxpr, program.consts, list(map(known, given))
-        )
+        samples = samples_of(Graph(traced.batch), traced, list(map(known, inputs)))
         return np.broadcast_to(np.asarray(samples.known), samples.shape)
 
 

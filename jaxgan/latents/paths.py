@@ -1,12 +1,11 @@
 """Paths between latents, and grids of latents and classes."""
 
-from numbers import Integral
-from typing import Any
-
 import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
+
+from jaxgan.losses.base import check_count
 
 
 def spherical_interpolation(a: jax.Array, b: jax.Array, t: jax.Array) -> jax.Array:
@@ -71,9 +70,3 @@ def class_grid(latents: chex.Array, num_classes: int) -> tuple[jax.Array, np.nda
     check_count("num_classes", num_classes)
     rows = jnp.repeat(jnp.asarray(latents), num_classes, axis=0)
     return rows, np.tile(np.arange(num_classes), len(latents))
-
-
-def check_count(name: str, value: Any) -> None:
-    """Raises ValueError unless it is a whole number from 1 up."""
-    if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
-        raise ValueError(f"{name} must be a whole number from 1 up; got {value!r}.")

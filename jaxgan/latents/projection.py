@@ -12,8 +12,7 @@ import optax
 from scipy import special
 
 from jaxgan.data.images import bar
-from jaxgan.latents.paths import check_count
-from jaxgan.losses.base import check_key, check_positive
+from jaxgan.losses.base import check_count, check_key, check_positive
 from jaxgan.networks.network import Network
 from jaxgan.state import averaged_variables
 from jaxgan.training import Run

@@ -7,7 +7,6 @@ References:
     https://arxiv.org/abs/2006.06676
 """
 
-from numbers import Integral
 from typing import Any, NamedTuple, TypeVar
 
 import chex
@@ -15,7 +14,15 @@ import jax
 import jax.numpy as jnp
 
 from jaxgan.augment import Policy, augment, parse
-from jaxgan.losses.base import Loss, StatefulLoss, as_stateful, check_key, check_positive, scores
+from jaxgan.losses.base import (
+    Loss,
+    StatefulLoss,
+    as_stateful,
+    check_count,
+    check_key,
+    check_positive,
+    scores,
+)
 
 AnyLoss = TypeVar("AnyLoss", Loss, StatefulLoss)
 
@@ -145,8 +152,7 @@ def adaptive(
     _check_share("target", target)
     check_positive("images", images)
     for name, count in (("batch_size", batch_size), ("every", every)):
-        if not isinstance(count, Integral) or isinstance(count, bool) or count < 1:
-            raise ValueError(f"{name} must be a whole number from 1 up; got {count!r}.")
+        check_count(name, count)
     if held_out is not None:
         _check_held_out(held_out)
 

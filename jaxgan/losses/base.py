@@ -7,7 +7,7 @@ critic as a function from a batch `[B, ...]` to scores `[B]`, so it never sees p
 
 import math
 from collections.abc import Callable
-from numbers import Real
+from numbers import Integral, Real
 from typing import Any, NamedTuple, Protocol
 
 import chex
@@ -157,6 +157,12 @@ def check_finite(name: str, value: Any) -> None:
     number = isinstance(value, Real | jax.Array) and not isinstance(value, bool)
     if not (number and jnp.shape(value) == () and math.isfinite(value)):
         raise ValueError(f"{name} must be a finite number; got {value}.")
+
+
+def check_count(name: str, value: Any) -> None:
+    """Raises ValueError unless the value is a whole number from 1 up."""
+    if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
+        raise ValueError(f"{name} must be a whole number from 1 up; got {value!r}.")
 
 
 def check_positive(name: str, value: Any, or_zero: bool = False) -> None:

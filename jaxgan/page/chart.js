@@ -130,6 +130,15 @@ function pieces(values) {
   return found;
 }
 
+// The index of the number that is nearest to a value.
+export function nearest(numbers, value) {
+  let best = 0;
+  for (let i = 1; i < numbers.length; i++) {
+    if (Math.abs(numbers[i] - value) < Math.abs(numbers[best] - value)) best = i;
+  }
+  return best;
+}
+
 // The cursor: a line, and a dot on each curve.
 function follow(picture, lines, { across, up, last, show, hide, low, high, log }) {
   const all = [...new Set(lines.flatMap((line) => line.steps))].sort((a, b) => a - b);
@@ -159,11 +168,7 @@ function follow(picture, lines, { across, up, last, show, hide, low, high, log }
     const box = picture.getBoundingClientRect();
     const x = ((event.clientX - box.left) / box.width) * WIDTH;
     const step = ((x - LEFT) / (WIDTH - LEFT - RIGHT)) * last;
-    let best = 0;
-    for (let i = 1; i < all.length; i++) {
-      if (Math.abs(all[i] - step) < Math.abs(all[best] - step)) best = i;
-    }
-    move(best);
+    move(nearest(all, step));
   });
   picture.addEventListener("pointerleave", leave);
   picture.addEventListener("blur", leave);

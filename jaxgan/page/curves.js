@@ -2,7 +2,7 @@
 
 import { swatch } from "./colours.js";
 import { capital, el, number, steps, withError } from "./dom.js";
-import { drawChart } from "./chart.js";
+import { drawChart, nearest } from "./chart.js";
 
 const FIRST_PROBES = ["ahead"]; // of health.jsonl; the others are folded away
 let opened = false; // whether the folded ones are shown, kept when other runs are ticked
@@ -114,12 +114,4 @@ function describe(line, i, runs) {
   const half = line.low && value !== null ? (line.high[i] - line.low[i]) / 2 : 0;
   const shown = line.run.seeds > 1 ? withError(value, half) : number(value);
   return `${shown}${runs > 1 ? `  ${line.run.name}` : ""}`;
-}
-
-export function nearest(sorted, value) {
-  let best = 0;
-  for (let i = 1; i < sorted.length; i++) {
-    if (Math.abs(sorted[i] - value) < Math.abs(sorted[best] - value)) best = i;
-  }
-  return best;
 }

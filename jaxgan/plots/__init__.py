@@ -7,7 +7,7 @@ bytes are written through etils.
 
 from jaxgan.plots.comparison import draw_comparison, save_comparison
 from jaxgan.plots.curves import draw_curves, save_curves
-from jaxgan.plots.grids import image_grid
+from jaxgan.plots.grids import image_grid, png_of
 from jaxgan.plots.projections import draw_projection
 from jaxgan.plots.samples import (
     can_draw,
@@ -17,7 +17,7 @@ from jaxgan.plots.samples import (
     save_samples,
     save_samples_and_data,
 )
-from jaxgan.plots.style import look, png, texts
+from jaxgan.plots.style import drawn, look, png, texts
 
 __all__ = [
     "can_draw",
@@ -27,9 +27,11 @@ __all__ = [
     "draw_points",
     "draw_projection",
     "draw_samples_and_data",
+    "drawn",
     "image_grid",
     "look",
     "png",
+    "png_of",
     "save_comparison",
     "save_curves",
     "save_samples",

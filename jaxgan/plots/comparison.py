@@ -18,9 +18,7 @@ def save_comparison(
     title: str | None = None,
 ) -> None:
     """Writes the picture that `draw_comparison` draws as a PNG."""
-    with style.look():
-        content = style.png(draw_comparison(values, label, settings, title))
-    style.write(path, content)
+    style.write(path, style.drawn(draw_comparison, values, label, settings, title))
 
 
 def draw_comparison(

@@ -1,5 +1,6 @@
 """Many images as one: a grid of tiles."""
 
+import io
 import math
 
 import numpy as np
@@ -46,6 +47,15 @@ def image_grid(images: np.ndarray, columns: int | None = None) -> np.ndarray:
         top, left = (i // columns) * height + GRID_LINE, (i % columns) * width + GRID_LINE
         grid[top : top + height - GRID_LINE, left : left + width - GRID_LINE] = image
     return grid
+
+
+def png_of(image: np.ndarray) -> bytes:
+    """A PNG file of uint8 [H, W, C], C being 1, 3 or 4."""
+    from PIL import Image
+
+    file = io.BytesIO()
+    Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image).save(file, format="PNG")
+    return file.getvalue()
 
 
 def _on_white(images: np.ndarray) -> np.ndarray:

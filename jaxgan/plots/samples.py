@@ -1,6 +1,5 @@
 """Samples as a person looks at them: grids of images, points in a plane, and data beside them."""
 
-import io
 import os
 from typing import Any
 
@@ -9,7 +8,7 @@ from numpy.typing import ArrayLike
 
 from jaxgan.data import Dataset, to_uint8
 from jaxgan.plots import style
-from jaxgan.plots.grids import image_grid
+from jaxgan.plots.grids import image_grid, png_of
 
 DOTS = 100  # an inch
 MOST = 100_000  # points of the data that set the axes: a set may be larger than memory
@@ -38,18 +37,11 @@ def save_samples(
     Raises:
       ValueError: if samples are neither images nor points.
     """
-    from PIL import Image
-
     samples = four_axes(samples)
     if samples.ndim == 4:
-        grid = image_grid(to_uint8(samples))
-        file = io.BytesIO()
-        Image.fromarray(grid[..., 0] if grid.shape[-1] == 1 else grid).save(file, format="PNG")
-        style.write(path, file.getvalue())
-        return
-    with style.look():
-        content = style.png(draw_points(samples, dataset, title))
-    style.write(path, content)
+        style.write(path, png_of(image_grid(to_uint8(samples))))
+    else:
+        style.write(path, style.drawn(draw_points, samples, dataset, title))
 
 
 def draw_points(samples: np.ndarray, dataset: Dataset, title: str | None = None) -> Any:
@@ -86,9 +78,7 @@ def save_samples_and_data(
     labels: ArrayLike | None = None,
 ) -> None:  # fmt: skip
     """Writes the picture that `draw_samples_and_data` draws as a PNG."""
-    with style.look():
-        content = style.png(draw_samples_and_data(samples, dataset, title, labels))
-    style.write(path, content)
+    style.write(path, style.drawn(draw_samples_and_data, samples, dataset, title, labels))
 
 
 def draw_samples_and_data(
@@ -264,13 +254,18 @@ def _spread(size: int, n: int) -> np.ndarray:
     return np.arange(min(n, size)) * size // min(n, size)
 
 
+def extent(dataset: Dataset) -> tuple[np.ndarray, float]:
+    """The middle of points of the data, and how far from it to draw each way."""
+    real = np.asarray(dataset.train[_spread(len(dataset.train), MOST)])
+    low, high = real.min(axis=0), real.max(axis=0)
+    reach = 0.6 * float((high - low).max())  # a tenth of margin on each side
+    return (low + high) / 2, reach if reach > 0 else 1.0
+
+
 def _frame(axes: Any, dataset: Dataset, points: np.ndarray) -> str:
     """Sets the axes by the range of the data; says how many of the points lie outside."""
     points = np.asarray(points)
-    real = np.asarray(dataset.train[_spread(len(dataset.train), MOST)])
-    low, high = real.min(axis=0), real.max(axis=0)
-    center, reach = (low + high) / 2, 0.6 * (high - low).max()  # a tenth of margin on each side
-    reach = reach if reach > 0 else 1.0
+    center, reach = extent(dataset)
     style.bare(axes)
     axes.set(
         xlim=(center[0] - reach, center[0] + reach),

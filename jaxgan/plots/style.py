@@ -4,7 +4,7 @@ import contextlib
 import functools
 import io
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 # Okabe and Ito's colours, which colour-blind people tell apart too; grey in place of their yellow.
@@ -100,6 +100,12 @@ def png(figure: Any) -> bytes:
     file = io.BytesIO()
     figure.savefig(file, format="png")
     return file.getvalue()
+
+
+def drawn(draw: Callable[..., Any], *arguments: Any) -> bytes:
+    """The PNG of the figure that a function draws of these arguments, in our look."""
+    with look():
+        return png(draw(*arguments))
 
 
 def write(path: str | os.PathLike, content: bytes) -> None:

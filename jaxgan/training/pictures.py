@@ -81,9 +81,13 @@ def save_curves(job, best: Mapping[str, Any] | None = None, diverged: int | None
 
 def title(job, step: int) -> str:
     """What a picture of samples shows: loss, data and step, and of several seeds which."""
-    seeds = job.plan.num_seeds
-    one = f", seed {job.plan.seed} of {seeds} seeds" if seeds > 1 else ""
-    return f"{subject(job)}, step {step:,}{one}"
+    return caption(subject(job), step, job.plan.seed, job.plan.num_seeds)
+
+
+def caption(what: str, step: int, seed: int, seeds: int) -> str:
+    """The same of a loss and data in words."""
+    one = f", seed {seed} of {seeds} seeds" if seeds > 1 else ""
+    return f"{what}, step {step:,}{one}"
 
 
 def subject(job) -> str:
