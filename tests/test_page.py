@@ -388,7 +388,7 @@ def test_a_drawing_that_fails_is_a_line(show):
 
 PLANE = """
 return import("./latents.js").then(({ normals, plane, between }) => {
-  const center = normals(3, 10), at = plane(center, 1), other = normals(4, 10);
+  const center = normals(3, 10), at = plane(center), other = normals(4, 10);
   return [center, at(0, 0), at(0.5, 0), at(1, 0), at(0, 1), at(0.6, 0.8), other,
     between(center, other, 0), between(center, other, 0.5), between(center, other, 1)]
     .map((x) => [...x]);
@@ -416,6 +416,23 @@ def test_a_plane_turns_and_a_way_goes_by_equal_angles(show):
     expected = (center + other) * np.sin(angle / 2) / np.sin(angle)
     np.testing.assert_allclose(way[1], expected, rtol=1e-4)
     assert min(cosines) > np.cos(angle)
+
+
+EACH_SEED = """
+return import("./latents.js").then(({ LAST_SEED, normals, plane }) =>
+  [0, 1, 2, 3, LAST_SEED].map((seed) => {
+    const at = plane(normals(seed, 10));
+    return [[...at(1, 0)], [...at(0, 1)]];
+  }));
+"""
+
+
+def test_samples_of_any_seed_have_a_plane(show):
+    """A sample's latent is the first of its seed: no direction of the plane may be the same."""
+    edges = np.array(show("digits").run(EACH_SEED), float)
+    lengths = np.linalg.norm(edges, axis=-1)
+    assert np.isfinite(edges).all() and (lengths > 1).all()
+    np.testing.assert_allclose(lengths[:, 0], lengths[:, 1], rtol=1e-5)
 
 
 def test_a_slider_leads_from_one_sample_to_the_one_clicked(show, runs):

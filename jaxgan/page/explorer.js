@@ -88,7 +88,7 @@ export class Explorer {
   }
 
   async showAll() {
-    this.plane = plane(this.start, 1);
+    this.plane = plane(this.start);
     const shares = Array.from({ length: this.ends }, (_, i) => i / (this.ends - 1));
     const way = shares.map((share) => between(this.start, this.end, share));
     const strip = await this.draw("strip", way);

@@ -22,6 +22,10 @@ export function normals(seed, count) {
   return numbers;
 }
 
+// Samples have the seeds up to the last. The next two are of a plane's directions: those of a sample
+// itself would lead nowhere.
+export const LAST_SEED = 2 ** 32 - 3;
+
 const dot = (a, b) => a.reduce((sum, value, i) => sum + value * b[i], 0);
 const norm = (a) => Math.sqrt(dot(a, a));
 const mix = (a, x, b, y) => a.map((value, i) => x * value + y * b[i]);
@@ -39,13 +43,13 @@ export function between(a, b, t) {
 //
 // Latents of many dimensions lie near a sphere, so the plane is bent onto it: the distance from the
 // middle is the angle turned, a right angle at 1. One or two dimensions are a plane by themselves.
-export function plane(center, seed) {
+export function plane(center) {
   const size = center.length;
   if (size <= 2) {
     return (x, y) => Float32Array.from([3 * x, 3 * y].slice(0, size));
   }
   const axes = [center];
-  for (const random of [normals(seed, size), normals(seed + 1, size)]) {
+  for (const random of [normals(LAST_SEED + 1, size), normals(LAST_SEED + 2, size)]) {
     const without = (v, axis) => mix(v, 1, axis, -dot(v, axis) / dot(axis, axis));
     const across = axes.reduce(without, random);
     axes.push(across.map((value) => (value * norm(center)) / norm(across)));

@@ -3,9 +3,8 @@
 import { Plot, paintImages } from "./canvas.js";
 import { el, number, steps } from "./dom.js";
 import { Explorer } from "./explorer.js";
-import { normals } from "./latents.js";
+import { LAST_SEED, normals } from "./latents.js";
 
-const LAST_SEED = 2 ** 32 - 1;
 const MOST_BUTTONS = 20; // for classes; more get a field
 const POINTS = 2000;
 const MILLISECONDS = 1000; // of a grid: a slow generator's shrinks, so that a click is answered
