@@ -27,6 +27,7 @@ from jaxgan.commands.presets import use_cores
 OURS = "jaxgan"
 PYTORCH = ("pytorch", "torch.compile")
 PLAIN_FLAX = "plain-flax"
+BUSY = 0.5  # processes that wait for a core; PyTorch's threads then wait a hundred times as long
 LIMIT_SHARE = 0.2  # of the time for a program, the time for each matrix product
 
 
@@ -35,7 +36,8 @@ class Settings:
     """Measure training speed, in turns and in one process: jaxgan, PyTorch eager and compiled, and
     plain flax with one jitted call for each update. First check that all compute the same.
 
-    A ratio is taken round by round and its median shown; ± is half of the range over the rounds.
+    A ratio is jaxgan's rate over the other's, above 1 where jaxgan is the faster. It is taken round
+    by round and its median shown; ± is half of the range over the rounds.
     Images are real ones trained on. The limit is the faster framework's large matrix product.
     Memory is that of tensors, the state and all that an iteration holds, as XLA plans it and as
     PyTorch's allocator counts it; it leaves out data set, code and libraries.
@@ -128,6 +130,8 @@ def run(settings: Settings, chosen: list[Workload | Row]) -> dict[str, Any]:
     use_cores(1, devices=max(getattr(each, "config", Config).devices for each in chosen))
     machine = describe_machine(settings.precision, with_pytorch)
     print(", ".join(f"{name} {value}" for name, value in machine.items()))
+    if machine["load"] > BUSY:
+        print("The machine is busy with something else: figures and ratios will be wrong.")
     if wanted and not installed:
         print("PyTorch is not installed and left out; pip install 'jaxgan[bench]' brings it.")
     report = {"machine": machine, "settings": dataclasses.asdict(settings), "workloads": {}}
@@ -229,6 +233,7 @@ def describe_machine(precision: str, with_pytorch: bool) -> dict[str, Any]:
         "products in": limit.products_in(device.platform, precision),
         "processor": _processor(),
         "cores": count_cores(),
+        "load": round(os.getloadavg()[0], 1),
         "python": platform.python_version(),
         "jax": jax.__version__,
         "flax": flax.__version__,

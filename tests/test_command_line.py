@@ -302,6 +302,23 @@ def test_a_closed_pipe_ends_training_in_a_line_and_the_run_goes_on(tmp_path):
 # Memory.
 
 
+@pytest.mark.parametrize("platform", ["rocm", "nonsense"])
+def test_a_platform_that_is_not_here_is_one_line(platform, tmp_path):
+    command = [sys.executable, "experiments/train.py", "--loss=bce", "--dataset=ring8"]
+    done = subprocess.run(
+        [*command, f"--workdir={tmp_path / 'run'}"],
+        env=os.environ | {"JAX_PLATFORMS": platform},
+        capture_output=True,
+        text=True,
+    )
+    lines = [line for line in done.stderr.splitlines() if line.startswith("train.py")]
+    assert done.returncode == 2 and "Traceback" not in done.stderr
+    assert lines == [
+        f"train.py: jax cannot start on JAX_PLATFORMS={platform}: unset it, or set "
+        "JAX_PLATFORMS=cpu."
+    ]
+
+
 def test_too_little_memory_is_one_line(capsys):
     @endings.ends_in_a_line("program.py", "lower --size")
     def main(arguments):

@@ -204,6 +204,36 @@ def test_four_hundred_ones_add_up_in_bfloat16(channels):
     assert pullback(jnp.ones((1, 20, 20, 1), jnp.bfloat16))[0][0, 19, 19, 0] == 400
 
 
+@pytest.mark.parametrize("channels", [(9, 3), (3, 9), (9, 10)], ids=str)
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_each_way_for_few_or_many_channels_at_stride_1(name, channels):
+    """Kernels of several taps and unequal padding, where a kernel not turned around shows."""
+    pads = (1, 0), (2, 1)
+    geometry = dict(x=(2, 6, 5, channels[0]), k=(2, 4, *channels), strides=(1, 1), padding=pads)
+    args = examples(name, geometry)
+    found = TRANSFORMS["jit"](operation(name, geometry))(*map(np.float32, args))
+    assert_within_rounding(found, name, geometry, args)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+@pytest.mark.parametrize("case", ["few channels", "phases", "8x8"])
+def test_a_broken_example_leaves_the_others_alone(case, bad):
+    """Values, and gradients of the input, of each are of its own: the sums of no two mix."""
+    geometry = FILTERED["8x8"] | dict(x=(4, 8, 8, 32))
+    if case != "8x8":
+        channels, stride = ((3, 9), 1) if case == "few channels" else ((10, 12), 2)
+        shapes = dict(x=(4, 8, 8, channels[0]), k=(5, 5, *channels))
+        geometry |= shapes | dict(strides=(stride, stride))
+    for name in OPERATIONS:
+        x, k, *_ = (each[0].astype(np.float32) for each in examples(name, geometry, 1))
+        f = operation(name, geometry)
+        both = jax.jit(lambda x, k, f=f: (f(x, k), jax.grad(lambda x: jnp.tanh(f(x, k)).sum())(x)))
+        broken = x.copy()
+        broken[1] = bad
+        for one, other in zip(both(x, k), both(broken, k), strict=True):
+            np.testing.assert_array_equal(other[jnp.array([0, 2, 3])], one[jnp.array([0, 2, 3])])
+
+
 @pytest.mark.parametrize("name", OPERATIONS)
 def test_batches_whose_input_gradient_is_made_in_parts(name):
     geometry = dict(x=(8, 6, 6, 12), k=(5, 5, 12, 10), strides=(2, 2), padding="SAME")

@@ -956,7 +956,9 @@ def test_cores_share_the_batches_of_wide_convolutions(tmp_path):
 
 def test_one_device_is_recorded_where_there_are_no_two(monkeypatch, tmp_path):
     two = train.parse(["--loss=bce", "--dataset=mnist", f"--workdir={tmp_path}"])[0]
-    assert two.devices == 2 and train.with_devices_here(two, said=False) == two
+    assert two.devices == 2
+    monkeypatch.setattr(jax, "local_device_count", lambda: 2)
+    assert train.with_devices_here(two, said=False) == two
     monkeypatch.setattr(jax, "local_device_count", lambda: 1)
     assert train.with_devices_here(two, said=False).devices == 1
     # An accelerator's batches are not split; a CPU's run that goes on there stays as it was.
@@ -966,6 +968,22 @@ def test_one_device_is_recorded_where_there_are_no_two(monkeypatch, tmp_path):
         train.with_devices_here(two, said=True)
     (tmp_path / "config.json").write_text("{}")
     assert train.with_devices_here(two, said=False) == two
+    # One core's sums are others: no run goes on with another number on a CPU.
+    monkeypatch.setattr(jax, "default_backend", lambda: "cpu")
+    with pytest.raises(ValueError, match="which the run in .* began with, cannot be had: .* sets 1"):
+        train.with_devices_here(two, said=False)
+
+
+def test_as_many_devices_are_recorded_as_the_environment_sets(monkeypatch, tmp_path):
+    """A batch is split over all of them, whatever the preset says."""
+    two = train.parse(["--loss=bce", "--dataset=mnist", f"--workdir={tmp_path}"])[0]
+    monkeypatch.setattr(jax, "local_device_count", lambda: 4)
+    assert train.with_devices_here(two, said=False).devices == 4
+    with pytest.raises(ValueError, match="--devices=2 cannot be had: .* sets 4.* Leave one of"):
+        train.with_devices_here(two, said=True)
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(ValueError, match="which the run in .* began with, .* sets 4.* Unset that"):
+        train.with_devices_here(two, said=False)
 
 
 def test_a_run_goes_on_with_the_devices_it_began_with(tmp_path, monkeypatch):

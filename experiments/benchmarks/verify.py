@@ -43,7 +43,8 @@ class Deviation(NamedTuple):
 
 
 # At the 6e-3 of a preset rounding has grown to a fifth of an update by the fifth iteration.
-RATES = {"g_learning_rate": 2e-4, "d_learning_rate": 1e-4}
+# The average's decay, which grows as t/(9 + t), is to reach its bound within the iterations.
+RATES = {"g_learning_rate": 2e-4, "d_learning_rate": 1e-4, "ema_decay": 0.2}
 # Seen in gradients: 9e-7 at most; in updates 2e-4 (mlp), 1e-3 (dcgan32-bce), 8e-3 (dcgan32-wgan).
 TOLERANCE = Deviation(gradients=1e-5, updates=3e-2)
 # But where rounding turns the sign of a unit before its ReLU, that unit's share of the gradient

@@ -8,6 +8,8 @@ import signal
 import sys
 from collections.abc import Callable
 
+import jax
+
 from jaxgan import places
 from jaxgan.training.checkpoints import is_out_of_memory
 
@@ -43,7 +45,7 @@ def ends_in_a_line(
 ) -> Callable[[Main], Main]:
     """Makes a program's `main` report in a line what ends it early.
 
-    It then returns 2 for bad input and for lack of memory, 130 for Ctrl-C, and, in silence, 141 if
+    It then returns 2 for bad input, lack of memory and a JAX_PLATFORMS that is not here, 130 for Ctrl-C, and, in silence, 141 if
     what reads its output has closed the pipe, as `| head` does.
 
     Args:
@@ -69,9 +71,16 @@ def ends_in_a_line(
                 report(program, error)
                 return BAD_INPUT
             except Exception as error:
-                if not is_out_of_memory(error):
+                if is_out_of_memory(error):
+                    report(program, f"out of memory: {without_memory} ({str(error)[:200]})")
+                elif platforms := _missing_platforms():
+                    report(
+                        program,
+                        f"jax cannot start on JAX_PLATFORMS={platforms}: unset it, or set "
+                        "JAX_PLATFORMS=cpu.",
+                    )
+                else:
                     raise
-                report(program, f"out of memory: {without_memory} ({str(error)[:200]})")
                 return BAD_INPUT
 
         return ending
@@ -85,6 +94,16 @@ def report(program: str, message: object) -> None:
         print(f"{program}: {' '.join(str(message).split())}", file=sys.stderr)
 
 
+def _missing_platforms() -> str | None:
+    """The platforms that jax was told to run on, if it cannot."""
+    platforms = jax.config.jax_platforms
+    try:
+        jax.devices() if platforms else None
+    except (RuntimeError, AssertionError):  # the second without words, of a known one
+        return platforms
+    return None
+
+
 def _drop_output():
     """Leaves nothing to write to a closed pipe: python would try again at its end."""
     for stream in (sys.stdout, sys.stderr):
@@ -96,8 +115,6 @@ def _drop_output():
 
 def _cache_programs():
     import warnings
-
-    import jax
 
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
         jax.config.update("jax_compilation_cache_dir", str(places.cache("xla")))

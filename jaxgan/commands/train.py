@@ -95,8 +95,9 @@ def main(arguments: list[str], train: Callable[[Config], Run] = train) -> int:
 
 
 def with_devices_here(config: Config, said: bool) -> Config:
-    """The settings with one device, where this process has no two that could share a batch.
+    """The settings with as many devices as share a batch in this process.
 
+    The environment may set another number of a CPU's devices, all of which a batch is split over.
     A run that began on a CPU may go on with an accelerator, and keeps its number.
 
     Args:
@@ -104,22 +105,25 @@ def with_devices_here(config: Config, said: bool) -> Config:
       said: whether the command says how many.
 
     Raises:
-      ValueError: if it does, and there are fewer.
+      ValueError: if it does, or a run has begun with so many, and there are others.
     """
     on_cpu = jax.default_backend() == "cpu"
     there = jax.local_device_count() if on_cpu else 1
-    if config.devices <= there:
+    if config.devices in (1, there):
         return config
-    if said:
+    began = holds_run(config.workdir)
+    if began and not on_cpu and not said:
+        return config
+    if said or began:
         why = (
-            "JAX_NUM_CPU_DEVICES or XLA_FLAGS sets the number, or jax had started before"
+            f"JAX_NUM_CPU_DEVICES or XLA_FLAGS sets {there}, or jax had started before"
             if on_cpu
             else f"jax runs on {jax.default_backend()}, and only a CPU is split"
         )
-        raise ValueError(f"--devices={config.devices} cannot be had: {why}. Leave one of them out.")
-    if not on_cpu and holds_run(config.workdir):
-        return config
-    return dataclasses.replace(config, devices=1)
+        whose = "" if said else f", which the run in {config.workdir} began with,"
+        remedy = "Leave one of them out." if said else "Unset that, or use another --workdir."
+        raise ValueError(f"--devices={config.devices}{whose} cannot be had: {why}. {remedy}")
+    return dataclasses.replace(config, devices=there)
 
 
 def print_preset(kind: str) -> None:
