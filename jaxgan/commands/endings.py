@@ -45,8 +45,8 @@ def ends_in_a_line(
 ) -> Callable[[Main], Main]:
     """Makes a program's `main` report in a line what ends it early.
 
-    It then returns 2 for bad input, lack of memory and a JAX_PLATFORMS that is not here, 130 for Ctrl-C, and, in silence, 141 if
-    what reads its output has closed the pipe, as `| head` does.
+    It then returns 2 for bad input, for lack of memory and for a platform that is not here, 130 for
+    Ctrl-C, and, in silence, 141 if what reads its output has closed the pipe, as `| head` does.
 
     Args:
       program: its name.
@@ -96,7 +96,7 @@ def report(program: str, message: object) -> None:
 
 def _missing_platforms() -> str | None:
     """The platforms that jax was told to run on, if it cannot."""
-    platforms = jax.config.jax_platforms
+    platforms = os.environ.get("JAX_PLATFORMS")
     try:
         jax.devices() if platforms else None
     except (RuntimeError, AssertionError):  # the second without words, of a known one
