@@ -2,6 +2,7 @@
 
 import functools
 import itertools
+import types
 
 import chex
 import flax.linen as nn
@@ -302,6 +303,15 @@ def test_a_batch_that_does_not_divide_by_the_devices_is_refused(mode, batch):
     with pytest.raises(ValueError, match=f"batch of {batch} does not divide by 8 devices.* 8, "):
         step(state, np.zeros((N_CRITIC, batch, 2), np.float32))
     assert not state.step.is_deleted()
+
+
+@pytest.mark.parametrize(
+    ("processes", "rows"), [([0, 0], (0, 12)), ([0, 1, 2], (0, 4)), ([1, 1, 0, 0], (6, 12))]
+)
+def test_a_process_gives_the_rows_of_its_own_devices(processes, rows):
+    """This one is number 0, wherever its devices stand among all."""
+    devices = [types.SimpleNamespace(process_index=index) for index in processes]
+    assert parallel.own_rows(12, devices) == slice(*rows)
 
 
 @pytest.mark.parametrize(("batch", "devices", "near"), [(10, 8, 8), (30, 8, 32), (1, 4, 4)])
