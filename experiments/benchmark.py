@@ -131,7 +131,7 @@ def run(settings: Settings, chosen: list[Workload | Row]) -> dict[str, Any]:
     machine = describe_machine(settings.precision, with_pytorch)
     print(", ".join(f"{name} {value}" for name, value in machine.items()))
     if machine["load"] > BUSY:
-        print("The machine is busy with something else: figures and ratios will be wrong.")
+        print("The machine is busy, or just was: figures and ratios may be far off.")
     if wanted and not installed:
         print("PyTorch is not installed and left out; pip install 'jaxgan[bench]' brings it.")
     report = {"machine": machine, "settings": dataclasses.asdict(settings), "workloads": {}}
