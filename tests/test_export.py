@@ -363,6 +363,45 @@ def test_an_operation_keeps_its_digits(name):
         np.testing.assert_allclose(made, want, rtol=1e-5, atol=1e-30 if "1" in name else 1e-6)
 
 
+SQUARES = {
+    "transposed low": lambda x: jnp.where(x > 0, x, 0.2 * x.swapaxes(1, 2)),
+    "transposed comparison": lambda x: jnp.where(x.swapaxes(1, 2) > 0, x, 0.2 * x),
+    "pad edge": lambda x: jnp.pad(x, ((0, 0), (1, 2), (0, 3)), "edge"),
+    "pad maximum": lambda x: jnp.pad(x, ((0, 0), (1, 2), (0, 3)), "maximum"),
+    "cells": lambda x: nn.RNN(nn.GRUCell(5))(x),
+}
+
+
+@pytest.mark.parametrize("name", SQUARES)
+def test_squares_are_exported(name):
+    """An array and its transpose have one name in the file, and are not the same."""
+
+    class Generator(nn.Module):
+        latent_dim = 5
+
+        @nn.compact
+        def __call__(self, z):
+            return SQUARES[name](nn.Dense(16)(z).reshape(-1, 4, 4))
+
+    run = run_of(Generator())
+    assert largest_difference(run, export.to_onnx(run)) < 1e-5
+
+
+REFUSED = {
+    "It rounds to 3 bits": lambda z: jax.lax.reduce_precision(z, 8, 3),
+    "It has 300 steps, and up to 256": lambda z: jax.lax.fori_loop(0, 300, lambda i, x: 0.9 * x, z),
+    "It goes through the batch": lambda z: jax.lax.map(jnp.tanh, z),
+    "It cuts the batch": lambda z: jnp.concatenate([z, z])[: z.shape[0]],
+}
+
+
+@pytest.mark.parametrize("says", REFUSED)
+def test_a_refusal_says_what_is_too_much(says):
+    network = (lambda key, z: jax.random.normal(key), lambda params, z: REFUSED[says](params * z))
+    with pytest.raises(ValueError, match=f"operation .* StableHLO.* {says}"):
+        export.to_onnx(run_of(network, latent_dim=5))
+
+
 def test_what_onnx_lacks_is_refused_by_name_and_place():
     run = run_of(Sorting())
     with pytest.raises(ValueError, match=r"operation sort in Sorting/order cannot.*StableHLO") as e:

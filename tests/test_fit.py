@@ -21,6 +21,7 @@ import pytest
 import jaxgan
 from jaxgan import data, losses, networks
 from jaxgan.commands import train
+from jaxgan.training.checkpoints import Checkpoints
 from jaxgan.training.interrupts import noted
 
 PAGE = pathlib.Path(__file__).parents[1] / "docs" / "own.md"
@@ -179,6 +180,29 @@ def test_a_folder_holds_a_run_that_loads_by_its_model(model, tmp_path):
         jaxgan.load(tmp_path, other)
     with pytest.raises(ValueError, match="another model"):
         jaxgan.fit(other, POINTS, **FAST, workdir=tmp_path, settings={"loss": "mine"})
+
+
+def test_a_run_loads_while_training_deletes_a_checkpoint(model, tmp_path, monkeypatch):
+    """Orbax reads a file of each step that it has listed."""
+    run = jaxgan.fit(model, POINTS, **FAST | {"checkpoint_every": 2}, workdir=tmp_path)
+    oldest, restore = tmp_path / "checkpoints" / "2", Checkpoints.restore
+
+    def restore_late(self, *arguments, **options):
+        if oldest.exists():
+            shutil.rmtree(oldest)
+            raise FileNotFoundError(oldest)
+        return restore(self, *arguments, **options)
+
+    assert oldest.exists()
+    monkeypatch.setattr(Checkpoints, "restore", restore_late)
+    assert_same(jaxgan.load(tmp_path, model).state, run.state)
+
+    def restore_nothing(self, *arguments, **options):
+        raise FileNotFoundError("a folder that nobody deletes")
+
+    monkeypatch.setattr(Checkpoints, "restore", restore_nothing)
+    with pytest.raises(FileNotFoundError, match="that nobody deletes"):
+        jaxgan.load(tmp_path, model)
 
 
 def test_the_same_call_goes_on_and_more_steps_extend(model, tmp_path, capsys):

@@ -74,9 +74,15 @@ def test_a_path_passes_through_its_latents_in_order():
     stations = jax.random.normal(KEY, (4, 6))
     way = latents.path(stations, 5)
     assert way.shape == (16, 6)
-    np.testing.assert_allclose(way[::5], stations, atol=1e-6)
+    np.testing.assert_array_equal(way[::5], stations)
     middle = latents.spherical_interpolation(stations[1], stations[2], jnp.array([0.4]))
     np.testing.assert_allclose(way[7], middle, atol=1e-6)
+
+
+def test_from_the_origin_a_path_is_straight():
+    """It has no direction, and so no angle to any latent."""
+    way = latents.path(np.array([[0.0, 0.0], [2.0, 4.0], [0.0, 0.0]]), 2)
+    np.testing.assert_allclose(way, [[0, 0], [1, 2], [2, 4], [1, 2], [0, 0]], atol=1e-6)
 
 
 def test_a_path_round_a_circle_stays_on_it():
@@ -364,6 +370,8 @@ def test_latents_of_another_size_are_refused():
     for shape in ((2, 4), (3,)):
         with pytest.raises(ValueError, match=r"latents must have shape \[n, 3\]"):
             linear().generate(np.zeros(shape))
+    with pytest.raises(ValueError, match=r"got \[2, 4\]"):
+        linear().generate([[0.0] * 4] * 2)
 
 
 def test_the_critic_asks_for_labels_where_there_are_classes():

@@ -295,6 +295,26 @@ def test_curves_tell_their_values_to_pointers_and_keys(show, runs):
     assert page.text("#curves .tip").startswith("step 2")
 
 
+def test_steps_are_whole_numbers(show):
+    page = show("bce")  # of two
+    ticks = (
+        "return [...document.querySelectorAll('.panel .tick[y=\"213\"]')].map((t) => t.innerHTML)"
+    )
+    assert set(page.run(ticks)) == {"0", "1", "2"}
+
+
+@pytest.mark.parametrize("width", [WIDE, NARROW])
+def test_a_long_name_stays_on_the_page(show, runs, width):
+    name = "n" * 200
+    if not (runs / name).exists():
+        shutil.copytree(runs / "digits", runs / name)
+    page = show(name, "digits", width=width)
+    page.studio()
+    chart = page.find("#curves .panel svg[role]")
+    ActionChains(page.browser).move_to_element(chart).perform()
+    assert page.run("return document.documentElement.scrollWidth <= innerWidth")
+
+
 def test_a_click_makes_samples_equal_to_pythons(show, runs):
     page = show("digits")
     page.studio()

@@ -337,11 +337,24 @@ def test_a_generator_is_made_once_for_a_checkpoint(runs, monkeypatch):
     monkeypatch.setattr(page_site, "make_generator", lambda place: made.append(place) or ({}, b"x"))
     site = Site([str(runs / "wgan")], live=True)
     for _ in range(3):
+        site.read("data/wgan/generator.json")
         site.read("data/wgan/generator.onnx")
     assert len(made) == 1
     monkeypatch.setattr(page_runs, "newest_checkpoint", lambda folder: 7)
-    site.read("data/wgan/generator.onnx")
+    site.read("data/wgan/generator.json")
     assert len(made) == 2
+
+
+def test_a_generators_file_is_of_the_step_that_was_said(runs, monkeypatch):
+    """Between the two requests of a page training may save, or delete what is being read."""
+    step = iter("123")
+    monkeypatch.setattr(page_site, "make_generator", lambda place: ({}, next(step).encode()))
+    site = Site([str(runs / "wgan")], live=True)
+    for newest in (10, 20):
+        monkeypatch.setattr(page_runs, "newest_checkpoint", lambda folder, at=newest: at)
+        site.read("data/wgan/generator.json")
+        monkeypatch.setattr(page_runs, "newest_checkpoint", lambda folder, at=newest: at + 5)
+        assert site.read("data/wgan/generator.onnx") == str(newest // 10).encode()
 
 
 def test_colours_of_runs_are_those_of_pictures_in_the_same_order():

@@ -80,7 +80,7 @@ class Site:
         if file == "generator.json":
             return lambda: _json(self._public(place, self._generator(place)[0]))
         if file == "generator.onnx":
-            model = self._generator(place)[1]
+            model = self._described(place)[1]
             return (lambda: model) if model else None
         pictures = {f"samples/{path.name}": path for _, path in saved_samples(place.folder)}
         return pictures[file].read_bytes if file in pictures else None
@@ -125,6 +125,12 @@ class Site:
             while len(self._models) > MOST_MODELS:
                 self._models.popitem(last=False)
             return made
+
+    def _described(self, place: Place) -> tuple[dict[str, Any], bytes]:
+        """What generator.json said last of a run: training may have gone on since."""
+        with self._making:
+            made = [each for (folder, _), each in self._models.items() if folder == place.folder]
+        return made[-1] if made else self._generator(place)
 
 
 def make_generator(place: Place) -> tuple[dict[str, Any], bytes]:

@@ -17,12 +17,18 @@ from jaxgan.export.layout import broadcast, reshape
 
 def _concatenate(graph, *values, dimension, shapes, **params):
     del params
+    # `jnp.pad` joins nothing to an axis that it leaves as it is.
+    values = [value for value in values if not _is_none(value.shape[dimension])]
     orders = [value.order for value in values if value.known is None]
     plain = tuple(range(len(shapes[0])))
     order = next((order for order in orders if order != plain), plain)
     names = [graph.full(value, order) for value in values]
     name = graph.node("Concat", *names, axis=order.index(dimension))
     return graph.like(name, shapes[0], values[0].dtype, order)
+
+
+def _is_none(size):
+    return isinstance(size, int) and size == 0
 
 
 def _in_full(graph, value, shape, kind, *arguments, **attributes):
@@ -36,16 +42,25 @@ def _slice(graph, value, start_indices, limit_indices, shapes, strides=None, **p
     del params
     strides = strides or [1] * len(start_indices)
     cut = [
-        (value.order.index(axis), *bounds)
+        (value.shape[axis], value.order.index(axis), *bounds)
         for axis, bounds in enumerate(zip(start_indices, limit_indices, strides, strict=True))
         if bounds[0] != 0 or bounds[2] != 1 or bounds[1] != value.shape[axis]
     ]
     if not cut:
         return value
-    axes, starts, ends, steps = zip(*cut, strict=True)
-    if not all(isinstance(bound, int) for bound in (*starts, *ends)):
-        raise ValueError("It cuts the batch.")
+    sizes, axes, *bounds, steps = zip(*cut, strict=True)
+    starts, ends = (list(map(_place, each, sizes)) for each in bounds)
     return _in_full(graph, value, shapes[0], "Slice", starts, ends, axes, steps)
+
+
+def _place(bound, size):
+    """A place in an axis as ONNX has it: in one of an open size from its end, as -1."""
+    if isinstance(bound, int):
+        return bound
+    from_end = bound - size
+    if not isinstance(from_end, int):
+        raise ValueError("It cuts the batch.")
+    return from_end or 2**62
 
 
 def _dynamic_slice(graph, value, *starts, slice_sizes, shapes, **params):

@@ -213,6 +213,14 @@ def _integer_pow(graph, x, y, shapes, **params):
     return apply(graph, "Pow", x, number(y, x))
 
 
+def _reduce_precision(graph, x, mantissa_bits, shapes, **params):
+    """As all of 16 bits, of which bfloat16 has the fewest digits, it becomes float32."""
+    del graph, shapes, params
+    if mantissa_bits < 7:
+        raise ValueError(f"It rounds to {mantissa_bits} bits.")
+    return x
+
+
 def _round(graph, x, rounding_method, shapes, **params):
     del shapes, params
     if rounding_method == 1:  # to the even one, as ONNX does
@@ -238,6 +246,8 @@ def _select(graph, which, *cases, shapes, **params):
 
 def _slope(graph, which, low, high):
     """The slope, where this is a leaky ReLU: x where x >= 0, else a slope times x."""
+    if not which.order == low.order == high.order:
+        return None  # an array and its transpose have one name in the file
     kind, compared = graph.maker(which)
     product, factors = graph.maker(low)
     if kind not in ("Greater", "GreaterOrEqual") or product != "Mul":
@@ -278,7 +288,7 @@ RULES: dict[str, Any] = {
     "log1p": _log1p,
     "ne": _ne,
     "optimization_barrier": _identity,
-    "reduce_precision": _identity,
+    "reduce_precision": _reduce_precision,
     "rem": _rem,
     "round": _round,
     "rsqrt": _rsqrt,

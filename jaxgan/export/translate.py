@@ -49,7 +49,7 @@ class Translator:
 
         values.update(zip(jaxpr.constvars, map(known, consts), strict=True))
         values.update(zip(jaxpr.invars, inputs, strict=True))
-        for equation in jaxpr.eqns:
+        for equation in _needed(jaxpr):
             here = "/".join(filter(None, (place, str(equation.source_info.name_stack))))
             outputs = self._equation(equation, [read(atom) for atom in equation.invars], here)
             values.update(zip(equation.outvars, outputs, strict=True))
@@ -75,7 +75,7 @@ class Translator:
         if _is_known(inputs, shapes) and name != "dim_as_value":  # the size of the batch is open
             return self._computed(equation, inputs)
         if name not in RULES:
-            raise ValueError(_no_translation(name, place))
+            raise ValueError(f"{_no_translation(name, place)}{_why(name, params)}")
         try:
             made = RULES[name](self.graph, *inputs, shapes=shapes, **params)
         except ValueError as error:
@@ -114,6 +114,20 @@ class Translator:
         return [known(each, name) for each in made]
 
 
+def _needed(jaxpr):
+    """The operations that the outputs are made of, in order.
+
+    A recurrent cell of flax splits a random key, and makes zeros of it.
+    """
+    used = {id(atom) for atom in jaxpr.outvars}
+    kept = []
+    for equation in reversed(jaxpr.eqns):
+        if equation.effects or not used.isdisjoint(map(id, equation.outvars)):
+            used |= {id(atom) for atom in equation.invars}
+            kept.append(equation)
+    return kept[::-1]
+
+
 def has_16_bits(jaxpr: Any) -> bool:
     """Whether a program, or one that it calls, computes in 16 bits."""
     for equation in jaxpr.eqns:
@@ -145,6 +159,13 @@ def _wide(value):
     """float32 for the 16-bit types, which the file has not."""
     is_type = isinstance(value, np.dtype) or (isinstance(value, type) and hasattr(value, "dtype"))
     return type_of(value) if is_type else value
+
+
+def _why(name, params):
+    """What a loop has too much of, if the operation is one."""
+    if name == "scan" and isinstance(params["length"], int):
+        return f" It has {params['length']} steps, and up to {_LONGEST} are written out."
+    return " It goes through the batch." if name == "scan" else ""
 
 
 def _no_translation(name, place):

@@ -11,7 +11,8 @@ from jaxgan.losses.base import check_count
 def spherical_interpolation(a: jax.Array, b: jax.Array, t: jax.Array) -> jax.Array:
     """From a at t = 0 to b at 1 by equal angles: sin((1−t)ω)/sin ω · a + sin(tω)/sin ω · b.
 
-    A straight line would pass where normal latents hardly ever are, too near to the origin.
+    A straight line would pass where normal latents hardly ever are, too near to the origin. Between
+    parallel latents, and from or to the origin, there is no other.
 
     Args:
       a: latents `[..., d]`; all arguments broadcast.
@@ -21,12 +22,11 @@ def spherical_interpolation(a: jax.Array, b: jax.Array, t: jax.Array) -> jax.Arr
     References:
       White, Sampling Generative Networks, 2016, sec. 2.1. https://arxiv.org/abs/1609.04468
     """
-    cosine = jnp.sum(a * b, -1, keepdims=True) / (
-        jnp.linalg.norm(a, axis=-1, keepdims=True) * jnp.linalg.norm(b, axis=-1, keepdims=True)
-    )
+    norms = jnp.linalg.norm(a, axis=-1, keepdims=True) * jnp.linalg.norm(b, axis=-1, keepdims=True)
+    cosine = jnp.sum(a * b, -1, keepdims=True) / jnp.where(norms > 0, norms, 1)
     angle = jnp.arccos(jnp.clip(cosine, -1, 1))
     sine = jnp.sin(angle)
-    straight = sine < 1e-4  # parallel latents have no angle between them
+    straight = (sine < 1e-4) | (norms == 0)  # there is no angle between them
     safe = jnp.where(straight, 1, sine)
     weights = [jnp.where(straight, part, jnp.sin(part * angle) / safe) for part in (1 - t, t)]
     return weights[0] * a + weights[1] * b
@@ -52,8 +52,9 @@ def path(latents: chex.Array, steps: int) -> jax.Array:
             f"a path needs latents [K, d], at least two of them; got shape {list(latents.shape)}."
         )
     check_count("steps", steps)
-    t = jnp.arange(steps)[:, None] / steps
-    legs = spherical_interpolation(latents[:-1, None], latents[1:, None], t)
+    first, last = latents[:-1, None], latents[1:, None]
+    t = jnp.arange(1, steps)[:, None] / steps
+    legs = jnp.concatenate([first, spherical_interpolation(first, last, t)], axis=1)
     return jnp.concatenate([legs.reshape(-1, latents.shape[1]), latents[-1:]])
 
 

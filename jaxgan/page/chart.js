@@ -30,7 +30,7 @@ export function drawChart(place, lines, { log, last, label, show, hide }) {
       svg("text", at, tickText(value)),
     );
   }
-  for (const step of ticks(0, last, false, 5)) {
+  for (const step of ticks(0, last, false, 5).filter(Number.isInteger)) {
     const anchor = across(step) > WIDTH - 30 ? "end" : "middle";
     const at = { class: "tick", x: Math.min(across(step), WIDTH - 2), y: HEIGHT - 7 };
     picture.append(svg("text", { ...at, "text-anchor": anchor }, tickText(step)));

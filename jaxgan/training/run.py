@@ -18,7 +18,7 @@ from jaxgan.noise import draw_classes, draw_noise, truncate
 from jaxgan.seeds import over_seeds
 from jaxgan.state import Game, GANState, averaged_variables, current_step
 from jaxgan.training import model_record
-from jaxgan.training.checkpoints import Checkpoints
+from jaxgan.training.checkpoints import Checkpoints, saved_steps
 from jaxgan.training.run_folder import RunFolder, read_settings
 
 # Samples are drawn so many values at a time, so that any number of them fits on the device.
@@ -139,7 +139,7 @@ class Run:
             are classes.
         """
         game = self.model.game
-        if np.ndim(latents) != 2 or latents.shape[1] != game.generator.latent_dim:
+        if np.ndim(latents) != 2 or np.shape(latents)[1] != game.generator.latent_dim:
             raise ValueError(
                 f"latents must have shape [n, {game.generator.latent_dim}]; got "
                 f"{list(np.shape(latents))}."
@@ -276,11 +276,7 @@ def load(
         missing = f"{path} has no best checkpoint: it was not scored. Train with score_every"
     if not place.exists():  # or else orbax would make it
         raise ValueError(missing)
-    checkpoints = Checkpoints(place)
-    try:
-        state: Any = checkpoints.restore(template, warn, set_aside=False)
-    finally:
-        checkpoints.close()
+    state = _newest(place, template, warn)
     if state is None:
         raise ValueError(missing)
     folder = RunFolder(path, settings)
@@ -294,3 +290,16 @@ def load(
         str(path),
         health=folder.health.read(),
     )
+
+
+def _newest(place: epath.Path, template: Any, warn: Callable[[str], None]) -> Any:
+    """The newest checkpoint that can be read, of a run that may be training; None without one."""
+    while True:
+        steps, checkpoints = saved_steps(place), Checkpoints(place)
+        try:
+            return checkpoints.restore(template, warn, set_aside=False)
+        except FileNotFoundError:
+            if saved_steps(place) == steps:
+                raise  # or else training has deleted one while orbax listed them
+        finally:
+            checkpoints.close()
