@@ -368,6 +368,16 @@ SQUARES = {
     "transposed comparison": lambda x: jnp.where(x.swapaxes(1, 2) > 0, x, 0.2 * x),
     "pad edge": lambda x: jnp.pad(x, ((0, 0), (1, 2), (0, 3)), "edge"),
     "pad maximum": lambda x: jnp.pad(x, ((0, 0), (1, 2), (0, 3)), "maximum"),
+    "sums from the end": lambda x: jax.lax.cumsum(x, 1, reverse=True),
+    "loop from the end": lambda x: jax.lax.scan(
+        lambda h, row: (h + row, h * row), x[:, 0], x.swapaxes(0, 1), reverse=True
+    )[1].swapaxes(0, 1),
+    "three cases": lambda x: jax.lax.select_n((x > 0).astype(int) + (x > 1), x, 2 * x, -x),
+    "dilated transpose": lambda x: nn.ConvTranspose(3, (3,), (2,), kernel_dilation=(2,))(x),
+    "holes in a pool": lambda x: nn.avg_pool(x[..., None], (3, 2), (2, 2), "SAME"),
+    "clipped places": lambda x: jnp.take(jnp.arange(5.0), (9 * x).astype(int), mode="clip"),
+    "a half": lambda x: jax.lax.round(2 * jax.lax.round(x)) / 4 + jax.lax.round(jnp.rint(x) / 2),
+    "largest pixel": lambda x: nn.Conv(4, (3, 3))(x[..., None]).argmax(1) * x,
     "cells": lambda x: nn.RNN(nn.GRUCell(5))(x),
 }
 

@@ -303,6 +303,58 @@ def test_steps_are_whole_numbers(show):
     assert set(page.run(ticks)) == {"0", "1", "2"}
 
 
+CHART = """
+return import("./chart.js").then(({ drawChart }) => {
+  const place = document.createElement("div"), run = { name: "a", colour: "red" };
+  const line = { run, steps: [0, 2, 4], values: [0, 1, 2], low: [-1, 0, 1], high: [1, 2, 3] };
+  drawChart(place, [line], { log: false, last: 4, label: "a", show() {}, hide() {} });
+  const at = (selector) => place.querySelector(selector).getAttribute("points").split(" ");
+  const numbers = (points) => points.map((point) => point.split(",").map(Number));
+  return [numbers(at(".curve")), numbers(at(".band"))];
+});
+"""
+
+
+def test_a_curve_spans_its_axes_and_a_band_reaches_an_error_each_way(show):
+    page = show("bce")
+    curve, band = (np.array(points) for points in page.run(CHART))
+    np.testing.assert_allclose(curve[:, 0], [48, 209, 370])
+    assert curve[0, 1] > curve[1, 1] > curve[2, 1]  # downwards, as pixels are counted
+    one = curve[0, 1] - curve[1, 1]
+    np.testing.assert_allclose(band[:3], curve - [0, one], atol=0.11)
+    np.testing.assert_allclose(band[3:], (curve + [0, one])[::-1], atol=0.11)
+
+
+def test_of_an_error_two_digits_count(show):
+    page = show("bce")
+    script = "return import('./dom.js').then(({ withError }) => withError(...arguments))"
+    assert page.run(script, 1.23456, 0.0123) == "1.235 ± 0.012"
+    assert page.run(script, 12.3456, 1.23) == "12.3 ± 1.2"
+    assert page.run(script, 12.3456, 0) == "12.35"
+
+
+PIXELS = """
+return import("./canvas.js").then(({ paintImages }) => {
+  const canvas = document.createElement("canvas");
+  paintImages(canvas, Float32Array.from(arguments[0]), [16, 16, arguments[1]], 1, 16);
+  return [...canvas.getContext("2d").getImageData(0, 0, 1, 1).data];
+});
+"""
+
+
+@pytest.mark.parametrize(
+    ("pixel", "seen"),
+    [
+        ([-1.0], [0, 0, 0, 255]),
+        ([0.2], [153, 153, 153, 255]),
+        ([1.0, 0.2, -1.0], [255, 153, 0, 255]),
+    ],
+)
+def test_numbers_from_minus_one_to_one_are_pixels_from_0_to_255(show, pixel, seen):
+    page = show("bce")
+    assert page.run(PIXELS, pixel * 256, len(pixel)) == seen
+
+
 @pytest.mark.parametrize("width", [WIDE, NARROW])
 def test_a_long_name_stays_on_the_page(show, runs, width):
     name = "n" * 200

@@ -542,3 +542,36 @@ def test_colour_blind_people_tell_all_colours_apart(seen_by):
     assert least([*style.SAFE, style.DATA]) > 15  # a difference of 2 is just seen
     if seen_by == "deuteranopia":
         assert least(["tab:green", "tab:red"]) < 10  # matplotlib's own
+
+
+def test_four_channels_are_shown_on_white():
+    clear, solid = np.array([[[[9, 9, 9, 0]]], [[[9, 9, 9, 255]]]], np.uint8)
+    grid = plots.image_grid(np.stack([clear, solid]).repeat(16, 1).repeat(16, 2))
+    assert set(map(tuple, grid.reshape(-1, 3))) == {(255,) * 3, (9,) * 3, (128,) * 3}
+
+
+def test_a_band_reaches_one_standard_error_each_way():
+    rows = [{"step": i, "loss": 3.0, "loss_stderr": 0.5} for i in range(9)]
+    [axes] = plots.draw_curves(rows, ["loss"]).axes
+    ends = axes.collections[0].get_paths()[0].vertices[:, 1]
+    assert (ends.min(), ends.max()) == (2.5, 3.5)
+
+
+def test_the_best_score_is_marked_at_its_step():
+    rows = [{"step": i, "w1": 2.0 - i} for i in range(3)]
+    [axes] = plots.draw_curves(rows, best={"step": 1, "w1": 1.0}).axes
+    [mark] = [line for line in axes.lines if line.get_markersize() == 9]
+    assert (list(mark.get_xdata()), list(mark.get_ydata())) == ([1], [1.0])
+
+
+def test_samples_are_left_of_the_examples_nearest_to_them():
+    one, other = np.zeros((4, 16, 16, 1), np.uint8), np.full((4, 16, 16, 1), 200, np.uint8)
+    left, right = (np.asarray(x.get_array()) for x in plots.draw_neighbours(one, other, "t").images)
+    assert left.min() == 0 and right.max() == 200 and 200 not in left
+
+
+def test_samples_are_green_and_data_black_side_by_side():
+    points, ring = np.zeros((5, 2), np.float32), data.load("ring8")
+    first, second = plots.draw_samples_and_data(points, ring, "t").axes
+    assert first.lines[0].get_color() == style.FAKE
+    assert second.lines[0].get_color() == style.DATA
