@@ -18,7 +18,7 @@ from jaxgan.export.layout import broadcast, reshape
 def _concatenate(graph, *values, dimension, shapes, **params):
     del params
     # `jnp.pad` joins nothing to an axis that it leaves as it is.
-    values = [value for value in values if not _is_none(value.shape[dimension])]
+    values = tuple(value for value in values if not _is_none(value.shape[dimension]))
     orders = [value.order for value in values if value.known is None]
     plain = tuple(range(len(shapes[0])))
     order = next((order for order in orders if order != plain), plain)
