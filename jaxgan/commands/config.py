@@ -216,6 +216,11 @@ def check(config: Config) -> None:
     _check_augmentation(config)
     if config.loss == "began" and config.model not in ("auto", "mlp"):
         raise ValueError("--loss=began goes with --model=mlp: its critic is an autoencoder.")
+    if config.loss == "began" and config.num_classes is not None:
+        raise ValueError(
+            f"--num-classes={config.num_classes} cannot go with --loss=began: its critic is an "
+            "autoencoder, which takes no labels. Leave --num-classes out, or choose another loss."
+        )
 
 
 def _check_penalties(config):
