@@ -162,7 +162,26 @@ def test_a_config_of_another_version_is_refused(copy, capsys):
     change(copy / "config.json", charm=0.5)
     line = refusal(copy, capsys)
     assert line.startswith(f"export.py: {copy / 'config.json'} is not a run's config: ")
-    assert "'charm'" in line
+    assert "it has 'charm', which is no setting here. If a newer jaxgan trained the run" in line
+
+
+@pytest.mark.parametrize("setting, words", [
+    (dict(steps="many"), 'steps must be a whole number from 1 up; got "many"'),
+    (dict(num_seeds="2"), 'num_seeds must be a whole number from 1 up; got "2"'),
+    (dict(seed=None), "seed must be a whole number; got null"),
+    (dict(loss=3), "loss must be text; got 3"),
+    (dict(g_learning_rate="fast"), 'g_learning_rate must be a number; got "fast"'),
+    (dict(flip=1), "flip must be true or false; got 1"),
+    (dict(num_classes="3"), 'num_classes must be a whole number or null; got "3"'),
+])  # fmt: skip
+def test_a_setting_of_another_type_is_refused(copy, capsys, setting, words):
+    change(copy / "config.json", **setting)
+    assert words in refusal(copy, capsys)
+
+
+def test_the_ending_of_a_name_may_be_in_capitals():
+    assert command.choose_format("", "g.ONNX") == "onnx"
+    assert command.choose_format("stablehlo", "g.StableHLO") == "stablehlo"
 
 
 def test_a_run_that_diverged_before_its_first_checkpoint_is_refused(tmp_path, capsys):

@@ -107,7 +107,7 @@ def choose_format(name: str, out: str | None) -> str:
     if out is None:
         return name or "onnx"
     by_suffix = {".stablehlo": "stablehlo", ".onnx": "onnx"}
-    suffix = epath.Path(out).suffix
+    suffix = epath.Path(out).suffix.lower()
     if not name and suffix not in by_suffix:
         raise ValueError(
             f"--out={out} must end in {' or '.join(by_suffix)}, which says its format."

@@ -1,8 +1,9 @@
 """What a run's settings make: its model, the arguments of `fit`, and what its folder records."""
 
 import dataclasses
+import json
 import math
-from typing import Any
+from typing import Any, get_args
 
 import jax.numpy as jnp
 import numpy as np
@@ -90,17 +91,29 @@ def read(settings: dict[str, Any], source: Any) -> Config:
             f"{source} is of a run of jaxgan.fit, whose model is its own: load it in Python, "
             "jaxgan.load(folder, model)"
         )
-    try:
-        config = Config(**settings)
-    except TypeError as error:  # names of no setting
-        raise ValueError(f"{source} is not a run's config: {error}") from error
+    known = [field.name for field in dataclasses.fields(Config)]
+    if strange := [name for name in settings if name not in known]:
+        raise ValueError(
+            f"{source} is not a run's config: it has {strange[0]!r}, which is no setting here. If "
+            "a newer jaxgan trained the run, install that; else take the line out."
+        )
+    config = Config(**settings)
     for field in dataclasses.fields(Config):
         value, kind = getattr(config, field.name), field.type
         whole = kind is float and isinstance(value, int)  # JSON has but one kind of number
         right = whole or isinstance(value, kind)  # type: ignore[arg-type]  # no name of a type
         if not right or (isinstance(value, bool) and kind is not bool):
-            raise ValueError(f"{source} is not a run's config: {field.name} cannot be {value!r}")
+            raise ValueError(
+                f"{source} is not a run's config: {field.name} must be {_in_words(kind)}; got "
+                f"{json.dumps(value)}"
+            )
     return config
+
+
+def _in_words(kind: Any) -> str:
+    """A setting's type as JSON has its values, in words."""
+    words = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
+    return " or ".join(words.get(each, "null") for each in get_args(kind) or (kind,))
 
 
 def of_run(folder: epath.PathLike) -> Config:

@@ -3,6 +3,7 @@
 import contextlib
 import fcntl
 import importlib.metadata
+import json
 import os
 import platform
 from collections.abc import Mapping
@@ -337,8 +338,13 @@ def read_settings(path: epath.Path) -> dict[str, Any]:
     settings = json_files.read(path / "config.json")
     for name in ("steps", "num_seeds", "log_every"):
         value = settings.get(name)
-        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        if name not in settings:
             raise ValueError(f"{path / 'config.json'} is no run's config: it has no {name}")
+        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+            raise ValueError(
+                f"{path / 'config.json'} is no run's config: {name} must be a whole number from 1 "
+                f"up; got {json.dumps(value)}"
+            )
     return settings
 
 
