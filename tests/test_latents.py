@@ -348,6 +348,8 @@ def test_a_run_that_has_diverged_is_refused():
         (np.zeros((2, 5)), {"labels": [0, 1, 2]}, r"or one for each of 2; got \(3,\)"),
         (np.zeros((2, 5)), {"labels": 3}, "labels must be from 0 to 2"),
         (np.zeros((2, 5)), {"seed_index": 1}, "seed_index must be from 0 to 0, got 1"),
+        (np.zeros((2, 5)), {"seed_index": "a"}, "must be a whole number from 0 to 0; got 'a'"),
+        (np.zeros((2, 5)), {"seed_index": 0.5}, "must be a whole number from 0 to 0; got 0.5"),
     ],
 )
 def test_what_cannot_be_projected_is_refused(images, options, message):

@@ -189,6 +189,17 @@ def test_a_damaged_file_is_a_line_and_the_rest_is_shown(copy, name):
     assert bool(run["curves"].get("wasserstein")) == (name != "metrics.jsonl")
 
 
+def test_one_bad_line_of_metrics_leaves_the_others_and_the_generator(copy):
+    path, before = copy / "metrics.jsonl", details(copy)["curves"]
+    path.write_text("no json\n" + path.read_text() + "[]\n")
+    run, told = details(copy), []
+    assert run["curves"] == before
+    [line] = run["problems"]
+    assert line == f"{path} holds a line that is no metrics: 'no json', and 1 more like it"
+    loaded = jaxgan.load(copy, of_runs.model_of_run(copy), warn=told.append)
+    assert told == [line] and loaded.sample(jax.random.key(0), 1).shape[0] == 1
+
+
 def test_an_evaluation_that_lacks_its_floor_is_a_line(copy):
     (copy / "evaluation.json").write_text('{"scores": {}}')
     assert "it has no 'floor'" in details(copy)["problems"][0]

@@ -96,7 +96,7 @@ def summarise(place: Place) -> dict[str, Any]:
     with_problems = _Reader(summary["problems"])
     recorded = with_problems(lambda: read_settings(place.folder), {})
     data = with_problems(lambda: json_files.read(place.folder / "data.json"), {})
-    rows = with_problems(MetricsFile(place.folder / "metrics.jsonl").read, [])
+    rows = with_problems.rows(place.folder / "metrics.jsonl")
     step = rows[-1]["step"] if rows else 0
     how = ("damaged", "damaged")
     if recorded:
@@ -125,9 +125,16 @@ class _Reader:
         try:
             return read()
         except (ValueError, OSError) as error:  # the second where reading is not allowed
-            if str(error) not in self._problems:
-                self._problems.append(str(error))
+            self._tell(str(error))
             return otherwise
+
+    def rows(self, path: epath.Path) -> list[dict]:
+        """Those of a file of metrics that are fine."""
+        return self(lambda: MetricsFile(path).read(self._tell), [])
+
+    def _tell(self, problem: str) -> None:
+        if problem not in self._problems:
+            self._problems.append(problem)
 
 
 def state(folder: epath.Path, recorded: dict[str, Any], step: int) -> tuple[str, str]:
@@ -184,7 +191,7 @@ def describe(place: Place) -> dict[str, Any]:
     done = with_problems(lambda: _read_if_there(folder / "summary.json"), {})
     curves: dict[str, Any] = {}
     for kind in ("scores", "metrics", "health"):
-        rows = with_problems(MetricsFile(folder / f"{kind}.jsonl").read, [])
+        rows = with_problems.rows(folder / f"{kind}.jsonl")
         curves |= {name: curve | {"kind": kind} for name, curve in make_curves(rows).items()}
     return summary | {
         "settings": recorded,

@@ -15,11 +15,14 @@ class MetricsFile:
         self.path = path
         self._held = ""
 
-    def read(self) -> list[dict]:
+    def read(self, warn: Callable[[str], None] | None = None) -> list[dict]:
         """The rows, oldest first.
 
+        Args:
+          warn: given one line that names the first bad line; bad ones are then left out.
+
         Raises:
-          ValueError: if the file cannot be read, or holds something else.
+          ValueError: if the file cannot be read, or without `warn` if it holds something else.
         """
         if not self.path.exists():
             return []
@@ -27,15 +30,20 @@ class MetricsFile:
             lines = self.path.read_bytes().decode(errors="replace").split("\n")
         except OSError as error:
             raise ValueError(f"{self.path} cannot be read: {error.strerror}") from error
-        rows = []
+        rows, bad = [], []
         for line in lines[:-1]:  # the last is empty, or cut short by a kill
             try:
                 row = json.loads(line)
             except (ValueError, RecursionError):
                 row = None
             if not isinstance(row, dict) or not isinstance(row.get("step"), int):
-                raise ValueError(f"{self.path} holds a line that is no metrics: {line[:60]!r}")
-            rows.append(row)
+                bad.append(f"{self.path} holds a line that is no metrics: {line[:60]!r}")
+                if warn is None:
+                    raise ValueError(bad[0])
+            else:
+                rows.append(row)
+        if bad and warn is not None:
+            warn(bad[0] + (f", and {len(bad) - 1} more like it" if bad[1:] else ""))
         return rows
 
     def keep(self, belongs: Callable[[dict], bool]) -> None:

@@ -198,6 +198,11 @@ class Run:
         Raises:
           ValueError: if the run has no such seed.
         """
+        if not isinstance(seed_index, Integral) or isinstance(seed_index, bool):
+            last = self.num_seeds - 1
+            raise ValueError(
+                f"seed_index must be a whole number from 0 to {last}; got {seed_index!r}."
+            )
         if not 0 <= seed_index < self.num_seeds:
             raise ValueError(f"seed_index must be from 0 to {self.num_seeds - 1}, got {seed_index}")
         if self.num_seeds == 1:
@@ -251,7 +256,8 @@ def load(
     Args:
       workdir: the run's folder.
       model: the GAN that was trained in it.
-      warn: given a line for each checkpoint that cannot be read.
+      warn: given a line for each checkpoint that cannot be read, and for metrics left out for
+        that.
       best: load the state of the best score, of a run that was trained with `score_every`.
 
     Raises:
@@ -284,11 +290,11 @@ def load(
         model,
         state,
         settings["num_seeds"],
-        folder.metrics.read(),
+        folder.metrics.read(warn),
         folder.finished,
         settings,
         str(path),
-        health=folder.health.read(),
+        health=folder.health.read(warn),
     )
 
 
