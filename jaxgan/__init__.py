@@ -8,7 +8,7 @@ from jaxgan.networks.players import Player
 from jaxgan.seeds import over_seeds
 from jaxgan.state import GANState
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 # Imported at first use: they need more than jax, flax, optax and chex.
 _MODULES = ("commands", "data", "export", "latents", "plots", "training")

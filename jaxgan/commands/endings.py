@@ -11,6 +11,7 @@ from collections.abc import Callable
 import jax
 
 from jaxgan import places
+from jaxgan.commands.names import as_typed
 from jaxgan.training.checkpoints import is_out_of_memory
 
 Main = Callable[[list[str]], int]  # from a program's arguments to its exit status
@@ -91,7 +92,8 @@ def ends_in_a_line(
 def report(program: str, message: object) -> None:
     """Prints a message as one line on standard error; values in it may hold line breaks."""
     with contextlib.suppress(BrokenPipeError):
-        print(f"{program}: {' '.join(str(message).split())}", file=sys.stderr)
+        line = f"{program}: {' '.join(str(message).split())}"
+        print(as_typed(line), file=sys.stderr)
 
 
 def _missing_platforms() -> str | None:

@@ -6,7 +6,6 @@ cannot tell good samples from bad ones on these data is null, and a note says wh
 """
 
 import dataclasses
-import sys
 from collections.abc import Mapping
 
 from etils import epath
@@ -115,7 +114,7 @@ def note_on_data(folder: epath.Path, dataset: Dataset, fingerprint: str) -> list
         f"the data are others now than those that the run was trained on ({changed}): what is held "
         "out here may have been trained on"
     )
-    print(f"evaluate.py: {note}", file=sys.stderr)
+    endings.report("evaluate.py", note)
     return [note]
 
 

@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
 from jaxgan.commands.config import flag
+from jaxgan.commands.names import as_typed
 
 _HELP = {"-h", "--help"}
 # A shell leaves the ~ of --workdir=~/run to the program.
@@ -80,7 +81,8 @@ def read(
     }
     said = given(kind, arguments)
     if asks_for_help(arguments):
-        _parser(kind, program, values, groups or {"flags": list(values)}).print_help()
+        parser = _parser(kind, program, values, groups or {"flags": list(values)})
+        print(as_typed(parser.format_help()), end="")
         raise SystemExit(0)
     values |= said
     for name, value in values.items():

@@ -13,7 +13,7 @@ import numpy as np
 
 import jaxgan
 from jaxgan import data, export, plots
-from jaxgan.commands import page_places, page_runs, page_words, settings
+from jaxgan.commands import names, page_places, page_runs, page_words, settings
 from jaxgan.commands.page_runs import Place
 from jaxgan.plots.samples import extent
 from jaxgan.training import load
@@ -107,6 +107,7 @@ class Site:
             "made_by": MADE_BY,
             "version": jaxgan.__version__,
             "live": self._live,
+            "evaluate": names.as_typed("python experiments/evaluate.py"),
             "written": time.strftime("%Y-%m-%d %H:%M"),
             "words": page_words.tables(),
             "runs": [self._public(place, page_runs.summarise(place)) for place in self.places],

@@ -6,14 +6,14 @@ ends with the floors, what training data score in the samples' place. `evaluate.
 
 from etils import epath
 
-from jaxgan.commands import endings, tables
+from jaxgan.commands import endings, names, tables
 
 
 @endings.ends_in_a_line("results.py")
 def main(arguments: list[str]) -> int:
     """Runs the command line; returns 0, 2 for bad input, or 130 if interrupted."""
     if {"-h", "--help"} & set(arguments):
-        print(__doc__.strip())
+        print(names.as_typed(__doc__.strip()))
         return 0
     if not arguments or arguments[0].startswith("-"):
         raise ValueError("give the folders of scored runs, as in results.py runs/*")

@@ -10,6 +10,7 @@ from etils import epath
 from jaxgan.commands import settings
 from jaxgan.commands.config import Config, assign, unused
 from jaxgan.commands.exam import mean, standard_error
+from jaxgan.commands.names import as_typed
 from jaxgan.commands.presets import usual
 from jaxgan.data import TOYS
 from jaxgan.training import json_files
@@ -184,7 +185,10 @@ def tabulate(runs: Sequence[Scored]) -> list[str]:
     lines = []
     for columns in (POINT_COLUMNS, IMAGE_COLUMNS, STACKED_COLUMNS):
         group = [run for run in runs if columns_of(run.config.dataset) is columns]
-        rows = [[f"`{run.cores}{command(run.config)}`", *_cells(run, columns)] for run in group]
+        rows = [
+            [f"`{run.cores}{as_typed(command(run.config))}`", *_cells(run, columns)]
+            for run in group
+        ]
         for run in {run.config.dataset: run for run in group}.values():
             floors = [floor(run) for _, floor in columns.values()]
             rows.append([f"*training data of {run.config.dataset}*", *floors])

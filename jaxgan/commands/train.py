@@ -8,7 +8,7 @@ import jax
 from etils import epath
 
 from jaxgan import data
-from jaxgan.commands import endings, image_presets, settings
+from jaxgan.commands import endings, image_presets, names, settings
 from jaxgan.commands.augmentation import describe_default
 from jaxgan.commands.command_line import Arguments, parse, parse_replay
 from jaxgan.commands.config import OFF, Config, assign, flag
@@ -67,7 +67,7 @@ def main(arguments: list[str], train: Callable[[Config], Run] = train) -> int:
     config = with_devices_here(config, said)
     intact = f"What {config.workdir} holds is intact"
     try:
-        with hosts.guard("train.py", ValueError, DivergedError):
+        with hosts.guard(names.as_typed("train.py"), ValueError, DivergedError):
             with hosts.together():
                 if hosts.is_first():
                     check_folder(config)

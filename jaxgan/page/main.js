@@ -50,7 +50,7 @@ async function show() {
   showCurves(content("curves"), runs, page.words.curves);
   showPictures(content("pictures"), runs);
   showDrawing(content("draw"), runs);
-  showScores(content("scores"), runs, page.words.scores);
+  showScores(content("scores"), runs, page.words.scores, page.evaluate);
   showSettings(content("settings"), runs);
 }
 

@@ -3,7 +3,7 @@
 import { swatch } from "./colours.js";
 import { capital, el, number, steps, withError } from "./dom.js";
 
-export function showScores(place, runs, words) {
+export function showScores(place, runs, words, evaluate) {
   const scored = runs.filter((run) => run.scores);
   const several = new Set(runs.map((run) => run.data)).size > 1;
   place.replaceChildren();
@@ -21,7 +21,7 @@ export function showScores(place, runs, words) {
         "p",
         { className: "line" },
         `${names}ot scored yet. `,
-        el("code", {}, "python experiments/evaluate.py --workdir=RUN"),
+        el("code", {}, `${evaluate} --workdir=RUN`),
         " scores a run beside its floor, what training data score in the samples' place.",
       ),
     );
