@@ -39,8 +39,8 @@ IN_A_ROW = {"latents.md": "below", "export.md": "tests/test_export_command.py"}
 OTHERS = {"fidelity", "gcloud", "mypy", "pytest", "ruff", "source", "tfds"}
 # A command in a line of text.
 MENTION = r"`((?:python experiments/)?\w+\.py --[^`.]+|jaxgan \w+ --[^`.]+)`"
-# What Sphinx reads, what a program prints, and formulas.
-NOT_RUN = {"math", "text", "{toctree}", "{eval-rst}", "{help}", ""}
+# What Sphinx reads, what a program prints, formulas, and what tests/test_notebooks.py runs.
+NOT_RUN = {"math", "text", "{toctree}", "{eval-rst}", "{help}", "{code-cell}", ""}
 
 
 def blocks(page):
