@@ -2,9 +2,17 @@
 
 import ast
 import pathlib
+import re
 import subprocess
 import sys
+import tomllib
 import zipfile
+
+import pytest
+
+import jaxgan
+from jaxgan.commands import names, results
+from jaxgan.commands.command_line import parse
 
 ROOT = pathlib.Path(__file__).parents[1]
 PACKAGE = ROOT / "jaxgan"
@@ -123,7 +131,13 @@ def test_a_wheel_holds_every_module(tmp_path):
     subprocess.run([sys.executable, "-c", build, str(tmp_path)], cwd=source, check=True)
     [wheel] = tmp_path.glob("*.whl")
     with zipfile.ZipFile(wheel) as file:
-        held = {name for name in file.namelist() if name.startswith("jaxgan/")}
+        listed = file.namelist()
+        held = {name for name in listed if name.startswith("jaxgan/")}
+    about = f"jaxgan-{jaxgan.__version__}.dist-info"
+    assert {name.split("/")[0] for name in listed} == {"jaxgan", about}
+    # Of jaxgan, and of the library that the page has: its licence asks to go with every copy.
+    licences = {f"{about}/licenses/LICENSE", f"{about}/licenses/jaxgan/page/vendor/LICENSE"}
+    assert {name for name in listed if "/licenses/" in name} == licences
     ours = {str(path.relative_to(ROOT)) for path in PACKAGE.rglob("*.py")}
     page = {str(p.relative_to(ROOT)) for p in (PACKAGE / "page").rglob("*") if p.is_file()}
     assert "jaxgan/page/vendor/ort-wasm-simd-threaded.wasm.gz" in page
@@ -134,3 +148,65 @@ def test_a_wheel_holds_every_module(tmp_path):
         [sys.executable, "-P", "-c", code], env=environment, capture_output=True, text=True
     )
     assert str(wheel) in done.stdout, done.stderr
+    code = "import importlib.metadata; print(importlib.metadata.version('jaxgan'))"
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", code], env=environment, capture_output=True, text=True
+    )
+    assert done.stdout == f"{jaxgan.__version__}\n", done.stderr
+
+
+def test_the_version_stands_in_one_place_and_in_what_is_cited():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    assert "version" in project["project"]["dynamic"]
+    assert project["tool"]["setuptools"]["dynamic"]["version"] == {"attr": "jaxgan.__version__"}
+    cited = dict(re.findall(r"^(\S+): (.*)$", (ROOT / "CITATION.cff").read_text(), re.MULTILINE))
+    [newest, *_] = re.findall(
+        r"^## (\S+) — (.*)$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE
+    )
+    assert (cited["version"], cited["date-released"]) == newest
+    assert cited["version"] == jaxgan.__version__
+
+
+@pytest.mark.parametrize("module", ["jaxgan", "jaxgan.commands.main"])
+def test_the_command_says_its_version(module):
+    code = f"import sys; sys.argv = ['jaxgan', '--version']; from {module}"
+    code += ".__main__ import main; main()" if module == "jaxgan" else " import main; main()"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout == f"jaxgan {jaxgan.__version__}\n", done.stderr
+
+
+def test_python_m_jaxgan_is_the_command(tmp_path):
+    command = [sys.executable, "-m", "jaxgan", "sample", f"--workdir={tmp_path / 'none'}"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 2
+    assert done.stderr.startswith("jaxgan sample: "), done.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "installed"),
+    [
+        ("train.py: no such flag", "jaxgan train: no such flag"),
+        ("run python experiments/evaluate.py --workdir=a", "run jaxgan evaluate --workdir=a"),
+        ("as `evaluate.py --inception=fetch` does", "as `jaxgan evaluate --inception=fetch` does"),
+        # What the user gave stays as it was, and so does what is no program of the package's.
+        *[
+            (t, t)
+            for t in ("--workdir=train.py", "'train.py'", "my/train.py", "theory.py", "run.py")
+        ],
+    ],
+)
+def test_messages_name_programs_as_they_were_started(text, installed):
+    with names.of_package():
+        assert names.as_typed(text) == installed
+    assert names.as_typed(text) == text
+
+
+def test_help_and_errors_of_the_installed_command_name_no_script(capsys):
+    with names.of_package():
+        assert results.main([]) == 2
+        assert results.main(["--help"]) == 0
+        with pytest.raises(SystemExit, match="0"):
+            parse(["--help"])
+    shown = "".join(capsys.readouterr())
+    assert "jaxgan results runs/*" in shown and "jaxgan train [--flag" in shown
+    assert not re.search(r"experiments/|\b(train|evaluate|results|sample)\.py", shown)

@@ -694,4 +694,4 @@ def test_an_installed_package_has_the_command(monkeypatch, capsys):
     monkeypatch.setattr("sys.argv", ["jaxgan", "show", "--workdir=nowhere"])
     with pytest.raises(SystemExit, match="2"):
         door.main()
-    assert capsys.readouterr().err.startswith("show.py: nowhere does not exist")
+    assert capsys.readouterr().err.startswith("jaxgan show: nowhere does not exist")
