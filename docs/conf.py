@@ -35,6 +35,8 @@ myst_heading_anchors = 4
 nb_execution_mode = "cache"
 nb_execution_raise_on_error = True
 nb_execution_timeout = 900
+nb_execution_in_temp = True  # where they may write
+os.environ["PYTHONPATH"] = sys.path[0]
 
 # Docstrings speak of names in single backticks, which link where there is such a name.
 default_role = "py:obj"

@@ -81,6 +81,10 @@ def test_scoring_changes_nothing_of_training_and_needs_no_folder(tmp_path):
     assert same(scored, plain)
     alone = fit()
     assert same(alone.best(), scored.best()) and alone.best().step == scored.best().step
+    rows = rows_of(tmp_path / "run")
+    assert [row["step"] for row in rows] == [5, 10, 15, 20, 25, 30, 35, 40]
+    finished = fit(tmp_path / "run"), jaxgan.load(tmp_path / "run", scored.model)
+    assert all(run.scores == rows for run in (scored, alone, *finished)) and plain.scores == []
     with pytest.raises(ValueError, match="the run was not scored"):
         plain.best()
     assert not (tmp_path / "cache").exists()

@@ -175,7 +175,8 @@ def train(
     if folder is not None and folder.finished and (first >= plan.steps or scores.exhausted):
         more = "steps" if first >= plan.steps else "patience"
         hosts.say(f"{folder.path} is finished: {first} steps. Raise {more} to go on.")
-        return job.run(state, folder.metrics.read(), finished=True, health=folder.health.read())
+        seen = {"health": folder.health.read(), "scores": folder.scores.read()}
+        return job.run(state, folder.metrics.read(), finished=True, **seen)
     hosts.say(job.describe())
     if folder is not None and folder.resumes and first == 0:
         hosts.say("it has no checkpoint yet: from the beginning")

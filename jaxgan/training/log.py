@@ -111,7 +111,11 @@ class Log:
     @property
     def seen(self) -> dict[str, Any]:
         """What a run holds besides its state and metrics."""
-        return {"best_state": self.scores.kept_in_memory, "health": list(self.health.rows)}
+        return {
+            "best_state": self.scores.kept_in_memory,
+            "health": list(self.health.rows),
+            "scores": list(self.scores.rows),
+        }
 
     def look(self, step: int, state: GANState) -> bool:
         """Probes the state of a step, and scores its samples, if it is time for that.

@@ -41,6 +41,7 @@ class Run:
       stopped_by: the signal that interrupted it; 0 if none did.
       best_state: that of the best score, where it has no folder and was scored: see `best`.
       health: its probes, oldest first: see `jaxgan.probe`.
+      scores: its scores while it trained, oldest first, as `scores.jsonl` holds them.
     """
 
     model: GAN
@@ -53,6 +54,7 @@ class Run:
     stopped_by: int = 0
     best_state: Any = dataclasses.field(default=None, repr=False)
     health: list[dict[str, Any]] = dataclasses.field(default_factory=list, repr=False)
+    scores: list[dict[str, Any]] = dataclasses.field(default_factory=list, repr=False)
 
     @property
     def step(self) -> int:
@@ -295,6 +297,7 @@ def load(
         settings,
         str(path),
         health=folder.health.read(warn),
+        scores=folder.scores.read(warn),
     )
 
 
