@@ -175,7 +175,7 @@ def train(
     if folder is not None and folder.finished and (first >= plan.steps or scores.exhausted):
         more = "steps" if first >= plan.steps else "patience"
         hosts.say(f"{folder.path} is finished: {first} steps. Raise {more} to go on.")
-        seen = {"health": folder.health.read(), "scores": folder.scores.read()}
+        seen: dict[str, Any] = {"health": folder.health.read(), "scores": folder.scores.read()}
         return job.run(state, folder.metrics.read(), finished=True, **seen)
     hosts.say(job.describe())
     if folder is not None and folder.resumes and first == 0:
