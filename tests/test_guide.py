@@ -2,7 +2,7 @@
 
 A block of Python is a whole program, which runs, or one of `FRAGMENTS`, of which the names exist.
 Of a block for the shell, and of a command in a line of text, the command's own parser reads the
-flags.
+flags. tests/test_page.py opens the block of HTML.
 """
 
 import ast
@@ -36,9 +36,11 @@ FRAGMENTS = {
 # Pages of blocks that follow one another, with tests of their own.
 IN_A_ROW = {"latents.md": "below", "export.md": "tests/test_export_command.py"}
 # What is started beside python and jaxgan, and has flags of its own.
-OTHERS = {"fidelity", "gcloud", "mypy", "pytest", "ruff", "source", "tfds"}
+OTHERS = {"cp", "fidelity", "gcloud", "mypy", "npm", "pytest", "ruff", "source", "tfds"}
 # A command in a line of text.
 MENTION = r"`((?:python experiments/)?\w+\.py --[^`.]+|jaxgan \w+ --[^`.]+)`"
+# By page, the kinds of blocks that a test of their own tries: here tests/test_page.py.
+OPENED = {"export.md": {"html"}}
 # What Sphinx reads, what a program prints, formulas, and what tests/test_notebooks.py runs.
 NOT_RUN = {"math", "text", "{toctree}", "{eval-rst}", "{help}", "{code-cell}", ""}
 
@@ -80,7 +82,7 @@ PROGRAMS = {
 def test_each_block_is_of_a_kind_that_is_checked():
     for page, text in PAGES.items():
         kinds = {kind for _, kind, _ in blocks(text)}
-        assert kinds <= {"python", "bash"} | NOT_RUN, page
+        assert kinds <= {"python", "bash"} | OPENED.get(page, set()) | NOT_RUN, page
 
 
 def test_there_is_a_program_for_each_kind_of_own():

@@ -1,6 +1,11 @@
 """The page as a browser shows it: headless Chromium, where it and chromedriver are installed."""
 
+import base64
+import contextlib
+import gzip
+import io
 import json
+import pathlib
 import re
 import shutil
 import subprocess
@@ -9,9 +14,10 @@ import threading
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import jaxgan
-from jaxgan.commands import settings, train
+from jaxgan.commands import export, settings, train
 from jaxgan.commands import show as program
 from jaxgan.commands.page_server import Server
 from jaxgan.commands.page_site import Site
@@ -22,6 +28,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.wait import WebDriverWait
 
+ROOT = pathlib.Path(__file__).parents[1]
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 DRIVER = shutil.which("chromedriver")
 pytestmark = pytest.mark.skipif(
@@ -193,24 +200,31 @@ def test_a_page_shows_a_run_without_an_error_or_a_request_elsewhere(show):
     assert f"{page.address}vendor/ort-wasm-simd-threaded.wasm.gz" in requests
 
 
-@pytest.fixture
-def hosted(runs, tmp_path):
-    """The address of an exported page on Python's file server, below a path of it."""
-    folder = tmp_path / "my site" / "of runs"
-    assert not program.main([f"--workdir={runs / 'digits'}", f"--export={folder}"])
+@contextlib.contextmanager
+def file_server(folder):
+    """The address of a folder on Python's file server."""
     command = [sys.executable, "-u", "-m", "http.server", "--bind", "127.0.0.1"]
     server = subprocess.Popen(
-        [*command, "--directory", tmp_path, "0"],
+        [*command, "--directory", folder, "0"],
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
     )
     try:
         port = re.search(r"port (\d+)", server.stdout.readline())[1]
-        yield f"http://127.0.0.1:{port}/my%20site/of%20runs/"
+        yield f"http://127.0.0.1:{port}/"
     finally:
         server.terminate()
         server.communicate()
+
+
+@pytest.fixture
+def hosted(runs, tmp_path):
+    """The address of an exported page on a file server, below a path of it."""
+    folder = tmp_path / "my site" / "of runs"
+    assert not program.main([f"--workdir={runs / 'digits'}", f"--export={folder}"])
+    with file_server(tmp_path) as address:
+        yield f"{address}my%20site/of%20runs/"
 
 
 def test_an_export_draws_on_any_file_server_and_asks_no_other(browser, hosted, runs):
@@ -225,6 +239,65 @@ def test_an_export_draws_on_any_file_server_and_asks_no_other(browser, hosted, r
     assert {url for url in requests if not url.startswith((hosted, "data:"))} == set()
     assert f"{hosted}data/digits/generator.onnx" in requests
     browser.get("about:blank")
+
+
+# Uniform numbers that are kept, so that Python can repeat what the page draws of them.
+KEEP_RANDOM = """
+window.uniform = [];
+const random = Math.random;
+Math.random = () => (window.uniform.push(random()), window.uniform.at(-1));
+"""
+SHOWN = """
+return [document.querySelector("#image").toDataURL().split(",")[1], window.uniform];
+"""
+
+
+@pytest.fixture
+def own_page(runs, tmp_path):
+    """The address of the page in docs/export.md, beside the files that it names."""
+    [html] = re.findall(r"```html\n(.*?)```", (ROOT / "docs/export.md").read_text(), re.DOTALL)
+    (tmp_path / "index.html").write_text(html)
+    assert not export.main([f"--workdir={runs / 'classes'}", f"--out={tmp_path / 'digits.onnx'}"])
+    vendor = ROOT / "jaxgan/page/vendor"  # where npm's names end otherwise
+    shutil.copy(vendor / "ort.wasm.bundle.min.js", tmp_path / "ort.wasm.bundle.min.mjs")
+    wasm = gzip.decompress((vendor / "ort-wasm-simd-threaded.wasm.gz").read_bytes())
+    (tmp_path / "ort-wasm-simd-threaded.wasm").write_bytes(wasm)
+    with file_server(tmp_path) as address:
+        yield address
+
+
+def test_the_page_in_the_documents_draws_as_python_does(browser, own_page, runs):
+    script = {"source": KEEP_RANDOM}
+    kept = browser.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", script)["identifier"]
+    page = Page(browser, own_page)
+    run = jaxgan.load(runs / "classes", settings.model_of_run(runs / "classes"))
+    size = 2 * run.model.game.generator.latent_dim  # numbers that a drawing takes
+    try:
+        browser.get_log("browser")
+        browser.get(own_page)
+        page.until(f"window.uniform?.length === {size} && document.querySelector('#image').width")
+        buttons = browser.find_elements(By.CSS_SELECTOR, "#buttons button")
+        assert [button.text for button in buttons] == [str(digit) for digit in range(10)]
+        shown = []
+        for label in (7, 3):
+            page.run("window.uniform = []; document.querySelector('#image').width = 1")
+            buttons[label].click()
+            page.until("document.querySelector('#image').width === 8")
+            png, uniform = page.run(SHOWN)
+            u, v = np.reshape(uniform, (size // 2, 2)).T
+            latents = np.sqrt(-2 * np.log(1 - u)) * np.cos(2 * np.pi * v)
+            [expected] = run.generate(latents[None].astype(np.float32), 0, np.array([label]))
+            drawn = np.asarray(Image.open(io.BytesIO(base64.b64decode(png))))
+            grey = (np.asarray(expected) + 1) * 127.5
+            np.testing.assert_allclose(drawn[..., :3], grey.repeat(3, -1), atol=0.5 + 127.5e-3)
+            assert (drawn[..., 3] == 255).all()
+            shown.append(drawn)
+        assert (shown[0] != shown[1]).any()
+        # A browser asks for an icon by itself.
+        assert [each for each in page.problems() if "favicon" not in each["message"]] == []
+    finally:
+        browser.execute_cdp_cmd("Page.removeScriptToEvaluateOnNewDocument", {"identifier": kept})
+        browser.get("about:blank")
 
 
 def test_four_losses_stand_side_by_side(show):
