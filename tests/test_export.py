@@ -157,7 +157,11 @@ def test_a_label_out_of_range_is_no_other_class():
 
 def test_a_file_says_what_it_holds():
     run = run_of(*PAIRS["dcgan"](num_classes=3), num_classes=3)
-    run = dataclasses.replace(run, settings={"dataset": "mnist", "loss": "wgan", "model": "dcgan"})
+    run = dataclasses.replace(
+        run,
+        settings={"dataset": "mnist", "loss": "wgan", "model": "dcgan"},
+        class_names=("cats", 'a "dog"', "Würmer"),
+    )
     model = onnx.load_from_string(export.to_onnx(run))
     assert {each.key: each.value for each in model.metadata_props} == {
         "dataset": "mnist",
@@ -166,6 +170,7 @@ def test_a_file_says_what_it_holds():
         "step": "0",
         "latent_dim": "5",
         "num_classes": "3",
+        "class_names": '["cats", "a \\"dog\\"", "Würmer"]',
         "data_shape": "14,14,1",
         "jaxgan_version": jaxgan.__version__,
     }

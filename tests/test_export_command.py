@@ -46,7 +46,8 @@ def digits(tmp_path_factory):
 ])  # fmt: skip
 def test_the_command_writes_a_file_and_says_so_in_a_line(digits, capsys, name, inputs, file):
     assert not command.main([f"--workdir={digits}", f"--format={name}"])
-    [line] = capsys.readouterr().out.splitlines()
+    line, classes = capsys.readouterr().out.splitlines()
+    assert classes == 'Classes: ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"]'
     assert line.startswith(f"{digits / 'generated' / file}: ") and f"{inputs}, differs" in line
     assert (digits / "generated" / file).stat().st_size > 1000
 
@@ -62,7 +63,7 @@ def test_the_ending_of_out_says_the_format(digits, tmp_path):
 def test_without_onnxruntime_a_line_says_that_nothing_was_compared(digits, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     assert not command.main([f"--workdir={digits}"])
-    first, second = capsys.readouterr().out.splitlines()
+    first, second, _ = capsys.readouterr().out.splitlines()
     assert "Not compared with the run: pip install onnxruntime" in first
     assert "differs" not in second
 
@@ -84,7 +85,7 @@ def test_an_unfinished_run_says_where_it_is(copy, capsys):
     change(copy / "config.json", steps=5)
     (copy / "summary.json").unlink()
     assert not command.main([f"--workdir={copy}"])
-    first, second = capsys.readouterr().out.splitlines()
+    first, second, _ = capsys.readouterr().out.splitlines()
     assert first == "The state is that of step 2 of 5."
     assert second.startswith(f"{copy / 'generated' / 'generator.onnx'}: ")
 
@@ -93,7 +94,7 @@ def test_an_unfinished_run_says_where_it_is(copy, capsys):
 def test_time_says_how_long_samples_take(digits, tmp_path, capsys, form, reader):
     out = tmp_path / f"a.{form}"
     assert not command.main([f"--workdir={digits}", f"--out={out}", "--time"])
-    _, line = capsys.readouterr().out.splitlines()
+    *_, line = capsys.readouterr().out.splitlines()
     theirs, ours = re.findall(r"[\d.e+]+(?= ms| in jaxgan)", line)
     assert f" ms in {reader}" in line and float(theirs) > 0 and float(ours) > 0
 

@@ -648,11 +648,13 @@ def test_sub_folders_are_classes_in_the_order_of_their_names(tmp_path):
     np.testing.assert_array_equal(labels, pixels // 10)
     assert len(labels) == 16 and labels.dtype == np.int32
     assert lines[:-1] == [
-        "labels are the sub-folders, 3 classes: 0 cats (5), 1 dogs (7), 2 newts (4)"
+        "labels are the sub-folders, 3 classes: "
+        '0 = "cats" (5 images), 1 = "dogs" (7 images), 2 = "newts" (4 images)'
     ]
+    assert dataset.class_names == ("cats", "dogs", "newts")
     plain = data.load(f"folder:{tmp_path}", image_size=8, log=[].append)
     np.testing.assert_array_equal(plain.train, dataset.train)
-    assert plain.train_labels is None
+    assert plain.train_labels is None and plain.class_names is None
 
 
 def test_the_labels_stay_with_their_images_where_some_cannot_be_decoded(tmp_path):
@@ -662,7 +664,8 @@ def test_the_labels_stay_with_their_images_where_some_cannot_be_decoded(tmp_path
     pixels = np.concatenate([dataset.train, dataset.test])[:, 0, 0, 0]
     labels = np.concatenate([dataset.train_labels, dataset.test_labels])
     np.testing.assert_array_equal(labels, pixels // 10)
-    assert "labels are the sub-folders, 2 classes: 0 cats (3), 1 dogs (4)" in lines
+    each = '0 = "cats" (3 images), 1 = "dogs" (4 images)'
+    assert f"labels are the sub-folders, 2 classes: {each}" in lines
 
 
 def test_the_one_image_of_a_class_is_trained_on(tmp_path):

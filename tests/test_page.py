@@ -477,6 +477,21 @@ def test_a_typed_seed_draws_the_same_again_and_its_latents_are_normal(show):
     assert pictures["0"] == first != pictures["5"]
 
 
+def test_class_buttons_have_the_names_of_classes(show, runs):
+    folder = shutil.copytree(runs / "classes", runs / "named")
+    record = json.loads((folder / "data.json").read_text())
+    names = ["zero", "<b>one</b>", *map(str, range(2, 10))]
+    (folder / "data.json").write_text(json.dumps(record | {"class_names": names}))
+    page = show("named")
+    page.studio()
+    buttons = page.browser.find_elements(By.CSS_SELECTOR, ".classes button")
+    assert [button.text for button in buttons] == ["each class", *names]
+    buttons[1].click()
+    page.drawn("0 0")
+    assert "samples of class zero at step 2" in page.text("#draw-status")
+    page.until("document.querySelector('.plane .status').textContent.endsWith('class zero')")
+
+
 def test_class_buttons_choose_the_class(show, runs):
     page = show("classes")
     page.studio()

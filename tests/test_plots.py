@@ -356,10 +356,28 @@ def test_samples_lie_beside_as_many_real_examples_pixel_for_pixel(channels, size
 def test_real_examples_are_of_the_classes_of_the_samples():
     digits = data.load("digits")
     labels = np.array([3, 7, 3, 3, 7, 7, 7, 3])
-    rows = samples._held_out(digits, 8, labels)
+    rows, there = samples._held_out(digits, 8, labels)
     of = [digits.test_labels[(digits.test == row).all(axis=(1, 2, 3)).argmax()] for row in rows]
     np.testing.assert_array_equal(of, labels)
-    assert samples._held_out(digits, 8, np.full(8, 10)) is None  # there is no such class
+    assert there.all()
+    assert not samples._held_out(digits, 8, np.full(8, 10))[1].any()  # there is no such class
+
+
+def test_where_a_class_has_too_few_examples_places_of_its_rows_stay_empty():
+    x = noise(7, 8, 8, 1) // 4  # darker than what is empty
+    labels = np.array([0, 1, 0, 2, 0, 1, 0], np.int32)
+    names = ("cats", "dogs", "a name too long for a row")
+    dataset = data.Dataset("noise", x, x, labels, labels, class_names=names)
+    asked = np.repeat([0, 1, 2], 3)
+    figure = plots.draw_samples_and_data(noise(9, 8, 8, 1), dataset, "t", asked)
+    words = plots.texts(figure)
+    assert {"cats", "dogs", "a name too long…", "6 real examples, held out"} <= {*words}
+    picture = np.asarray(Image.open(io.BytesIO(plots.png(figure))).convert("L"))
+    grid = plots.image_grid(x[:9])
+    real = picture[62 : 62 + len(grid), -12 - grid.shape[1] : -12]
+    side = len(grid) // 3
+    middles = real[side // 2 :: side, side // 2 :: side]  # a pixel of each
+    np.testing.assert_array_equal(middles == 128, [[0, 0, 0], [0, 0, 1], [0, 1, 1]])
 
 
 def test_a_row_of_one_class_says_which():

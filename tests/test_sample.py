@@ -445,10 +445,45 @@ def test_a_label_that_is_none_is_refused(label, words, conditional, capsys):
     assert words in capsys.readouterr().err
 
 
+@pytest.fixture(scope="module")
+def shapes(tmp_path_factory):
+    """A run on a folder, whose classes are sub-folders."""
+    root = tmp_path_factory.mktemp("shapes")
+    for number, name in enumerate(("2", "circles", "crosses")):
+        (root / name).mkdir()
+        for i in range(8):
+            Image.new("L", (8, 8), 60 * number + i).save(root / name / f"{i}.png")
+    flags = ["--loss=bce", "--model=mlp", "--num-classes=3", "--steps=2", "--image-size=8"]
+    return trained(root.parent / "run of shapes", *flags, f"--dataset=folder:{root}")
+
+
+def test_a_class_is_asked_for_by_its_name_or_its_number(shapes, tmp_path, capsys):
+    out = tmp_path / "samples.npz"
+    for label, number in (("crosses", 2), ("circles", 1), ("1", 1), ("2", 0)):  # 2 is a name here
+        flags = ["--what=npz", "--n=3", f"--out={out}", f"--label={label}"]
+        assert sample.main([f"--workdir={shapes}", *flags]) == 0
+        with np.load(out) as file:
+            assert file["labels"].tolist() == [number] * 3
+    assert sample.main([f"--workdir={shapes}", "--label=circle"]) == 2
+    line = "--label=circle is no class of this run: 0 2, 1 circles, 2 crosses."
+    assert line in capsys.readouterr().err
+
+
+def test_a_run_knows_the_names_of_its_classes_and_one_from_before_does_not(shapes, tmp_path):
+    assert jaxgan.load(shapes).class_names == ("2", "circles", "crosses")
+    old = shutil.copytree(shapes, tmp_path / "old")
+    record = json.loads((old / "data.json").read_text())
+    assert record.pop("class_names") == ["2", "circles", "crosses"]
+    (old / "data.json").write_text(json.dumps(record))
+    assert jaxgan.load(old).class_names is None
+    assert sample.main([f"--workdir={old}", "--label=1"]) == 0
+    assert train.main([f"--workdir={old}", "--steps=3"]) == 0  # resumes
+
+
 def test_labels_are_refused_where_there_are_no_classes(tmp_path, capsys):
     config = Config("bce", "ring8")
     with pytest.raises(ValueError, match="the run was trained without --num-classes"):
-        sample.choose_labels(3, config.num_classes, 4)
+        sample.choose_labels("3", config.num_classes, 4)
     flags = [*SMALL, "--loss=bce", "--model=mlp", "--num-classes=5"]
     assert train.main([*flags, f"--workdir={tmp_path / 'run'}"]) == 2
     assert "--num-classes=5 does not fit digits, which has 10 classes" in capsys.readouterr().err

@@ -333,6 +333,7 @@ def test_a_generator_says_what_it_takes_and_makes(runs):
         "step": 4,
         "latent_dim": 4,
         "num_classes": None,
+        "class_names": None,
         "shape": [8, 8, 1],
         "seed": 0,  # the first of two
         "data": None,

@@ -5,6 +5,7 @@ docs/export.md.
 """
 
 import dataclasses
+import json
 from collections.abc import Callable
 
 from etils import epath
@@ -145,6 +146,8 @@ def report(
         how = " in float32, which the file computes in," if rounded else ""
         compared = f", differs from the run{how} by {difference:.1g}{unit} at most"
     print(f"{out}: {size(len(content))}, {inputs} to {output}{compared}")
+    if game.num_classes is not None:
+        print(f"Classes: {json.dumps(run.class_names or [*map(str, range(game.num_classes))])}")
 
 
 def size(count: int) -> str:

@@ -157,6 +157,7 @@ def make_generator(place: Place) -> tuple[dict[str, Any], bytes]:
         "step": run.step,
         "latent_dim": run.model.game.generator.latent_dim,
         "num_classes": run.model.game.num_classes,
+        "class_names": run.class_names,
         "shape": list(shape),
         "seed": config.seed if config.num_seeds > 1 else None,
         "data": _extent(config.dataset) if config.dataset in data.TOYS else None,

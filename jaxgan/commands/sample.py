@@ -21,6 +21,7 @@ from jaxgan.commands.flags import given, read
 from jaxgan.commands.pictures import to_pixels, write, write_folder
 from jaxgan.commands.progress import make_gif
 from jaxgan.data import Dataset
+from jaxgan.data.images import enumerate_some
 from jaxgan.training import Run, data_record, load
 
 SPLITS = ("train", "held-out")  # of the data
@@ -68,9 +69,9 @@ class Arguments:
     """Of the latents."""
     seed_index: int = 0
     """Which of the seeds of a run with several, from 0 on."""
-    label: int | None = None
-    """The class of all samples, of a run with --num-classes; by default of each in turn. Of a
-    projection, that of all images; by default their own, and where that is unknown the nearest."""
+    label: str | None = None
+    """The class of all samples, its name or its number, of a run with --num-classes; by default
+    each in turn. Of a projection, that of all images; by default their own, or the nearest."""
     truncation: float | None = None
     """Latents beyond +-X are drawn again: at 0.5 to 2 samples are more typical and vary less."""
     images: str | None = None
@@ -181,7 +182,7 @@ def make(run: Run, config: Config, options: Arguments, out: epath.Path) -> None:
         write(out, plots.png_of(make_grid(run, key, n, options)))
         return
     n = options.n or (2500 if len(shape) == 1 else 64)
-    labels = choose_labels(options.label, config.num_classes, n)
+    labels = choose_labels(options.label, config.num_classes, n, run.class_names)
     drawn = key, n, options.seed_index, labels, options.truncation
     if what == "png":
         write_folder(out, run.stream(*drawn), n)
@@ -199,8 +200,12 @@ def make(run: Run, config: Config, options: Arguments, out: epath.Path) -> None:
         write(out, plots.png_of(plots.image_grid(to_pixels(samples))))
 
 
-def choose_labels(label: int | None, num_classes: int | None, n: int) -> np.ndarray | None:
+def choose_labels(
+    label: str | None, num_classes: int | None, n: int, names: tuple[str, ...] | None = None
+) -> np.ndarray | None:
     """The classes of n samples: all of one, or the classes in turn; None where there are none.
+
+    A label is one of the names; or else a number.
 
     Raises:
       ValueError: if the run has no such class.
@@ -211,14 +216,19 @@ def choose_labels(label: int | None, num_classes: int | None, n: int) -> np.ndar
         return None
     if label is None:
         return np.arange(n) % num_classes
-    if not 0 <= label < num_classes:
+    digits = tuple(map(str, range(num_classes)))
+    numbers = {each: i for those in (digits, names or ()) for i, each in enumerate(those)}
+    if label in numbers:
+        return np.full(n, numbers[label])
+    if names in (None, digits):
         raise ValueError(f"--label must be from 0 to {num_classes - 1}; got {label}.")
-    return np.full(n, label)
+    known = enumerate_some([f"{number} {name}" for number, name in enumerate(names)], 20)
+    raise ValueError(f"--label={label} is no class of this run: {known}.")
 
 
 def make_strips(run: Run, key: jax.Array, n: int, options: Arguments) -> np.ndarray:
     """A picture of n strips of n images, each strip between two random samples."""
-    labels = choose_labels(options.label, run.model.game.num_classes, n)
+    labels = choose_labels(options.label, run.model.game.num_classes, n, run.class_names)
     first, last = draw_latents(run, key, 2 * n, options.truncation).reshape(2, n, 1, -1)
     strips = latents.spherical_interpolation(first, last, jnp.linspace(0, 1, n)[:, None])
     labels = None if labels is None else np.repeat(labels, n)
@@ -259,7 +269,7 @@ def project(run: Run, config: Config, options: Arguments, out: epath.Path) -> No
     else:
         x, labels = projection.read_images(options.images, game.data_shape, options.n)
     if options.label is not None or game.num_classes is None:
-        labels = choose_labels(options.label, game.num_classes, len(x))
+        labels = choose_labels(options.label, game.num_classes, len(x), run.class_names)
     key = jax.random.key(options.seed)
     found = latents.project(run, x, key=key, labels=labels, seed_index=options.seed_index)
     projection.save(out, x, found)

@@ -28,6 +28,7 @@ class Dataset(NamedTuple):
       test_labels: the same of `test`.
       modes: float32 [K, 2], the centres of a toy mixture; otherwise None.
       sigma: the standard deviation around each centre; otherwise None.
+      class_names: what the classes are called, that of class 0 first; None where they are numbers.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Dataset(NamedTuple):
     test_labels: np.ndarray | None = None
     modes: np.ndarray | None = None
     sigma: float | None = None
+    class_names: tuple[str, ...] | None = None
 
 
 def fingerprint(dataset: Dataset) -> str:

@@ -40,13 +40,15 @@ class Decoded(NamedTuple):
       pixels: of its store, uint8 `[M, H, W, C]`.
       rows: those that were decoded, in the order of the files' paths, `[N]`.
       labels: their classes, int32 `[N]`, or None.
+      class_names: the sub-folder of each class, or None.
     """
 
     kept: cache.Kept
     files: list[pathlib.Path]
     pixels: np.ndarray
     rows: np.ndarray
-    labels: np.ndarray | None
+    labels: np.ndarray | None = None
+    class_names: tuple[str, ...] | None = None
 
 
 def decode_folder(
@@ -99,8 +101,9 @@ def decode_folder(
     grey = channels is None and bool((kinds[rows] & decode.GREY).all())
     pixels = store.pixels[..., :1] if grey else store.pixels
     if classes is None:
-        return Decoded(kept, files, pixels, rows, None)
-    return Decoded(kept, files, pixels, rows, labels.label(classes, rows, name, log))
+        return Decoded(kept, files, pixels, rows)
+    numbers = labels.label(classes, rows, name, log)
+    return Decoded(kept, files, pixels, rows, numbers, tuple(classes.names))
 
 
 def _decode_once(

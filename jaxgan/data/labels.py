@@ -83,7 +83,10 @@ def label(classes: Classes, rows: np.ndarray, name: str, log: Callable[[str], No
             f"class {number} would have no example: put one there, or remove the folder"
         )
     named = zip(classes.names, counts.tolist(), strict=True)
-    each = [f"{number} {of} ({count})" for number, (of, count) in enumerate(named)]
+    each = [
+        f'{number} = "{of}" ({count} image{"s" if count > 1 else ""})'
+        for number, (of, count) in enumerate(named)
+    ]
     log(f"labels are the sub-folders, {len(each)} classes: {images.enumerate_some(each)}")
     single = [of for of, count in zip(classes.names, counts, strict=True) if count == 1]
     if single:

@@ -81,6 +81,7 @@ def load(
     if num_classes is not None and dataset.train_labels is not None:
         classes = builder.info.features["label"].names
         log(f"labels of {name}: {len(classes)} classes, {images.enumerate_some(classes)}")
+        dataset = dataset._replace(class_names=tuple(classes))
     return dataset
 
 
@@ -175,8 +176,10 @@ def _load_folder(
     shape = decoded.pixels.shape[1:]
     sizes = f"{len(train)} images to train on, {len(test)} held out, {shape}"
     log(f"{images.one_line(root)}: {sizes}, {decoded.kept.place}")
-    split = [None, None] if found is None else [found[train], found[test]]
-    return Dataset(name, pick(train), pick(test), *split)
+    dataset = Dataset(name, pick(train), pick(test), class_names=decoded.class_names)
+    if found is None:
+        return dataset
+    return dataset._replace(train_labels=found[train], test_labels=found[test])
 
 
 def _tell_copies(

@@ -1,5 +1,6 @@
 """The ONNX file of a run's generator."""
 
+import json
 from typing import Any
 
 import numpy as np
@@ -22,8 +23,8 @@ def to_onnx(run: Run, seed_index: int = 0) -> bytes:
     `[N]`; its output is `samples`, float32 `[N, *data_shape]`: what `run.generate` makes of them,
     images as NHWC in [-1, 1]. Of several seeds it is one. The generator is the averaged one, where
     there is one, unless the run is `run.without_average()`. Arithmetic in 16 bits becomes float32.
-    The metadata say dataset, loss, model, step, latent_dim, num_classes, data_shape and the version
-    of jaxgan, as far as the run knows them.
+    The metadata say dataset, loss, model, step, latent_dim, num_classes, class_names (a list as
+    JSON), data_shape and the version of jaxgan, as far as the run knows them.
 
     Args:
       run: the run, of `jaxgan.fit` or `jaxgan.load`.
@@ -89,6 +90,7 @@ def describe(run: Run) -> dict[str, str]:
         "step": run.step,
         "latent_dim": game.generator.latent_dim,
         "num_classes": game.num_classes,
+        "class_names": run.class_names and json.dumps(run.class_names, ensure_ascii=False),
         "data_shape": ",".join(map(str, game.data_shape)),
         "jaxgan_version": jaxgan.__version__,
     }

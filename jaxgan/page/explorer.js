@@ -132,7 +132,7 @@ export class Explorer {
   }
 
   show(what, canvas, sample, text) {
-    const of_class = this.label === null ? "" : `, class ${this.label}`;
+    const of_class = this.label === null ? "" : `, class ${this.generator.nameOf(this.label)}`;
     const at = this.points ? `: the point (${number(sample[0])}, ${number(sample[1])})` : "";
     this.where[what].textContent = `${text}${of_class}${at}`;
     this.where[what].dataset.place = text;

@@ -48,7 +48,8 @@ export async function openGenerator(run) {
       return drawn;
     });
   };
-  return { ...about, run, draw: drawFor, pace: await measure(ort, session, about) };
+  const nameOf = (label) => about.class_names?.[label] ?? `${label}`;
+  return { ...about, run, nameOf, draw: drawFor, pace: await measure(ort, session, about) };
 }
 
 // Milliseconds a sample: how many are drawn at once follows from it.

@@ -103,7 +103,7 @@ class Studio {
             this.setClass(label);
           },
         },
-        label === null ? "each class" : `${label}`,
+        label === null ? "each class" : this.generator.nameOf(label),
       ),
     );
     return el("div", group, buttons);
@@ -140,7 +140,7 @@ class Studio {
     const { samples, milliseconds } = drawn;
     Object.assign(this, { latents, samples });
     this.paint();
-    const of_class = this.label === null ? "" : ` of class ${this.label}`;
+    const of_class = this.label === null ? "" : ` of class ${this.generator.nameOf(this.label)}`;
     const seed = this.generator.seed === null ? "" : `, trained with seed ${this.generator.seed}`;
     const time = `${number(Math.max(1, Math.round(milliseconds)))} ms`;
     const outside = this.outside ? `; ${this.outside} lie outside` : "";

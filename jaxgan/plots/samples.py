@@ -11,6 +11,8 @@ from jaxgan.plots import style
 from jaxgan.plots.grids import image_grid, png_of
 
 DOTS = 100  # an inch
+EMPTY = np.uint8(128)  # where no example is, as where a grid has no more tiles
+LONGEST = 16  # letters of a class
 MOST = 100_000  # points of the data that set the axes: a set may be larger than memory
 _DOT: dict[str, Any] = {"linestyle": "", "marker": ".", "markeredgewidth": 0}
 
@@ -28,10 +30,9 @@ def save_samples(
     Args:
       path: the file to write.
       samples: images [N, H, W] or [N, H, W, C], uint8 or floats in [-1, 1]; or points [N, 2].
-      dataset: the data they should resemble. Its held-out points are drawn in grey, its
-        modes as circles within which a sample counts as one of high quality, and its range
-        sets the axes, so that the frames of a run can be compared. Samples beyond the axes
-        are counted above the plot.
+      dataset: the data they should resemble. Its held-out points are drawn in grey, its modes as
+        circles within which a sample counts as one of high quality, and its range sets the axes, so
+        that the frames of a run can be compared. Samples beyond the axes are counted above them.
       title: a line above the points; images have none.
 
     Raises:
@@ -51,7 +52,7 @@ def draw_points(samples: np.ndarray, dataset: Dataset, title: str | None = None)
     figure = Figure(figsize=(6, 6.8), dpi=DOTS)
     axes = figure.add_axes((0.1, 0.135, 0.87, 0.795))
     outside = _frame(axes, dataset, samples)
-    real = _held_out(dataset, max(1000, len(samples)))
+    real, _ = _held_out(dataset, max(1000, len(samples)))
     axes.plot(
         *real.T, **_DOT, markersize=5, color=style.DATA, alpha=0.35, label=f"data, {_kind(dataset)}"
     )
@@ -91,8 +92,8 @@ def draw_samples_and_data(
       dataset: the data. Examples are held-out ones where there are any, taken at equal distances
         from the first to the last.
       title: a line above both.
-      labels: the classes of the samples `[N]`; the examples have the same where the data have
-        as many of each.
+      labels: the classes of the samples `[N]`; the examples have the same. Where the data have
+        fewer of a class, places stay empty.
 
     Returns:
       A matplotlib figure.
@@ -101,12 +102,13 @@ def draw_samples_and_data(
       ValueError: if samples are neither images nor points.
     """
     samples = four_axes(samples)
-    real = _held_out(dataset, len(samples), labels)
-    if real is None:
-        real, labels = _held_out(dataset, len(samples)), None
-    titles = (f"{len(samples):,} samples", f"{len(real):,} real examples, {_kind(dataset)}")
+    labels = None if dataset.train_labels is None else labels
+    real, there = _held_out(dataset, len(samples), labels)
+    titles = (f"{len(samples):,} samples", f"{there.sum():,} real examples, {_kind(dataset)}")
     if samples.ndim == 4:
-        return _beside((samples, four_axes(real)), titles, title, labels)
+        real = np.where(there[:, None, None, None], to_uint8(four_axes(real)), EMPTY)
+        return _beside((samples, real), titles, title, labels, dataset.class_names)
+    real = real[there]
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9.6, 5.4), dpi=DOTS)
@@ -194,13 +196,14 @@ def four_axes(x: np.ndarray) -> np.ndarray:
     return x
 
 
-def _beside(pair, titles, title, labels=None):
+def _beside(pair, titles, title, labels=None, names=None):
     """Two grids of images, pixel for pixel, with a title above each and one above both."""
     from matplotlib.figure import Figure
 
     grids = [image_grid(to_uint8(images)) for images in pair]
     margin, gap, head = 12, 14, 62
-    left = margin + (26 if labels is not None else 0)
+    words = [] if labels is None else _row_names(labels, len(pair[0]), names)
+    left = margin + (18 + 8 * max(map(len, words)) if words else 0)
     height = head + max(len(grid) for grid in grids) + margin
     width = left + sum(grid.shape[1] for grid in grids) + gap + margin
     figure = Figure(figsize=(width / DOTS, height / DOTS), dpi=DOTS)
@@ -210,48 +213,49 @@ def _beside(pair, titles, title, labels=None):
         figure.figimage(rows, left, height - head - len(rows))
         at = left / width, 1 - (head - 5) / height
         figure.text(*at, text, fontsize=style.TITLE, va="bottom")
-        if labels is not None and grid is grids[0]:
-            _write_classes(figure, labels, len(pair[0]), head, width, height, len(rows))
+        for index, word in enumerate(words if grid is grids[0] else []):
+            y = 1 - (head + (index + 0.5) * len(rows) / len(words)) / height
+            figure.text((left - 8) / width, y, word, ha="right", va="center")
         left += rows.shape[1] + gap
     return figure
 
 
-def _write_classes(figure, labels, count, head, width, height, pixels):
-    """The class of each row, where a row has one."""
+def _row_names(labels, count, names):
+    """The class of each row of so many images, by its name where it has one, or nothing."""
     columns = int(np.ceil(np.sqrt(count)))
-    rows = [labels[start : start + columns] for start in range(0, count, columns)]
-    for index, row in enumerate(rows):
-        if len(set(map(int, row))) == 1:
-            y = 1 - (head + (index + 0.5) * pixels / len(rows)) / height
-            figure.text(24 / width, y, f"{int(row[0])}", ha="center", va="center")
+    rows = [{*map(int, labels[start : start + columns])} for start in range(0, count, columns)]
+    words = [str(names[max(row)] if names else max(row)) if len(row) == 1 else "" for row in rows]
+    return [word if len(word) <= LONGEST else f"{word[: LONGEST - 1]}…" for word in words]
 
 
 def _kind(dataset: Dataset) -> str:
     return "held out" if len(dataset.test) else "trained on"
 
 
-def _held_out(dataset: Dataset, n: int, labels: ArrayLike | None = None) -> Any:
-    """At most n real examples, held-out ones if there are any.
+def _held_out(
+    dataset: Dataset, n: int, labels: ArrayLike | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """At most n real examples, held-out ones if there are any, and which of them are there, bool.
 
-    With labels n of these classes, or None where there are too few.
+    With labels n of these classes: where there are too few, some are not there.
     """
     held_out = len(dataset.test) > 0
     examples = dataset.test if held_out else dataset.train
     classes = dataset.test_labels if held_out else dataset.train_labels
     if labels is None:
-        return np.asarray(examples[_spread(len(examples), n)])
-    rows = np.zeros(n, int)
+        rows = _spread(len(examples), n)
+        return np.asarray(examples[rows]), np.ones(len(rows), bool)
+    rows, found = np.zeros(n, int), np.zeros(n, bool)
     for label in np.unique(labels):
         asked, there = (np.flatnonzero(np.asarray(x) == label) for x in (labels, classes))
-        if len(there) < len(asked):
-            return None
-        rows[asked] = there[_spread(len(there), len(asked))]
-    return np.asarray(examples[rows])
+        asked = asked[: len(there)]
+        rows[asked], found[asked] = there[_spread(len(there), len(asked))], True
+    return np.asarray(examples[rows]), found
 
 
 def _spread(size: int, n: int) -> np.ndarray:
     """At most n rows of so many, at equal distances."""
-    return np.arange(min(n, size)) * size // min(n, size)
+    return np.arange(min(n, size)) * size // max(1, min(n, size))
 
 
 def extent(dataset: Dataset) -> tuple[np.ndarray, float]:

@@ -12,7 +12,7 @@ from jaxgan.training import json_files
 
 def describe(dataset: Dataset, fingerprint: str | None = None) -> dict[str, Any]:
     """What tells a data set from others; its fingerprint, where that is not known yet, is made."""
-    return {
+    record = {
         "name": dataset.name,
         "fingerprint": fingerprint or data.fingerprint(dataset),
         "shape": list(dataset.train.shape[1:]),
@@ -21,6 +21,8 @@ def describe(dataset: Dataset, fingerprint: str | None = None) -> dict[str, Any]
         "held_out": len(dataset.test),
         "num_classes": count_classes(dataset.train_labels, dataset.test_labels),
     }
+    names = dataset.class_names
+    return record if names is None else record | {"class_names": list(names)}
 
 
 def read(folder: epath.Path) -> dict[str, Any]:
@@ -40,6 +42,18 @@ def read(folder: epath.Path) -> dict[str, Any]:
     except ValueError as error:
         raise ValueError(f"{error}. Restore it from a copy of the run.") from error
     return record
+
+
+def class_names(folder: epath.Path) -> tuple[str, ...] | None:
+    """What the classes of a run are called; None where they are numbers, or nothing says so."""
+    try:
+        record = read(folder)
+    except ValueError:  # samples can be drawn without it
+        return None
+    names = record.get("class_names")
+    if not (isinstance(names, list) and len(names) == record.get("num_classes")):
+        return None
+    return tuple(map(str, names))
 
 
 def write(folder: epath.Path, record: dict[str, Any]) -> None:

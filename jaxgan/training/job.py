@@ -128,6 +128,8 @@ class Job(NamedTuple):
         """The run as its user sees it."""
         path = None if self.folder is None else str(self.folder.path)
         seeds, state = self.plan.num_seeds, devices_of.own_copy(state)
+        if self.model.game.num_classes is not None:
+            more = {"class_names": self.dataset.class_names} | more
         return Run(
             self.model, state, seeds, list(rows), finished, self.settings, path, stop, **more
         )

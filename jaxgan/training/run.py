@@ -17,7 +17,7 @@ from jaxgan.gan import GAN
 from jaxgan.noise import draw_classes, draw_noise, truncate
 from jaxgan.seeds import over_seeds
 from jaxgan.state import Game, GANState, averaged_variables, current_step
-from jaxgan.training import model_record
+from jaxgan.training import data_record, model_record
 from jaxgan.training.checkpoints import Checkpoints, saved_steps
 from jaxgan.training.run_folder import RunFolder, read_settings
 
@@ -42,6 +42,7 @@ class Run:
       best_state: that of the best score, where it has no folder and was scored: see `best`.
       health: its probes, oldest first: see `jaxgan.probe`.
       scores: its scores while it trained, oldest first, as `scores.jsonl` holds them.
+      class_names: what its classes are called; None where they are numbers.
     """
 
     model: GAN
@@ -55,6 +56,7 @@ class Run:
     best_state: Any = dataclasses.field(default=None, repr=False)
     health: list[dict[str, Any]] = dataclasses.field(default_factory=list, repr=False)
     scores: list[dict[str, Any]] = dataclasses.field(default_factory=list, repr=False)
+    class_names: tuple[str, ...] | None = None
 
     @property
     def step(self) -> int:
@@ -298,6 +300,7 @@ def load(
         str(path),
         health=folder.health.read(warn),
         scores=folder.scores.read(warn),
+        class_names=None if model.game.num_classes is None else data_record.class_names(path),
     )
 
 
