@@ -2,11 +2,17 @@
 
 import json
 
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
 import pytest
 
+import jaxgan
+from jaxgan import data, losses
 from jaxgan.commands import evaluate, train, withheld
 from jaxgan.metrics import classifier
-from jaxgan.training import findings
+from jaxgan.training import Run, findings
 
 # Near the worst numbers of healthy runs.
 HEALTHY = dict(ahead=0.9, memorised=0.8, g_slope=1.0, d_slope=2.0, spread=0.9, dims=0.75)
@@ -74,6 +80,53 @@ def test_seeds_are_told_one_by_one_and_a_healthy_run_has_one_line():
     [line] = findings.describe(good, [0])
     assert "nothing wrong was seen: the critic ranks 90%" in line and "spread is 90%" in line
     assert findings.describe([], [0]) == findings.describe(good[:3], [0]) == []
+
+
+def test_a_mode_with_less_than_a_tenth_of_its_samples_is_a_finding():
+    few = "1 of 8 modes has less than 10% of the good samples that data have there. Train longer"
+    good, [one, none] = np.full(8, 0.5), [np.array([*[1.1] * 7, x]) for x in (0.099, 0.0)]
+    assert findings.find_in_modes(good) is None
+    assert findings.find_in_modes(np.full(8, 0.1)) is None
+    for shares in (one, none):
+        assert findings.find_in_modes(shares).sentence.startswith(few)
+        [line] = findings.describe(rows({}), [0], [shares])
+        assert line.startswith(few)
+    [line] = findings.describe(rows({}), [0], [good])
+    assert line.startswith("nothing wrong") and line.endswith("data's; all 8 modes have samples")
+    # What the probes found explains it; a short run is not judged.
+    [line] = findings.describe(rows(dict(spread=0.1)), [0], [none])
+    assert line.startswith("the generator has collapsed")
+    assert findings.describe(rows({}, steps=findings.STEPS - 1), [0], [none]) == []
+
+
+def test_the_share_of_a_mode_is_of_the_data_near_it_and_1_of_a_generator_that_makes_data():
+    """Two modes at ±1, the right one with three quarters of the data, the generator's with half."""
+    points = np.array([[1.0], [1.0], [1.0], [-1.0]] * 50, np.float32)
+    mixture = data.Dataset("two", points, points, modes=np.array([[1.0], [-1], [9]]), sigma=0.1)
+
+    def make(generate):
+        empty = (lambda key, *_: {"w": jax.random.normal(key)}), generate
+        critic = (lambda key, *_: {"w": jax.random.normal(key)}), lambda p, x: p["w"] * x[:, 0]
+        adam = optax.adam(1e-3)
+        model = jaxgan.gan(empty, critic, losses.wgan(), adam, adam, latent_dim=1)
+        return Run(model, model.init(jax.random.key(0)), 1, [], True, {})
+
+    [shares] = findings.mode_shares(make(lambda p, z: jnp.sign(z) + 0 * p["w"]), mixture)
+    np.testing.assert_allclose(shares, [2 / 3, 2], rtol=0.1)  # the third has no data
+    [shares] = findings.mode_shares(make(lambda p, z: 1 + 0 * z + 0 * p["w"]), mixture)
+    np.testing.assert_allclose(shares, [4 / 3, 0], rtol=1e-5)
+    [shares] = findings.mode_shares(make(lambda p, z: jnp.nan * z + p["w"]), mixture)
+    assert shares.tolist() == [0, 0]
+    plain = data.Dataset("points", points, points)
+    assert findings.mode_shares(make(lambda p, z: z + 0 * p["w"]), plain) is None
+
+
+def test_a_run_on_a_toy_says_how_many_modes_its_samples_miss(tmp_path, capsys):
+    flags = ["--loss=wgan-gp", "--dataset=ring8", "--d-learning-rate=0.1", "--steps=200"]
+    flags += ["--width=16", "--depth=1", "--parallel=jit", f"--workdir={tmp_path / 'run'}"]
+    assert not train.main(flags)
+    [line] = json.loads((tmp_path / "run" / "summary.json").read_text())["findings"]
+    assert line in capsys.readouterr().out and " of 8 modes have less than 10% " in line
 
 
 def test_classes_that_are_gone_are_listed():

@@ -645,6 +645,7 @@ def test_the_critics_kernels_are_divided_by_their_norms():
         (dict(critic_norm=True, model="resnet"), "--critic-norm goes .* critic of resnet has no"),
         (dict(loss="began", model="r3gan"), "--loss=began goes with --model=mlp"),
         (dict(loss="began", num_classes=10), "--num-classes=10 cannot go with --loss=began"),
+        (dict(loss="began", pack=2), "--pack=2 cannot go with --loss=began: .* Leave --pack out"),
         (dict(loss="wgan-gp", pack=2), "--pack=2 cannot go with --loss=wgan-gp"),
         (dict(r2=1.0, pack=2), "--pack=2 cannot go with --r2=1.0"),
         (dict(num_classes=3, pack=2), "--pack=2 cannot go with --num-classes"),

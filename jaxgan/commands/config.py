@@ -221,6 +221,11 @@ def check(config: Config) -> None:
             f"--num-classes={config.num_classes} cannot go with --loss=began: its critic is an "
             "autoencoder, which takes no labels. Leave --num-classes out, or choose another loss."
         )
+    if config.loss == "began" and config.pack > 1:
+        raise ValueError(
+            f"--pack={config.pack} cannot go with --loss=began: its critic makes examples again, "
+            "not packs. Leave --pack out, or choose another loss."
+        )
 
 
 def _check_penalties(config):

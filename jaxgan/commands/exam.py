@@ -150,7 +150,11 @@ def evaluate(run: Run, config: Config, exam: Exam) -> tuple[dict, bytes]:
         + withheld.below_floor(summary["scores"], exam.floor)
         + withheld.gone(summary["scores"], exam.floor)
         # Of a best state what came after it is another story.
-        + findings.describe([row for row in run.health if row["step"] <= run.step], seeds),
+        + findings.describe(
+            [row for row in run.health if row["step"] <= run.step],
+            seeds,
+            findings.mode_shares(run, exam.dataset),
+        ),
         "versions": versions(),
     }
     return clean(evaluation), picture

@@ -203,7 +203,9 @@ def train(
     if stop:
         hosts.say(f"interrupted at step {step}. Run the same again to resume.")
         return run
-    found = findings.describe(run.health, job.seeds)
+    found = []
+    if hosts.is_first():
+        found = findings.describe(run.health, job.seeds, findings.mode_shares(run, job.dataset))
     if folder is not None and hosts.is_first():
         pictures.save_curves(job, scores.best)
         folder.finish(step, first, seconds, compile_seconds, scores.best, found)
