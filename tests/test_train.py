@@ -276,6 +276,27 @@ def test_both_learning_rates_decay_to_a_hundredth_over_as_many_steps():
                 np.testing.assert_allclose(b - a, factor * (c - a), atol=1e-7)
 
 
+def test_steps_that_do_not_end_with_the_fall_of_the_rates_are_a_line(tmp_path, capsys):
+    def said(*flags):
+        assert train_here(*flags, f"--workdir={tmp_path / 'run'}") == 0
+        return [x for x in capsys.readouterr().out.splitlines() if "learning rates" in x]
+
+    ring = ["--loss=wgan", "--dataset=ring8"]
+    flags = [*ring, "--steps=2"]
+    assert said(*flags, "--dry-run") == [
+        "The learning rates fall until step 10,000, and this run ends at 2: --decay-steps=2 lets "
+        "them fall to the end."
+    ]
+    assert said(*ring, "--steps=10001", "--dry-run") == [
+        "The learning rates fall to a hundredth by step 10,000, and stay there until 10,001: "
+        "--decay-steps=10001 stretches the fall."
+    ]
+    assert said(*flags, "--dry-run", "--decay-steps=5") == said(*ring, "--dry-run") == []
+    assert said(*flags, "--decay-steps=2") == []
+    line = "The learning rates fall to a hundredth by step 2, and stay there until 3."
+    assert said("--steps=3") == [line]  # the run goes on, and its fall is as it was
+
+
 def test_dry_run_describes_and_writes_nothing(tmp_path, capsys):
     assert not train.main(["--loss=wgan", "--dry-run", f"--workdir={tmp_path / 'run'}"])
     out = capsys.readouterr().out

@@ -2,7 +2,7 @@
 
 import dataclasses
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 import jax
 from etils import epath
@@ -56,11 +56,14 @@ def main(arguments: list[str], train: Callable[[Config], Run] = train) -> int:
     config, options = parse(arguments)
     use_cores(config.num_seeds, config.parallel, config.devices)
     said = "devices" in given(Arguments, arguments)
+    hint = describe_decay(config, given(Arguments, arguments).keys())
     if options.dry_run:
         config = with_devices_here(config, said)
         check_folder(config)
         describe(make_job(config))
         print_preset(options.preset)
+        if hint:
+            print(hint)
         return 0
     if options.distributed:
         hosts.join(options.coordinator_address, options.num_processes, options.process_id)
@@ -72,6 +75,8 @@ def main(arguments: list[str], train: Callable[[Config], Run] = train) -> int:
                 if hosts.is_first():
                     check_folder(config)
             print_preset(options.preset)
+            if hint:
+                hosts.say(hint)
             run = train(config)
     except BrokenPipeError:
         endings.report("train.py", f"what reads its output has closed the pipe. {intact}.")
@@ -130,6 +135,31 @@ def print_preset(kind: str) -> None:
     """Says what a kind of preset is, unless the data have their own."""
     if kind != "auto":
         hosts.say(image_presets.describe(kind))
+
+
+def describe_decay(config: Config, said: Collection[str]) -> str:
+    """A line where the rates' fall does not end with the steps; none where the command says both.
+
+    Args:
+      config: the settings.
+      said: the names of those that the command gives.
+    """
+    steps, decay = config.steps, config.decay_steps
+    if not decay or steps == decay or "steps" not in said or "decay_steps" in said:
+        return ""
+    begun = holds_run(config.workdir)
+    if steps > decay:
+        remedy = "" if begun else f": --decay-steps={steps:d} stretches the fall"
+        return (
+            f"The learning rates fall to a hundredth by step {decay:,}, and stay there until "
+            f"{steps:,}{remedy}."
+        )
+    if begun:  # it has been said
+        return ""
+    return (
+        f"The learning rates fall until step {decay:,}, and this run ends at {steps:,}: "
+        f"--decay-steps={steps:d} lets them fall to the end."
+    )
 
 
 def check_folder(config: Config) -> None:

@@ -1,8 +1,10 @@
 """Every image under a folder: finding them, and decoding those that can be, once."""
 
 import collections
+import contextlib
 import os
 import pathlib
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
@@ -15,6 +17,8 @@ SUFFIXES = (
     *(".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".gif", ".webp", ".tif", ".tiff"),
     *(".apng", ".ppm", ".pgm", ".pbm", ".pnm"),
 )
+
+SAMPLED = 20  # files, or up to twice as many, whose sizes are looked at
 
 
 class Found(NamedTuple):
@@ -82,7 +86,7 @@ def decode_folder(
         raise ValueError(
             "; ".join([f"no images under {root}; looked for {', '.join(SUFFIXES)}"] + notes)
         )
-    for line in notes:
+    for line in notes + _describe_scale(files, size):
         log(line)
     classes = labels.find_classes(files, root, name, num_classes, log)
 
@@ -104,6 +108,28 @@ def decode_folder(
         return Decoded(kept, files, pixels, rows)
     numbers = labels.label(classes, rows, name, log)
     return Decoded(kept, files, pixels, rows, numbers, tuple(classes.names))
+
+
+def _describe_scale(files: Sequence[pathlib.Path], size: tuple[int, int]) -> list[str]:
+    """A line where all of some files, from the first to the last, are smaller than is asked for."""
+    from PIL import Image
+
+    sizes: collections.Counter[tuple[int, int]] = collections.Counter()
+    for path in files[:: max(1, len(files) // SAMPLED)]:
+        # What cannot be read is said when it is decoded; opening a pipe would wait for ever.
+        with contextlib.suppress(Exception), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            if path.is_file():
+                with Image.open(path, formats=images.FORMATS) as image:
+                    sizes[image.size] += 1
+    if not sizes or any(w >= size[1] or h >= size[0] for w, h in sizes):
+        return []
+    width, height = sizes.most_common(1)[0][0]
+    keeps = height if width == height else f"{height}x{width}"
+    return [
+        f"the images are {height}x{width} and are scaled up to {size[0]}x{size[1]}: "
+        f"image_size={keeps} keeps them"
+    ]
 
 
 def _decode_once(
