@@ -5,6 +5,7 @@ import pathlib
 import re
 import subprocess
 import sys
+import tarfile
 import tomllib
 import zipfile
 
@@ -153,6 +154,26 @@ def test_a_wheel_holds_every_module(tmp_path):
         [sys.executable, "-P", "-c", code], env=environment, capture_output=True, text=True
     )
     assert done.stdout == f"{jaxgan.__version__}\n", done.stderr
+
+
+def test_a_source_archive_holds_what_its_tests_need(tmp_path):
+    build = "from setuptools.build_meta import build_sdist; import sys; build_sdist(sys.argv[1])"
+    source = tmp_path / "source"
+    source.mkdir()
+    files = ("pyproject.toml", "MANIFEST.in", "README.md", "LICENSE", "CHANGELOG.md")
+    folders = ("jaxgan", "tests", "docs", "experiments")
+    for name in (*files, "CITATION.cff", "CONTRIBUTING.md", *folders):
+        (source / name).symlink_to(ROOT / name)
+    subprocess.run([sys.executable, "-c", build, str(tmp_path)], cwd=source, check=True)
+    with tarfile.open(tmp_path / f"jaxgan-{jaxgan.__version__}.tar.gz") as file:
+        held = {m.name.partition("/")[2] for m in file.getmembers() if m.isfile()}
+    made = {"PKG-INFO", "setup.cfg", "jaxgan.egg-info"}
+    there = {name.partition("/")[0] for name in held}
+    assert there == {*files, "CITATION.cff", "CONTRIBUTING.md", *folders} | made
+    for folder in folders:
+        ours = (p for p in (ROOT / folder).rglob("*") if p.is_file() and "_build" not in p.parts)
+        ours = {str(p.relative_to(ROOT)) for p in ours if "__pycache__" not in p.parts}
+        assert {name for name in held if name.startswith(f"{folder}/")} == ours
 
 
 def test_the_version_stands_in_one_place_and_in_what_is_cited():

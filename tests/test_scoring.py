@@ -269,7 +269,7 @@ def test_images_that_no_score_can_tell_are_refused():
     # As photographs are: far from each other, and nearer to a blur.
     noise = np.random.RandomState(0).randint(0, 256, (300, 16, 16, 3)).astype(np.uint8)
     dataset = data.Dataset("noise", noise[:200], noise[200:])
-    with pytest.raises(ValueError, match=r"nothing here can score noise.*evaluate.py --inception"):
+    with pytest.raises(ValueError, match=r"nothing here can score noise.*inception_weights.fetch"):
         scoring.choose(dataset)
 
 

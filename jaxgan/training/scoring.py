@@ -123,8 +123,8 @@ def _w1(dataset, real):
                 f"nothing here can score {dataset.name}: it has no labels for a classifier, "
                 "Inception's weights are not on this machine, and by W1 blurred images are as good "
                 f"as images ({blurred:.3g} and {floor:.3g}). Fetch the weights, by "
-                "`evaluate.py --inception=fetch` or inception_weights.fetch(), or give a score of "
-                "your own."
+                "`from jaxgan.metrics import inception_weights; inception_weights.fetch()` in "
+                "Python, or give a score of your own."
             )
     return Score("w1", lambda x: earth_movers_distance(x, real), n)
 
