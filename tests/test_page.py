@@ -266,6 +266,14 @@ def own_page(runs, tmp_path):
         yield address
 
 
+def test_the_page_in_the_documents_says_what_is_missing(browser, own_page, tmp_path):
+    (tmp_path / "digits.onnx").unlink()
+    browser.get(own_page)
+    Page(browser, own_page).until("document.body.innerText.includes('digits.onnx')")
+    browser.get_log("browser")
+    browser.get("about:blank")
+
+
 def test_the_page_in_the_documents_draws_as_python_does(browser, own_page, runs):
     script = {"source": KEEP_RANDOM}
     kept = browser.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", script)["identifier"]
