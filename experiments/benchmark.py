@@ -18,11 +18,11 @@ from benchmarks.ours import compile_ours
 from benchmarks.plain_flax import compile_plain_flax
 from benchmarks.verify import DisagreementError, verify
 from benchmarks.whole_runs import Row
-from benchmarks.workloads import Program, Workload, count_cores, make_data, workloads
+from benchmarks.workloads import Program, Workload, make_data, workloads
 
 from jaxgan.commands import endings
 from jaxgan.commands.config import PRECISIONS, Config, check_choice
-from jaxgan.commands.presets import use_cores
+from jaxgan.commands.presets import count_cores, use_cores
 
 OURS = "jaxgan"
 PYTORCH = ("pytorch", "torch.compile")

@@ -21,7 +21,8 @@ from torch import nn
 from benchmarks.limit import products_in
 from benchmarks.ours import first_weights
 from benchmarks.pytorch_networks import LAYERS, load, statistics, to_flax
-from benchmarks.workloads import Answer, Inputs, Program, Weights, Workload, count_cores
+from benchmarks.workloads import Answer, Inputs, Program, Weights, Workload
+from jaxgan.commands.presets import count_cores
 
 
 class Model:

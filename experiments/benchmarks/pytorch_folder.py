@@ -9,8 +9,9 @@ from PIL import Image, ImageOps
 from benchmarks.ours import first_weights
 from benchmarks.pytorch import Model, choose_device
 from benchmarks.whole_runs import SIDE, epochs
-from benchmarks.workloads import Workload, count_cores
+from benchmarks.workloads import Workload
 from jaxgan.commands.config import Config
+from jaxgan.commands.presets import count_cores
 
 SUFFIXES = (".jpg", ".jpeg", ".png")
 

@@ -21,9 +21,9 @@ import numpy as np
 
 from benchmarks.measure import alternate
 from benchmarks.memory_limit import call
-from benchmarks.workloads import Workload, count_cores, make_data
+from benchmarks.workloads import Workload, make_data
 from jaxgan.commands.config import Config
-from jaxgan.commands.presets import preset, use_cores
+from jaxgan.commands.presets import count_cores, preset, use_cores
 
 HERE = pathlib.Path(__file__).parent
 ROUNDS = 3

@@ -1,7 +1,6 @@
 """The models that are measured, and what is said of and to a program that trains one."""
 
 import dataclasses
-import os
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -127,10 +126,3 @@ def make_data(workload: Workload) -> np.ndarray:
     if len(workload.data_shape) == 3:
         return rng.integers(0, 256, shape, np.uint8)
     return rng.standard_normal(shape, np.float32)
-
-
-def count_cores() -> int:
-    """Those that this process may use, where the system tells."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

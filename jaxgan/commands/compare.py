@@ -11,7 +11,7 @@ import jax
 from etils import epath
 
 from jaxgan import plots
-from jaxgan.commands import endings, evaluate, names, settings, tables
+from jaxgan.commands import endings, evaluate, settings, tables
 from jaxgan.commands.config import Config, assign
 from jaxgan.commands.contest import QUICK, SHARED, Arguments, Entry, check_protocol, make_entries
 from jaxgan.commands.exam import Exam, NotFiniteError, set_exam
@@ -280,7 +280,7 @@ def tabulate_settings(
         scores = values[loss] = [means[entry] for entry in entries]
         three = (scores[0], statistics.median(scores), scores[-1])
         best = joined.get(entries[0])
-        command = f"`{names.as_typed(tables.command(best.config))}`" if best else ""
+        command = f"`{tables.command(best.config)}`" if best else ""
         cells = (f"{score:.3f}" if math.isfinite(score) else "diverged" for score in three)
         rows.append([loss, f"{len(entries)}", *cells, command])
     head = ["loss", "settings", f"best {label}", "median", "worst", "the best"]

@@ -25,8 +25,8 @@ def of_package() -> Iterator[None]:
 
 
 def as_typed(text: str) -> str:
-    """A text that names scripts, `train.py` or `python experiments/train.py`, for who reads it.
+    """The text with `jaxgan train` in place of `train.py`, if the user typed the former.
 
-    Where the command `jaxgan` runs, there may be no scripts: the text has `jaxgan train` instead.
+    An installed package has no scripts. `python experiments/train.py` is replaced as a whole.
     """
     return _SCRIPT.sub(r"jaxgan \1", text) if _by_package else text

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from etils import epath
 
-from jaxgan.commands import names, page_words, settings, tables
+from jaxgan.commands import page_words, settings, tables
 from jaxgan.commands.evaluate import flatten
 from jaxgan.commands.page_curves import make_curves
 from jaxgan.plots.words import duration
@@ -209,8 +209,8 @@ def describe(place: Place) -> dict[str, Any]:
 def _command(recorded: dict[str, Any]) -> str | None:
     """The command that trains the same; None where it is a program of the user's own."""
     try:
-        command = tables.command(settings.read(recorded, "its config"))
-        return names.as_typed(f"python experiments/{command}")
+        config = settings.read(recorded, "its config")
+        return tables.command(config, "python experiments/train.py")
     except ValueError:
         return None
 

@@ -123,14 +123,14 @@ def use_cores(num_seeds: int, mode: str = "auto", devices: int = 1) -> None:
     told = "JAX_NUM_CPU_DEVICES" in os.environ or "force_host_platform_device_count" in flags
     count = devices if mode != "jit" else 1
     if num_seeds > 1:
-        cores = _cores() if mode == "auto" else 1
+        cores = count_cores() if mode == "auto" else 1
         count = parallel.most_that_divide(num_seeds, cores)
     if count > 1 and not told:
         with contextlib.suppress(RuntimeError):  # it has: one device has to do
             jax.config.update("jax_num_cpu_devices", count)
 
 
-def _cores():
+def count_cores() -> int:
     """How many cores this process may use; macOS says only how many there are."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 

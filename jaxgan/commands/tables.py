@@ -153,9 +153,9 @@ def columns_of(dataset: str) -> dict:
     return STACKED_COLUMNS if dataset == "stacked_mnist" else IMAGE_COLUMNS
 
 
-def command(config: Config) -> str:
+def command(config: Config, script: str = "train.py") -> str:
     """The command whose settings are these, presets left unsaid."""
-    words = [f"train.py --loss={config.loss} --dataset={shlex.quote(config.dataset)}"]
+    words = [f"{as_typed(script)} --loss={config.loss} --dataset={shlex.quote(config.dataset)}"]
     default, named, kind = usual(config)
     words += [assign("model", config.model)] * named + [assign("preset", kind)] * (kind != "auto")
     unsaid = {*_NOT_IN_COMMAND, *unused(config)}
@@ -185,10 +185,7 @@ def tabulate(runs: Sequence[Scored]) -> list[str]:
     lines = []
     for columns in (POINT_COLUMNS, IMAGE_COLUMNS, STACKED_COLUMNS):
         group = [run for run in runs if columns_of(run.config.dataset) is columns]
-        rows = [
-            [f"`{run.cores}{as_typed(command(run.config))}`", *_cells(run, columns)]
-            for run in group
-        ]
+        rows = [[f"`{run.cores}{command(run.config)}`", *_cells(run, columns)] for run in group]
         for run in {run.config.dataset: run for run in group}.values():
             floors = [floor(run) for _, floor in columns.values()]
             rows.append([f"*training data of {run.config.dataset}*", *floors])

@@ -55,8 +55,8 @@ def main(arguments: list[str], train: Callable[[Config], Run] = train) -> int:
         return endings.DIVERGED if nonfinite.replay(model, iteration) else 0
     config, options = parse(arguments)
     use_cores(config.num_seeds, config.parallel, config.devices)
-    said = "devices" in given(Arguments, arguments)
-    hint = describe_decay(config, given(Arguments, arguments).keys())
+    flags = given(Arguments, arguments)
+    said, hint = "devices" in flags, describe_decay(config, flags)
     if options.dry_run:
         config = with_devices_here(config, said)
         check_folder(config)

@@ -206,9 +206,9 @@ def train(
     found = []
     if hosts.is_first():
         found = findings.describe(run.health, job.seeds, findings.mode_shares(run, job.dataset))
-    if folder is not None and hosts.is_first():
-        pictures.save_curves(job, scores.best)
-        folder.finish(step, first, seconds, compile_seconds, scores.best, found)
+        if folder is not None:
+            pictures.save_curves(job, scores.best)
+            folder.finish(step, first, seconds, compile_seconds, scores.best, found)
     where = f"; samples in {picture}" if picture else ""
     hosts.say(f"{step - first} steps in {seconds:.0f} s{where}")
     if step < plan.steps:
